@@ -1,0 +1,1 @@
+"""Pixels on disk <-> arrays: reading, writing and batching images."""

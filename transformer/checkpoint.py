@@ -1,0 +1,93 @@
+"""What training leaves on disk: its resumable state, and the finished style that people use.
+
+The state is a tf.train.Checkpoint. The style is a folder: a meta-graph checkpoint, an ONNX file, style.json.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from transformer.meta_graph import write_meta_graph
+from transformer.network import Transformer
+from transformer.onnx_graph import build_onnx_model
+from transformer.style_folder import ONNX_FILE, STYLE_FILE, StyleError
+
+STATES_KEPT = 2  # the newest may be damaged by a crash of the machine; the one before is then still whole
+
+
+class TrainingState:
+    """Network, optimiser and step in a folder, the last few kept."""
+
+    def __init__(self, state_dir: Path, network: Transformer, optimizer: tf.keras.optimizers.Optimizer):
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        slots = {f"optimizer{index}": variable for index, variable in enumerate(_tensors_of(optimizer))}
+        checkpoint = tf.train.Checkpoint(step=self.step, parameters=network.parameters, **slots)
+        self._manager = tf.train.CheckpointManager(checkpoint, str(state_dir), max_to_keep=STATES_KEPT)
+
+    def save(self, step: int) -> None:
+        """Writes the state as of `step`; the file named `checkpoint` is switched over last."""
+        self.step.assign(step)
+        self._manager.save(checkpoint_number=step)
+
+    def restore(self) -> int:
+        """Restores the newest state and returns its step; StyleError if there is none or it does not fit."""
+        newest = self._manager.latest_checkpoint
+        if newest is None:
+            raise StyleError(f"{self._manager.directory}: holds no training state; start without --resume")
+        try:
+            self._manager.checkpoint.restore(newest).assert_existing_objects_matched()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise StyleError(
+                f"{newest}: does not fit this network or is damaged ({reason}); resume with the --width and"
+                " --residual-blocks it was trained with, or start without --resume"
+            ) from error
+        return int(self.step)
+
+
+def _tensors_of(optimizer: tf.keras.optimizers.Optimizer) -> list[tf.Variable]:
+    return [variable.value for variable in optimizer.variables]
+
+
+def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> None:
+    """Writes the finished style to `style_dir`, whole or not at all; an older one there is replaced.
+
+    Everything is written to a folder beside it, which is then renamed. `style_info` becomes style.json.
+    """
+    parameters = {name: variable.numpy() for name, variable in network.parameters.items()}
+    unfinished_dir = style_dir.with_name(f".{style_dir.name}.{os.getpid()}.unfinished")
+    shutil.rmtree(unfinished_dir, ignore_errors=True)
+    unfinished_dir.mkdir(parents=True)
+    try:
+        _write_style(unfinished_dir, parameters, network, style_info)
+        _replace_folder(style_dir, unfinished_dir)
+    finally:
+        shutil.rmtree(unfinished_dir, ignore_errors=True)
+
+
+def _write_style(
+    folder: Path, parameters: Mapping[str, np.ndarray], network: Transformer, style_info: Mapping
+) -> None:
+    write_meta_graph(folder, parameters, network.architecture)
+    model = build_onnx_model(parameters, network.architecture)
+    (folder / ONNX_FILE).write_bytes(model.SerializeToString())
+    (folder / STYLE_FILE).write_text(json.dumps(style_info, indent=2) + "\n", encoding="utf-8")
+
+
+def _replace_folder(target: Path, replacement: Path) -> None:
+    # a folder that is not empty cannot be renamed over, so the old one steps aside first
+    retired = target.with_name(f".{target.name}.{os.getpid()}.retired")
+    if target.exists():
+        target.rename(retired)
+    try:
+        replacement.rename(target)
+    except OSError:
+        if retired.exists():
+            retired.rename(target)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)

@@ -1,0 +1,80 @@
+"""The layers of the transformer network as pure functions of tensors.
+
+Pure, because the same code is traced three times: eagerly and in tf.function by training, and into a
+TensorFlow 1 graph by the checkpoint export. All tensors are channels-last.
+"""
+
+import tensorflow as tf
+
+from transformer.architecture import NORM_EPSILON
+
+
+def reflected_indices(length: tf.Tensor, padded_length: tf.Tensor) -> tf.Tensor:
+    """Indices [padded_length] that extend 0..length-1 by reflection, as often as needed.
+
+    Reflection without repeating the edge has the period 2 * (length - 1); for length 1 all indices are 0.
+    """
+    period = tf.maximum(2 * (length - 1), 1)
+    position = tf.range(padded_length) % period
+    return tf.minimum(position, period - position)
+
+
+def pad_to(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Extends images [B, H, W, C] at the bottom and the right to [B, height, width, C] by reflection.
+
+    Unlike tf.pad it may be asked for more than the image holds, so it serves a 1x1 image too.
+    """
+    shape = tf.shape(images)
+    images = tf.gather(images, reflected_indices(shape[1], height), axis=1)
+    return tf.gather(images, reflected_indices(shape[2], width), axis=2)
+
+
+def reflection_pad(feature_map: tf.Tensor, size: int) -> tf.Tensor:
+    """Reflection padding of `size` on each side: [B, H, W, C] -> [B, H + 2 size, W + 2 size, C]; H, W > size."""
+    return tf.pad(feature_map, [[0, 0], [size, size], [size, size], [0, 0]], mode="REFLECT")
+
+
+def convolution(feature_map: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
+    """Convolution with reflection padding: [B, H, W, C] -> [B, ceil(H/stride), ceil(W/stride), C'].
+
+    `kernel` is [size, size, C, C'] with an odd size.
+    """
+    padded = reflection_pad(feature_map, kernel.shape[0] // 2)
+    return tf.nn.conv2d(padded, tf.cast(kernel, padded.dtype), strides=stride, padding="VALID")
+
+
+def upsample_nearest(feature_map: tf.Tensor, factor: int) -> tf.Tensor:
+    """Repeats every pixel factor x factor times: [B, H, W, C] -> [B, factor H, factor W, C]."""
+    shape = tf.shape(feature_map)
+    channels = feature_map.shape[3]
+    column = tf.reshape(feature_map, [shape[0], shape[1], 1, shape[2], 1, channels])
+    repeated = tf.broadcast_to(column, [shape[0], shape[1], factor, shape[2], factor, channels])
+    return tf.reshape(repeated, [shape[0], factor * shape[1], factor * shape[2], channels])
+
+
+def instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Normalises every channel of every image to zero mean and unit variance, then scale * x + offset.
+
+    Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022. feature_map [B, H, W, C] of any float type,
+    scale and offset [C]. Statistics are float32 whatever the feature map's type.
+    """
+    if feature_map.shape[0] is None:
+        return _instance_norm_by_moments(feature_map, scale, offset)
+    return _instance_norm_by_image(feature_map, scale, offset)
+
+
+def _instance_norm_by_image(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    # Batch norm over a batch of one is instance norm, and its fused kernel is 2 to 3 times as fast,
+    # forward and backward, as the same written out (benchmarks/README.md); it needs a known batch size.
+    normalised = [
+        tf.compat.v1.nn.fused_batch_norm(image, scale, offset, epsilon=NORM_EPSILON)[0]
+        for image in tf.split(feature_map, feature_map.shape[0])
+    ]
+    return tf.concat(normalised, axis=0)
+
+
+def _instance_norm_by_moments(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    mean, variance = tf.nn.moments(tf.cast(feature_map, tf.float32), axes=[1, 2], keepdims=True)  # [B, 1, 1, C]
+    gain = scale * tf.math.rsqrt(variance + NORM_EPSILON)
+    shift = offset - mean * gain
+    return feature_map * tf.cast(gain, feature_map.dtype) + tf.cast(shift, feature_map.dtype)

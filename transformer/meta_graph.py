@@ -1,0 +1,70 @@
+"""The network as a TensorFlow 1 meta-graph checkpoint that the widespread "lesson 30" scripts can load.
+
+Those scripts import the .meta, restore the latest checkpoint, feed `X:0` and fetch `transformer/g:0`. Only
+inference is saved: 0.1 MB of graph instead of the 250 MB of graphs that carry VGG along.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from transformer.architecture import Architecture
+from transformer.network import stylize
+
+PREFIX = "fast_style_transfer"
+INPUT_TENSOR, OUTPUT_TENSOR = "X:0", "transformer/g:0"
+
+
+def write_meta_graph(
+    style_dir: Path, parameters: Mapping[str, np.ndarray], architecture: Architecture
+) -> None:
+    """Writes `checkpoint` and fast_style_transfer.{meta,index,data-00000-of-00001} into `style_dir`.
+
+    Variable names follow from the layers alone, so one style's weights restore into another's graph.
+    """
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        variables = _build_inference_graph(parameters, architecture)
+        saver = tf.compat.v1.train.Saver(variables, save_relative_paths=True)  # the folder may be moved
+        for name, variable in variables.items():
+            variable.load(parameters[name.removeprefix("transformer/")], session)
+        saver.save(session, str(style_dir / PREFIX), write_meta_graph=False)
+        saver.export_meta_graph(
+            str(style_dir / f"{PREFIX}.meta"), clear_devices=True, clear_extraneous_savers=True, strip_default_attrs=True
+        )
+
+
+def _build_inference_graph(
+    parameters: Mapping[str, np.ndarray], architecture: Architecture
+) -> dict[str, tf.Variable]:
+    images = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3], name=INPUT_TENSOR.removesuffix(":0"))
+    variables = {
+        name: tf.compat.v1.get_variable(
+            f"transformer/{name}", value.shape, initializer=tf.compat.v1.zeros_initializer()
+        )
+        for name, value in parameters.items()
+    }
+    stylized = tf.clip_by_value(stylize(images, variables, architecture), 0.0, 255.0)
+    tf.identity(stylized, name=OUTPUT_TENSOR.removesuffix(":0"))
+    return {f"transformer/{name}": variable for name, variable in variables.items()}
+
+
+def load_meta_graph(style_dir: Path) -> "MetaGraphStylizer":
+    """Loads a folder written by `write_meta_graph` or by a lesson-30 script."""
+    return MetaGraphStylizer(style_dir)
+
+
+class MetaGraphStylizer:
+    """Callable: images [N, H, W, 3], RGB 0..255 -> stylized images of the same contract, in a session of its own."""
+
+    def __init__(self, style_dir: Path):
+        self._graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=self._graph)
+        with self._graph.as_default():
+            saver = tf.compat.v1.train.import_meta_graph(str(style_dir / f"{PREFIX}.meta"))
+            saver.restore(self._session, str(style_dir / PREFIX))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(OUTPUT_TENSOR, {INPUT_TENSOR: images})
