@@ -1,4 +1,4 @@
-"""Trains one transformer network for one style picture: `python train.py --style IMAGE --content-dir DIR --name NAME`."""
+"""Trains a network for one style: `python train.py --style IMAGE --content-dir DIR --name NAME`."""
 
 import argparse
 import hashlib
@@ -30,13 +30,19 @@ class TrainConfig:
     style: Path = knob("the style picture", kind=Path)
     content_dir: Path = knob("folder of photographs to train on, searched recursively", kind=Path)
     name: str = knob("name of the style; the result is OUTPUT_DIR/NAME", kind=str)
-    vgg: Path = knob("VGG weights: Keras *_notop.h5, MatConvNet .mat or .npz (default: Keras' own download)", kind=Path)
+    vgg: Path = knob(
+        "VGG weights: Keras *_notop.h5, MatConvNet .mat or .npz (default: Keras' own download)", kind=Path
+    )
     # the loss
     preset: str = knob("loss recipe: layers, weights and normalisations", "lengstrom", choices=tuple(RECIPES))
     content_weight: float = knob("weight of the content loss (default: the preset's)", kind=float, at_least=0)
     style_weight: float = knob("weight of the style loss (default: the preset's)", kind=float, at_least=0)
-    tv_weight: float = knob("weight of the total variation loss (default: the preset's)", kind=float, at_least=0)
-    style_size: int = knob("longest side of the style picture in pixels (default: as it is)", kind=int, at_least=16)
+    tv_weight: float = knob(
+        "weight of the total variation loss (default: the preset's)", kind=float, at_least=0
+    )
+    style_size: int = knob(
+        "longest side of the style picture in pixels (default: as it is)", kind=int, at_least=16
+    )
     # the network
     width: float = knob("multiplier of the channels; 1 is the network of Johnson et al.", 0.5, at_least=0.1)
     residual_blocks: int = knob("residual blocks in the trunk", 5, at_least=0)
@@ -77,7 +83,9 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
         _add_flag(parser, option)
     parser.add_argument("--config", type=Path, help="JSON written by a former run; flags override it")
     parser.add_argument("--resume", action="store_true", help="go on from the state in LOG_DIR")
-    parser.add_argument("--overwrite", action="store_true", help="replace a finished style or an old run of this name")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a finished style or an old run of this name"
+    )
     options = parser.parse_args(arguments)
     names = [option.name for option in fields(TrainConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not MISSING}
@@ -137,7 +145,9 @@ def _checked(config: TrainConfig) -> TrainConfig:
             raise ValueError(f"--{option.name.replace('_', '-')} must be at least {least}, got {value}")
         allowed = option.metadata["choices"]
         if allowed and value not in allowed:
-            raise ValueError(f"--{option.name.replace('_', '-')} must be one of {', '.join(allowed)}, got {value!r}")
+            raise ValueError(
+                f"--{option.name.replace('_', '-')} must be one of {', '.join(allowed)}, got {value!r}"
+            )
     recipe = RECIPES[config.preset]
     weights = {
         name: getattr(recipe, name) if getattr(config, name) is None else getattr(config, name)
@@ -213,7 +223,10 @@ def train(config: TrainConfig, *, resume: bool) -> int:
     means, latest = RunningMeans(), {}
     steps = training_steps(training_step, batches, steps=config.steps, first_step=first_step)
     bar = tqdm(
-        total=config.steps * config.batch_size, initial=first_step * config.batch_size, unit="img", desc=config.name
+        total=config.steps * config.batch_size,
+        initial=first_step * config.batch_size,
+        unit="img",
+        desc=config.name,
     )
     last_step = first_step
     with bar, Interrupts() as interrupts:
@@ -231,7 +244,10 @@ def train(config: TrainConfig, *, resume: bool) -> int:
             if last_step % config.save_every == 0 or last_step == config.steps:
                 watch.pictures(last_step)
     if interrupts.received:
-        print(f"train.py: {interrupts.received} at step {last_step}; state saved, go on with --resume", file=sys.stderr)
+        print(
+            f"train.py: {interrupts.received} at step {last_step}; state saved, go on with --resume",
+            file=sys.stderr,
+        )
         return INTERRUPTED[interrupts.received]
     _export(config, network, latest, watch.validation, skipped)
     return 0
@@ -307,7 +323,9 @@ class Watch:
 
         if self._previews:
             stylized = [self._stylize(photo[np.newaxis])[0].numpy() for photo in self._previews.values()]
-            self._summaries.write_previews(step, list(self._previews), list(self._previews.values()), stylized)
+            self._summaries.write_previews(
+                step, list(self._previews), list(self._previews.values()), stylized
+            )
         if self._val_images:
             batches = [image[np.newaxis] for image in self._val_images]
             terms = [self._loss(self._stylize(images), images) for images in batches]
@@ -353,6 +371,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ImageError, WeightsError, StyleError, OSError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before the first step; later ones are noted by Interrupts
+        return INTERRUPTED["SIGINT"]
 
 
 if __name__ == "__main__":

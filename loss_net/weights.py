@@ -30,7 +30,7 @@ KERAS_MEAN_BGR = (103.939, 116.779, 123.68)
 # How the published VGGs begin: what filter 0 of conv1_1 does to blue, height before width. By it a .mat file
 # is known, see _read_mat. In Keras' files, converted from the same Caffe models, this is kernel[:, :, 0, 0].
 KNOWN_BLUE_FILTERS = {
-    "vgg16": (  # printed in tests() of h5_utils.cpp by Devin Cody, June 2018, beside the values of VGG19
+    "vgg16": (  # devincody/CS179final_project, src/h5_utils.cpp, tests(): ans_weight, VGG19's beside it
         (0.42947057, 0.373467, -0.061360113),
         (0.27476987, 0.038680777, -0.36722335),
         (-0.05746817, -0.26224968, -0.35009676),

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 BASE_CHANNELS = 32  # channels of the first convolution at width 1 (Johnson et al.)
 NORM_EPSILON = 1e-3  # added to the variance; lengstrom's value. Far below the variances of a trained network
 OUTPUT_CENTER = 127.5  # middle of the 0..255 range
-OUTPUT_SPAN = 150.0  # tanh times this reaches past 0 and 255, so that white and black need no saturation (lengstrom)
+OUTPUT_SPAN = (
+    150.0  # tanh times this reaches past 0 and 255, so that white and black need no saturation (lengstrom)
+)
 SIDE_MULTIPLE = 4  # two stride-2 convolutions
 MIN_SIDE = 8  # the smallest padded side: a trunk of 2x2, which 3x3 reflection padding still fits
 

@@ -74,7 +74,9 @@ def _instance_norm_by_image(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf
 
 
 def _instance_norm_by_moments(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    mean, variance = tf.nn.moments(tf.cast(feature_map, tf.float32), axes=[1, 2], keepdims=True)  # [B, 1, 1, C]
+    mean, variance = tf.nn.moments(
+        tf.cast(feature_map, tf.float32), axes=[1, 2], keepdims=True
+    )  # [B, 1, 1, C]
     gain = scale * tf.math.rsqrt(variance + NORM_EPSILON)
     shift = offset - mean * gain
     return feature_map * tf.cast(gain, feature_map.dtype) + tf.cast(shift, feature_map.dtype)

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from transformer.architecture import Architecture
 from transformer.network import stylize
+from transformer.style_folder import META_PREFIX
 
-PREFIX = "fast_style_transfer"
 INPUT_TENSOR, OUTPUT_TENSOR = "X:0", "transformer/g:0"
 
 
@@ -27,44 +27,40 @@ def write_meta_graph(
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
         variables = _build_inference_graph(parameters, architecture)
-        saver = tf.compat.v1.train.Saver(variables, save_relative_paths=True)  # the folder may be moved
-        for name, variable in variables.items():
-            variable.load(parameters[name.removeprefix("transformer/")], session)
-        saver.save(session, str(style_dir / PREFIX), write_meta_graph=False)
+        saver = tf.compat.v1.train.Saver(
+            list(variables.values()), save_relative_paths=True
+        )  # the folder may be moved
         saver.export_meta_graph(
-            str(style_dir / f"{PREFIX}.meta"), clear_devices=True, clear_extraneous_savers=True, strip_default_attrs=True
+            str(style_dir / f"{META_PREFIX}.meta"), clear_devices=True, strip_default_attrs=True
         )
+        # only now, or the .meta would hold the values as constants
+        session.run([variable.assign(parameters[name]) for name, variable in variables.items()])
+        saver.save(session, str(style_dir / META_PREFIX), write_meta_graph=False)
 
 
 def _build_inference_graph(
     parameters: Mapping[str, np.ndarray], architecture: Architecture
 ) -> dict[str, tf.Variable]:
     images = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3], name=INPUT_TENSOR.removesuffix(":0"))
-    variables = {
-        name: tf.compat.v1.get_variable(
-            f"transformer/{name}", value.shape, initializer=tf.compat.v1.zeros_initializer()
-        )
-        for name, value in parameters.items()
-    }
+    with tf.compat.v1.variable_scope("transformer"):
+        variables = {
+            name: tf.compat.v1.get_variable(name, value.shape, initializer=tf.compat.v1.zeros_initializer())
+            for name, value in parameters.items()
+        }
     stylized = tf.clip_by_value(stylize(images, variables, architecture), 0.0, 255.0)
     tf.identity(stylized, name=OUTPUT_TENSOR.removesuffix(":0"))
-    return {f"transformer/{name}": variable for name, variable in variables.items()}
-
-
-def load_meta_graph(style_dir: Path) -> "MetaGraphStylizer":
-    """Loads a folder written by `write_meta_graph` or by a lesson-30 script."""
-    return MetaGraphStylizer(style_dir)
+    return variables
 
 
 class MetaGraphStylizer:
-    """Callable: images [N, H, W, 3], RGB 0..255 -> stylized images of the same contract, in a session of its own."""
+    """A loaded folder, callable: images [N, H, W, 3], RGB 0..255 -> the stylized same, in a session of its own."""
 
     def __init__(self, style_dir: Path):
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
         with self._graph.as_default():
-            saver = tf.compat.v1.train.import_meta_graph(str(style_dir / f"{PREFIX}.meta"))
-            saver.restore(self._session, str(style_dir / PREFIX))
+            saver = tf.compat.v1.train.import_meta_graph(str(style_dir / f"{META_PREFIX}.meta"))
+            saver.restore(self._session, str(style_dir / META_PREFIX))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._session.run(OUTPUT_TENSOR, {INPUT_TENSOR: images})

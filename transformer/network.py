@@ -85,9 +85,7 @@ def _apply(spec: ConvSpec, feature_map: tf.Tensor, parameters: Mapping[str, tf.T
 class Transformer(tf.Module):
     """The trainable network: `Transformer(architecture)(images)`, see `stylize`."""
 
-    def __init__(
-        self, architecture: Architecture, *, seed: int = 0, compute_dtype: tf.DType = tf.float32
-    ):
+    def __init__(self, architecture: Architecture, *, seed: int = 0, compute_dtype: tf.DType = tf.float32):
         super().__init__(name="transformer")
         self.architecture = architecture
         self.compute_dtype = compute_dtype

@@ -58,7 +58,9 @@ class _GraphWriter:
 
     def constant(self, value: np.ndarray | np.generic, name: str | None = None) -> str:
         name = name or f"constant_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
+        self.initializers.append(
+            numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+        )
         return name
 
     def integers(self, *values: int) -> str:
@@ -80,7 +82,10 @@ class _GraphWriter:
             self.initializers,
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="train.py"
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="train.py",
         )
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -115,7 +120,9 @@ def _add_convolution(writer: _GraphWriter, value: str, spec: ConvSpec) -> str:
             mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
         )  # fmt: skip
     margin = spec.kernel_size // 2
-    value = writer.add("Pad", value, writer.integers(0, 0, margin, margin, 0, 0, margin, margin), mode="reflect")
+    value = writer.add(
+        "Pad", value, writer.integers(0, 0, margin, margin, 0, 0, margin, margin), mode="reflect"
+    )
     operands = [value, writer.parameter(f"{spec.name}/kernel")]
     if not spec.norm:
         operands.append(writer.parameter(f"{spec.name}/bias"))

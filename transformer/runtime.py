@@ -53,25 +53,31 @@ def _load_onnx(checkpoint_dir: Path) -> Stylizer:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
         reason = str(error).splitlines()[0]
-        raise StyleError(f"{path}: damaged or not an ONNX model ({reason}); export the style again") from error
+        raise StyleError(
+            f"{path}: damaged or not an ONNX model ({reason}); export the style again"
+        ) from error
     return lambda images: session.run(None, {"X": images})[0]
 
 
 def _load_tensorflow(checkpoint_dir: Path) -> Stylizer:
     missing = [file for file in META_FILES if not (checkpoint_dir / file).is_file()]
     if missing:
-        raise StyleError(f"{checkpoint_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again")
+        raise StyleError(
+            f"{checkpoint_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again"
+        )
     try:
-        from transformer.meta_graph import load_meta_graph
+        from transformer.meta_graph import MetaGraphStylizer
     except ImportError as error:
         raise StyleError(
             "TensorFlow is not installed, which --runtime tensorflow needs; pip install -r requirements.txt"
         ) from error
     try:
-        return load_meta_graph(checkpoint_dir)
+        return MetaGraphStylizer(checkpoint_dir)
     except Exception as error:  # protobuf and TensorFlow raise unrelated classes for damaged files
         reason = str(error).splitlines()[0]
-        raise StyleError(f"{checkpoint_dir}: damaged meta graph ({reason}); export the style again") from error
+        raise StyleError(
+            f"{checkpoint_dir}: damaged meta graph ({reason}); export the style again"
+        ) from error
 
 
 def available_cores() -> int:

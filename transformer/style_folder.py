@@ -27,7 +27,9 @@ def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Pat
             f"{name_or_dir}: holds no style; a style is a folder with {ONNX_FILE} or {META_PREFIX}.meta,"
             " as train.py writes it"
         )
-    names = ", ".join(path.name for path in list_styles(checkpoints_dir)) or "none yet: train one with train.py"
+    names = (
+        ", ".join(path.name for path in list_styles(checkpoints_dir)) or "none yet: train one with train.py"
+    )
     raise StyleError(f"{name_or_dir}: no such style or folder; styles in {checkpoints_dir}: {names}")
 
 
@@ -40,7 +42,9 @@ def list_styles(checkpoints_dir: Path = CHECKPOINTS_DIR) -> list[Path]:
     """The folders of all finished styles, by name."""
     if not checkpoints_dir.is_dir():
         return []
-    return sorted(path for path in checkpoints_dir.iterdir() if not path.name.startswith(".") and is_style(path))
+    return sorted(
+        path for path in checkpoints_dir.iterdir() if not path.name.startswith(".") and is_style(path)
+    )
 
 
 def style_info(style_dir: Path) -> dict:
