@@ -173,12 +173,12 @@ def print_styles() -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The door: flags in, exit status out."""
     config = parse_args(arguments)
-    if config.list_styles:
-        return print_styles()
     from data.images import ImageError
     from transformer.style_folder import StyleError
 
     try:
+        if config.list_styles:
+            return print_styles()
         return benchmark(config) if config.benchmark else stylize_files(config)
     except (ImageError, StyleError, UsageError) as error:
         print(f"infer.py: {error}", file=sys.stderr)

@@ -1,10 +1,15 @@
 """What several test modules share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from loss_net.weights import CONV_LAYERS, KERAS_MEAN_BGR, VggWeights, expected_kernel_shape
+
 SHARED_DIR = Path(__file__).resolve().parents[2] / "shared"
+TINY_VGG_CHANNELS = (5, 6, 7, 8, 9)  # no number twice, so that a wrong axis cannot fit by chance
 
 
 def pytest_collection_modifyitems(items):
@@ -18,3 +23,129 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     return SHARED_DIR
+
+
+@pytest.fixture
+def tiny_vgg_weights(monkeypatch) -> Callable[[str], VggWeights]:
+    """Builds random VggWeights of "vgg16" or "vgg19" with a few channels a block, which loss_net then expects."""
+    monkeypatch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
+
+    def build(architecture: str) -> VggWeights:
+        generator = np.random.default_rng(1)
+        kernels, biases = {}, {}
+        for name in CONV_LAYERS[architecture]:
+            shape = expected_kernel_shape(name)
+            scale = np.sqrt(2 / np.prod(shape[:3]))  # He et al.: features keep their size through the layers
+            kernels[name] = generator.normal(scale=scale, size=shape).astype(np.float32)
+            biases[name] = generator.normal(size=shape[3]).astype(np.float32)
+        return VggWeights(architecture, kernels, biases, np.array(KERAS_MEAN_BGR, np.float32), "random")
+
+    return build
+
+
+def write_photo(path: Path, *, height: int = 40, width: int = 48, seed: int = 0) -> Path:
+    """A small picture of smooth colours, which JPEG keeps and no two seeds share."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels_u8 = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels_u8).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """`write_photo`, for tests, which cannot import this file."""
+    return write_photo
+
+
+@pytest.fixture
+def tiny_vgg_channels(monkeypatch):
+    """The weights module expects the VGG of `tiny_inputs`, of a few channels."""
+    monkeypatch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
+
+
+@pytest.fixture(scope="session")
+def tiny_inputs(tmp_path_factory) -> Path:
+    """A folder with all that a training reads: style.png, vgg.npz, photos/, val/."""
+    from loss_net import weights
+
+    folder = tmp_path_factory.mktemp("inputs")
+    write_photo(folder / "style.png", seed=100)
+    for index in range(4):
+        write_photo(folder / "photos" / f"photo{index}.png", seed=index)
+    write_photo(folder / "val" / "unseen.png", height=33, width=47, seed=200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "BLOCK_CHANNELS", TINY_VGG_CHANNELS)
+        generator = np.random.default_rng(0)
+        shapes = {name: weights.expected_kernel_shape(name) for name in weights.CONV_LAYERS["vgg19"]}
+        kernels = {
+            name: generator.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
+            for name, shape in shapes.items()
+        }
+        biases = {name: np.zeros(shape[3], np.float32) for name, shape in shapes.items()}
+        mean_bgr = np.array(weights.KERAS_MEAN_BGR, np.float32)
+        weights.save_vgg_weights(
+            folder / "vgg.npz", weights.VggWeights("vgg19", kernels, biases, mean_bgr, "random")
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(tiny_inputs):
+    """The flags of a training of a few seconds that writes below the folder it is given."""
+
+    def flags(folder: Path, *more: str) -> list[str]:
+        return [
+            *("--style", str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")),
+            *("--vgg", str(tiny_inputs / "vgg.npz"), "--name", "tiny", "--width", "0.125"),
+            *("--residual-blocks", "1", "--image-size", "32", "--batch-size", "2", "--steps", "6"),
+            *("--summary-every", "2", "--save-every", "3", "--val-dir", str(tiny_inputs / "val")),
+            *("--preview", str(tiny_inputs / "val" / "unseen.png"), "--log-dir", str(folder / "log")),
+            *("--output-dir", str(folder / "styles"), *more),
+        ]
+
+    return flags
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_flags, tmp_path_factory) -> Path:
+    """The folder that one finished training of 6 steps has written: log/ and styles/tiny/. Read it only."""
+    import train
+
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
+        assert train.main(tiny_flags(folder)) == 0
+    return folder
+
+
+def _varied_network(seed: int, residual_blocks: int = 1):
+    """A network of 4 channels with every parameter random, so that none can be mixed up unseen."""
+    from transformer.architecture import Architecture
+    from transformer.network import Transformer
+
+    network = Transformer(Architecture(0.125, residual_blocks), seed=seed)
+    generator = np.random.default_rng(seed)
+    for name, variable in network.parameters.items():
+        if not name.endswith("kernel"):
+            variable.assign_add(generator.normal(0, 0.3, variable.shape))
+    return network
+
+
+@pytest.fixture(scope="session")
+def varied_network():
+    """A function of `seed` and `residual_blocks`: a network of 4 channels with every parameter random."""
+    return _varied_network
+
+
+@pytest.fixture(scope="session")
+def style_dirs(tmp_path_factory) -> dict[str, Path]:
+    """Two exported styles, "waves" and "stars", that differ in their weights only. Read them only."""
+    from transformer.checkpoint import export_style
+
+    folder = tmp_path_factory.mktemp("styles")
+    for seed, name in enumerate(("waves", "stars"), 1):
+        info = {"name": name, "style_picture": {"file": f"{name}.png", "source": f"museum of {name}"}}
+        export_style(folder / name, _varied_network(seed), info)
+    return {name: folder / name for name in ("waves", "stars")}

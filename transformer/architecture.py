@@ -14,6 +14,7 @@ OUTPUT_CENTER = 127.5  # middle of the 0..255 range
 OUTPUT_SPAN = (
     150.0  # tanh times this reaches past 0 and 255, so that white and black need no saturation (lengstrom)
 )
+OUTPUT_GAIN = 0.1  # the last layer starts small, see network.initial_parameters
 SIDE_MULTIPLE = 4  # two stride-2 convolutions
 MIN_SIDE = 8  # the smallest padded side: a trunk of 2x2, which 3x3 reflection padding still fits
 
@@ -30,6 +31,7 @@ class ConvSpec:
     upsample: int = 1  # nearest-neighbour factor applied before the padding
     norm: bool = True  # instance norm with scale and offset; without it a bias
     activation: str = "relu"  # relu, tanh or linear
+    gain: float = 1.0  # multiplies the kernel wherever it is used
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Architecture:
         return (
             ConvSpec("decoder/conv1", 3, wide, middle, upsample=2),
             ConvSpec("decoder/conv2", 3, middle, narrow, upsample=2),
-            ConvSpec("decoder/conv3", 9, narrow, 3, norm=False, activation="tanh"),
+            ConvSpec("decoder/conv3", 9, narrow, 3, norm=False, activation="tanh", gain=OUTPUT_GAIN),
         )
 
     @property

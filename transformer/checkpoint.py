@@ -41,7 +41,7 @@ class TrainingState:
             raise StyleError(f"{self._manager.directory}: holds no training state; start without --resume")
         try:
             self._manager.checkpoint.restore(newest).assert_existing_objects_matched()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
+        except Exception as error:  # TensorFlow raises unrelated classes, IndexError among them
             reason = str(error).splitlines()[0]
             raise StyleError(
                 f"{newest}: does not fit this network or is damaged ({reason}); resume with the --width and"

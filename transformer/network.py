@@ -19,25 +19,28 @@ from transformer.architecture import (
 )
 from transformer.layers import convolution, instance_norm, pad_to, upsample_nearest
 
-LAST_LAYER_GAIN = 0.1  # a large random last layer saturates tanh and leaves holes that never heal
 ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh, "linear": tf.identity}
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> dict[str, np.ndarray]:
     """Random float32 parameters by name: He-normal kernels, unit scales, zero offsets and bias.
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852. The second convolution of a residual block starts with
-    a zero scale: the block is the identity at first, which keeps the early trunk easy to train.
+    He et al. 2015, https://arxiv.org/abs/1502.01852. The last layer is made small by its spec's gain, not by
+    small random values: a large output saturates tanh and leaves holes that never heal, and since Adam moves
+    every weight by about the learning rate, small values over so many inputs would jump from step to step.
+    A residual block starts as the identity, its second scale zero (https://arxiv.org/abs/1706.02677, 5.1): the
+    photo reaches the decoder undistorted, and the content is learnt sooner.
     """
     generator = np.random.default_rng(seed)
+    block_ends = {second.name for _, second in architecture.residual}
+    unit_scales = {f"{spec.name}/scale" for spec in architecture.convolutions if spec.name not in block_ends}
     parameters = {}
     for name, shape in architecture.parameter_shapes().items():
         if name.endswith("kernel"):
-            gain = LAST_LAYER_GAIN if name == f"{architecture.decoder[-1].name}/kernel" else 1.0
-            deviation = gain * np.sqrt(2.0 / np.prod(shape[:3]))
+            deviation = np.sqrt(2.0 / np.prod(shape[:3]))
             parameters[name] = generator.normal(0.0, deviation, shape).astype(np.float32)
         else:
-            parameters[name] = np.full(shape, float(name.endswith("scale")), np.float32)
+            parameters[name] = np.full(shape, float(name in unit_scales), np.float32)
     return parameters
 
 
@@ -72,7 +75,7 @@ def _padded_side(side: tf.Tensor) -> tf.Tensor:
 def _apply(spec: ConvSpec, feature_map: tf.Tensor, parameters: Mapping[str, tf.Tensor]) -> tf.Tensor:
     if spec.upsample > 1:
         feature_map = upsample_nearest(feature_map, spec.upsample)
-    feature_map = convolution(feature_map, parameters[f"{spec.name}/kernel"], spec.stride)
+    feature_map = convolution(feature_map, spec.gain * parameters[f"{spec.name}/kernel"], spec.stride)
     if spec.norm:
         feature_map = instance_norm(
             feature_map, parameters[f"{spec.name}/scale"], parameters[f"{spec.name}/offset"]

@@ -67,10 +67,12 @@ class _GraphWriter:
         return self.constant(np.array(values, np.int64))
 
     def parameter(self, name: str) -> str:
-        value = self.parameters[name]
-        if value.ndim == 4:
-            value = value.transpose(3, 2, 0, 1)  # [kernel, kernel, in, out] -> [out, in, kernel, kernel]
-        return self.constant(value, name)
+        return self.constant(self.parameters[name], name)
+
+    def kernel(self, spec: ConvSpec) -> str:
+        name = f"{spec.name}/kernel"
+        value = np.float32(spec.gain) * self.parameters[name]
+        return self.constant(value.transpose(3, 2, 0, 1), name)  # [kernel, kernel, in, out] -> [out, in, ...]
 
     def model(self) -> onnx.ModelProto:
         shape = ["N", "H", "W", 3]
@@ -123,7 +125,7 @@ def _add_convolution(writer: _GraphWriter, value: str, spec: ConvSpec) -> str:
     value = writer.add(
         "Pad", value, writer.integers(0, 0, margin, margin, 0, 0, margin, margin), mode="reflect"
     )
-    operands = [value, writer.parameter(f"{spec.name}/kernel")]
+    operands = [value, writer.kernel(spec)]
     if not spec.norm:
         operands.append(writer.parameter(f"{spec.name}/bias"))
     value = writer.add("Conv", *operands, strides=[spec.stride, spec.stride])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transformer.quiet_start import start_tensorflow
 from transformer.style_folder import META_FILES, ONNX_FILE, StyleError
 
 RUNTIMES = ("auto", "onnx", "tensorflow")
@@ -66,6 +67,7 @@ def _load_tensorflow(checkpoint_dir: Path) -> Stylizer:
             f"{checkpoint_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again"
         )
     try:
+        start_tensorflow()
         from transformer.meta_graph import MetaGraphStylizer
     except ImportError as error:
         raise StyleError(

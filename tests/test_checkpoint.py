@@ -1,0 +1,258 @@
+"""What training leaves on disk: a state that goes on as if unbroken, and a style that old scripts can load."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from transformer import checkpoint
+from transformer.architecture import Architecture
+from transformer.checkpoint import STATES_KEPT, TrainingState, export_style
+from transformer.network import Transformer
+from transformer.style_folder import StyleError
+from transformer.training import build_optimizer, build_training_step
+
+TINY = Architecture(width=0.125, residual_blocks=1)
+STYLE_FILES = {
+    "checkpoint",
+    "fast_style_transfer.meta",
+    "fast_style_transfer.index",
+    "fast_style_transfer.data-00000-of-00001",
+    "fast_style_transfer.onnx",
+    "style.json",
+}
+TRAINING_WORDS = ("gradients", "backprop", "apply", "adam", "vgg", "loss", "iterator", "assignadd")
+
+
+def random_images(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
+
+
+def copy_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {"total": tf.reduce_mean(tf.math.squared_difference(stylized, content))}
+
+
+class Training:
+    """A tiny training and its state in `folder`."""
+
+    def __init__(self, folder: Path, *, seed: int = 0, architecture: Architecture = TINY):
+        self.network = Transformer(architecture, seed=seed)
+        optimizer = build_optimizer(1e-2, 20)
+        self.step = build_training_step(self.network, copy_loss, optimizer)
+        self.state = TrainingState(folder, self.network, optimizer)
+
+    def advance(self, *seeds: int) -> None:
+        for seed in seeds:
+            self.step(tf.constant(random_images(1, 16, 16, 3, seed=seed)))
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {name: variable.numpy() for name, variable in self.network.parameters.items()}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A training saved after 3 steps, then taken one step further: its folder and its parameters."""
+    folder = tmp_path_factory.mktemp("state")
+    training = Training(folder)
+    training.advance(1, 2, 3)
+    training.state.save(3)
+    training.advance(4)
+    return folder, training.parameters()
+
+
+def copied(folder: Path, target: Path) -> Path:
+    """A copy that a test may damage."""
+    target.mkdir()
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_restored_training_goes_on_as_if_unbroken(saved):
+    folder, unbroken = saved
+    training = Training(folder, seed=9)  # other weights at first, untouched Adam moments
+    assert training.state.restore() == 3
+    training.advance(4)
+    for name, value in training.parameters().items():
+        np.testing.assert_allclose(value, unbroken[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_only_the_last_few_states_are_kept(tmp_path):
+    training = Training(tmp_path / "state")
+    for step in (5, 10, 15, 20):
+        training.state.save(step)
+    indices = sorted(path.name for path in (tmp_path / "state").glob("*.index"))
+    assert len(indices) == STATES_KEPT
+    assert Training(tmp_path / "state").state.restore() == 20
+
+
+def assert_one_line(error: pytest.ExceptionInfo, *words: str) -> None:
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_restoring_from_an_empty_folder_says_to_start_afresh(tmp_path):
+    with pytest.raises(StyleError) as error:
+        Training(tmp_path / "state").state.restore()
+    assert_one_line(error, str(tmp_path / "state"), "no training state", "without --resume")
+
+
+@pytest.mark.parametrize("architecture", [Architecture(0.25, 1), Architecture(0.125, 0), Architecture(0.125, 2)])
+def test_a_state_of_another_network_is_refused_by_the_flags_to_use(saved, architecture):
+    with pytest.raises(StyleError) as error:
+        Training(saved[0], architecture=architecture).state.restore()
+    assert_one_line(error, str(saved[0]), "--width", "--residual-blocks")
+
+
+@pytest.mark.parametrize("pattern", ["*.index", "*.data-*"])
+@pytest.mark.parametrize("fraction", [0, 0.5])
+def test_a_damaged_state_is_refused_by_its_path(saved, tmp_path, pattern, fraction):
+    folder = copied(saved[0], tmp_path / "state")
+    path = next(folder.glob(pattern))
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
+    with pytest.raises(StyleError) as error:
+        Training(folder).state.restore()
+    assert_one_line(error, str(folder), "damaged")
+
+
+def test_a_style_is_exactly_these_files(style_dirs):
+    assert {path.name for path in style_dirs["waves"].iterdir()} == STYLE_FILES
+
+
+def test_style_json_holds_what_it_was_given(tmp_path, varied_network):
+    info = {"name": "étoile", "losses": {"total": 1.5}}
+    export_style(tmp_path / "style", varied_network(1), info)
+    assert json.loads((tmp_path / "style" / "style.json").read_text(encoding="utf-8")) == info
+
+
+def test_exporting_again_replaces_the_old_style_and_every_file_of_it(tmp_path, varied_network):
+    style_dir = tmp_path / "style"
+    export_style(style_dir, varied_network(1), {"name": "old"})
+    (style_dir / "stale.txt").write_text("of a former version")
+    before = (style_dir / "fast_style_transfer.onnx").read_bytes()
+    export_style(style_dir, varied_network(2), {"name": "new"})
+    assert {path.name for path in style_dir.iterdir()} == STYLE_FILES
+    assert json.loads((style_dir / "style.json").read_text()) == {"name": "new"}
+    assert (style_dir / "fast_style_transfer.onnx").read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir()] == ["style"]
+
+
+@pytest.mark.parametrize("part", ["write_meta_graph", "build_onnx_model", "json.dumps", "_replace_folder"])
+def test_an_export_that_fails_leaves_the_old_style_untouched_and_nothing_else(
+    tmp_path, varied_network, monkeypatch, part
+):
+    style_dir = tmp_path / "style"
+    export_style(style_dir, varied_network(1), {"name": "old"})
+    before = {path.name: path.read_bytes() for path in style_dir.iterdir()}
+
+    def fail(*_args, **_kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(f"transformer.checkpoint.{part}", fail)
+    with pytest.raises(OSError, match="no space left"):
+        export_style(style_dir, varied_network(2), {"name": "new"})
+    assert {path.name: path.read_bytes() for path in style_dir.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["style"]
+
+
+def test_a_rename_that_fails_puts_the_old_style_back(tmp_path, varied_network, monkeypatch):
+    style_dir = tmp_path / "style"
+    export_style(style_dir, varied_network(1), {"name": "old"})
+    rename = Path.rename
+
+    def fail_on_the_new_one(path, target):
+        if path.name.endswith(".unfinished"):
+            raise OSError("input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_on_the_new_one)
+    with pytest.raises(OSError, match="input/output"):
+        export_style(style_dir, varied_network(2), {"name": "new"})
+    assert json.loads((style_dir / "style.json").read_text()) == {"name": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["style"]
+
+
+def lesson_30_stylize(graph_dir: Path, images: np.ndarray, *, weights_dir: Path | None = None) -> np.ndarray:
+    """What the scripts in the wild do, line by line; `weights_dir` restores another style into the graph."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        saver = v1.train.import_meta_graph(str(graph_dir / "fast_style_transfer.meta"))
+        saver.restore(session, tf.train.latest_checkpoint(str(weights_dir or graph_dir)))
+        stylized = graph.get_tensor_by_name("transformer/g:0")
+        return session.run(stylized, feed_dict={"X:0": images})
+
+
+def onnx_stylize(style_dir: Path, images: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(style_dir / "fast_style_transfer.onnx"))
+    return session.run(["g"], {"X": images.astype(np.float32)})[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 250, 333, 3), (2, 40, 31, 3), (1, 1, 1, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_lesson_30_script_gives_the_picture_of_onnx_runtime(style_dirs, shape, dtype):
+    images = random_images(*shape).astype(dtype)
+    stylized = lesson_30_stylize(style_dirs["waves"], images)
+    assert stylized.shape == shape
+    assert stylized.min() >= 0 and stylized.max() <= 255
+    np.testing.assert_allclose(stylized, onnx_stylize(style_dirs["waves"], images), atol=1)
+
+
+def test_the_picture_of_a_lesson_30_script_is_the_clipped_one_of_the_network(style_dirs, varied_network):
+    images = random_images(2, 40, 31, 3)
+    expected = varied_network(1)(tf.constant(images)).numpy().clip(0, 255)
+    assert expected.std() > 20  # else anything would be near it
+    np.testing.assert_allclose(lesson_30_stylize(style_dirs["waves"], images), expected, atol=1)
+
+
+def test_a_style_works_after_its_folder_was_moved(style_dirs, tmp_path):
+    images = random_images(1, 16, 16, 3)
+    moved = copied(style_dirs["waves"], tmp_path / "elsewhere")
+    assert tf.train.latest_checkpoint(str(moved)) == str(moved / "fast_style_transfer")
+    np.testing.assert_array_equal(
+        lesson_30_stylize(moved, images), lesson_30_stylize(style_dirs["waves"], images)
+    )
+
+
+def test_one_styles_weights_in_the_graph_of_another_give_the_one_style(style_dirs):
+    images = random_images(1, 24, 24, 3)
+    waves, stars = style_dirs["waves"], style_dirs["stars"]
+    mixed = lesson_30_stylize(waves, images, weights_dir=stars)
+    np.testing.assert_allclose(mixed, lesson_30_stylize(stars, images), atol=1e-3)
+    assert np.abs(mixed - lesson_30_stylize(waves, images)).mean() > 10
+
+
+def test_all_styles_name_their_variables_alike(style_dirs):
+    names = {
+        style: tf.train.list_variables(str(style_dir / "fast_style_transfer"))
+        for style, style_dir in style_dirs.items()
+    }
+    assert names["waves"] == names["stars"]
+    assert dict(names["waves"])["transformer/encoder/conv1/kernel"] == [9, 9, 3, 4]
+
+
+def test_the_meta_graph_of_the_full_depth_is_small_and_holds_inference_only(tmp_path, varied_network):
+    export_style(tmp_path / "style", varied_network(1, residual_blocks=5), {})
+    path = tmp_path / "style" / "fast_style_transfer.meta"
+    assert path.stat().st_size < 300_000
+    meta_graph = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes())
+    nodes = [f"{node.name} {node.op}".lower() for node in meta_graph.graph_def.node]
+    assert len([node for node in nodes if node.endswith(" conv2d")]) == 16
+    assert [node for node in nodes if any(word in node for word in TRAINING_WORDS)] == []
+    constants = [node.attr["value"].tensor for node in meta_graph.graph_def.node if node.op == "Const"]
+    assert max(constant.ByteSize() for constant in constants) < 5000  # no weights among them
+
+
+def test_the_module_names_its_files_as_the_tests_expect_them():
+    assert STYLE_FILES == {"checkpoint", *checkpoint_files()}
+
+
+def checkpoint_files() -> set[str]:
+    from transformer.style_folder import META_FILES, ONNX_FILE, STYLE_FILE
+
+    return {*META_FILES, ONNX_FILE, STYLE_FILE}

@@ -1,0 +1,273 @@
+"""infer.py as its users meet it: where pictures go, what a mistake says, and which status it ends with."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import infer
+from data.images import load_image, save_image
+from transformer import style_folder
+from transformer.runtime import load_stylizer
+
+
+@pytest.fixture
+def waves(style_dirs) -> str:
+    return str(style_dirs["waves"])
+
+
+@pytest.fixture(autouse=True)
+def working_dir(monkeypatch, tmp_path) -> Path:
+    """Every test runs in an empty folder of its own, outside the repository."""
+    folder = tmp_path / "working"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def shelf(monkeypatch, style_dirs, tmp_path) -> Path:
+    """A checkpoints/ folder that holds "stars" and "waves" in place of the repository's."""
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(style_dirs["waves"].parent, folder)
+    monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", folder)
+    find_style, list_styles = style_folder.find_style, style_folder.list_styles
+    monkeypatch.setattr(style_folder, "find_style", lambda name: find_style(name, folder))
+    monkeypatch.setattr(style_folder, "list_styles", lambda checkpoints_dir=folder: list_styles(checkpoints_dir))
+    return folder
+
+
+def usage_error(capsys, *arguments: object) -> str:
+    """The last line on stderr of a call that argparse itself refuses."""
+    with pytest.raises(SystemExit) as exit:
+        infer.main([str(argument) for argument in arguments])
+    assert exit.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def refusal(capsys, status: int, *arguments: object) -> str:
+    """The one line on stderr of a call that ends with `status`."""
+    assert infer.main([str(argument) for argument in arguments]) == status
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("infer.py: ") and captured.out == ""
+    return lines[0]
+
+
+def expected_pixels(photo_path: Path, style_dir: str, tmp_path: Path, **options) -> np.ndarray:
+    """What `save_image` makes of the stylized photo."""
+    save_image(tmp_path / "expected.png", load_stylizer(style_dir)(load_image(photo_path, **options)))
+    return np.asarray(Image.open(tmp_path / "expected.png"))
+
+
+def test_one_photo_becomes_the_file_that_is_named(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "cat.jpg", height=21, width=30)
+    target = tmp_path / "new" / "folder" / "art.png"
+    assert infer.main([str(path), "--style", waves, "-o", str(target)]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_without_an_output_the_picture_is_named_after_photo_and_style(photo, waves, tmp_path, working_dir):
+    path = photo(tmp_path / "cat.jpg")
+    assert infer.main([str(path), "--style", waves]) == 0
+    assert [found.name for found in working_dir.iterdir()] == ["cat_waves.png"]
+
+
+def test_a_style_given_as_dot_is_named_after_its_folder(photo, style_dirs, tmp_path, monkeypatch):
+    path = photo(tmp_path / "cat.jpg")
+    monkeypatch.chdir(style_dirs["waves"])
+    assert infer.main([str(path), "--style", ".", "-o", str(tmp_path / "art")]) == 0
+    assert [found.name for found in (tmp_path / "art").iterdir()] == ["cat_waves.png"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_one_photo_goes_into_the_folder_that_is_named(photo, waves, tmp_path, exists):
+    path = photo(tmp_path / "cat.jpg")
+    folder = tmp_path / ("art.v2" if exists else "art")  # one that exists may have a dot
+    if exists:
+        folder.mkdir()
+    assert infer.main([str(path), "--style", waves, "-o", str(folder)]) == 0
+    assert [found.name for found in folder.iterdir()] == ["cat_waves.png"]
+
+
+def test_a_folder_of_photos_keeps_its_tree(photo, waves, tmp_path):
+    for name in ("cat.jpg", "zoo/lion.png", "zoo/old/dodo.bmp"):
+        photo(tmp_path / "photos" / name, height=9, width=12)
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "--output", str(tmp_path / "art")]) == 0
+    written = sorted(str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.png"))
+    assert written == ["cat_waves.png", "zoo/lion_waves.png", "zoo/old/dodo_waves.png"]
+
+
+def test_a_folder_of_one_photo_counts_as_a_folder(photo, waves, tmp_path, capsys):
+    photo(tmp_path / "photos" / "cat.jpg")
+    message = refusal(capsys, 2, tmp_path / "photos", "--style", waves, "-o", tmp_path / "art.png")
+    assert "is one file" in message and not (tmp_path / "art.png").exists()
+
+
+def test_files_and_folders_may_be_mixed(photo, waves, tmp_path):
+    photos = [photo(tmp_path / "photos" / "cat.jpg").parent, photo(tmp_path / "dog.png")]
+    assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["cat_waves.png", "dog_waves.png"]
+
+
+def test_the_style_is_loaded_once_for_many_photos(photo, waves, tmp_path, monkeypatch):
+    loads = []
+
+    def counting_load(*arguments):
+        loads.append(arguments)
+        return load_stylizer(*arguments)
+
+    monkeypatch.setattr("transformer.runtime.load_stylizer", counting_load)
+    photos = [str(photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)]
+    assert infer.main([*photos, "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    assert len(loads) == 1
+
+
+def test_a_bad_photo_among_many_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
+    photos = [photo(tmp_path / "a.png"), tmp_path / "broken.jpg", photo(tmp_path / "c.png")]
+    photos[1].write_bytes(b"no image at all")
+    assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["a_waves.png", "c_waves.png"]
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"infer.py: {photos[1]}: ")
+    assert last == "infer.py: 1 of 3 photos failed"
+
+
+def test_a_single_bad_photo_is_one_line(waves, tmp_path, capsys):
+    (tmp_path / "broken.jpg").write_bytes(b"no image at all")
+    message = refusal(capsys, 1, tmp_path / "broken.jpg", "--style", waves, "-o", tmp_path / "art.png")
+    assert str(tmp_path / "broken.jpg") in message
+    assert not (tmp_path / "art.png").exists()
+
+
+def test_several_photos_into_one_file_are_a_usage_error(photo, waves, tmp_path, capsys):
+    photos = [photo(tmp_path / name) for name in ("a.png", "b.png")]
+    message = refusal(capsys, 2, *photos, "--style", waves, "-o", tmp_path / "art.png")
+    assert "is one file, but 2 photos" in message and not (tmp_path / "art.png").exists()
+
+
+def test_two_photos_that_would_share_a_picture_are_a_usage_error(photo, waves, tmp_path, capsys):
+    photos = [photo(tmp_path / name) for name in ("a.png", "a.jpg")]
+    message = refusal(capsys, 2, *photos, "--style", waves, "-o", tmp_path / "art")
+    assert all(str(path) in message for path in (*photos, tmp_path / "art" / "a_waves.png"))
+    assert not (tmp_path / "art").exists()
+
+
+def test_the_same_photo_twice_is_stylized_once(photo, waves, tmp_path):
+    path = str(photo(tmp_path / "a.png"))
+    assert infer.main([path, path, "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    assert [found.name for found in (tmp_path / "art").iterdir()] == ["a_waves.png"]
+
+
+def test_an_unknown_suffix_is_refused_by_the_known_ones(photo, waves, tmp_path, capsys):
+    message = refusal(capsys, 1, photo(tmp_path / "a.png"), "--style", waves, "-o", tmp_path / "art.xyz")
+    assert "unknown suffix '.xyz'" in message and ".png" in message
+
+
+def test_an_unknown_style_is_refused_by_the_known_ones(shelf, photo, tmp_path, capsys):
+    message = refusal(capsys, 1, photo(tmp_path / "a.png"), "--style", "mud")
+    assert "mud: no such style" in message and "stars, waves" in message
+
+
+def test_a_missing_photo_is_named(waves, tmp_path, capsys):
+    message = refusal(capsys, 1, tmp_path / "nowhere.png", "--style", waves)
+    assert f"{tmp_path / 'nowhere.png'}: no such file" in message
+
+
+def test_a_damaged_style_is_named(photo, style_dirs, tmp_path, capsys):
+    style_dir = Path(shutil.copytree(style_dirs["waves"], tmp_path / "waves"))
+    (style_dir / "fast_style_transfer.onnx").write_bytes(b"cut")
+    assert str(style_dir) in refusal(capsys, 1, photo(tmp_path / "a.png"), "--style", style_dir)
+
+
+def test_a_style_is_found_by_its_name(shelf, photo, tmp_path, working_dir):
+    assert infer.main([str(photo(tmp_path / "a.png")), "--style", "stars"]) == 0
+    assert [found.name for found in working_dir.iterdir()] == ["a_stars.png"]
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
+def test_the_runtime_can_be_chosen(photo, style_dirs, tmp_path, monkeypatch, runtime):
+    style_dir = tmp_path / "waves"  # with the files of one runtime only
+    keep = "*.onnx" if runtime == "onnx" else "*.[mid]*"
+    style_dir.mkdir()
+    for path in style_dirs["waves"].glob(keep):
+        shutil.copy(path, style_dir)
+    arguments = [str(photo(tmp_path / "a.png")), "--style", str(style_dir), "-o", str(tmp_path / "art.png")]
+    other = {"onnx": "tensorflow", "tensorflow": "onnx"}[runtime]
+    assert infer.main([*arguments, "--runtime", runtime]) == 0
+    assert infer.main([*arguments, "--runtime", other]) == 1
+
+
+def test_max_side_shrinks_the_photo(photo, waves, tmp_path):
+    path = photo(tmp_path / "a.png", height=40, width=80)
+    assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "art.png"), "--max-side", "20"]) == 0
+    actual = np.asarray(Image.open(tmp_path / "art.png"))
+    assert actual.shape == (10, 20, 3)
+    np.testing.assert_array_equal(actual, expected_pixels(path, waves, tmp_path, max_side=20))
+
+
+def test_the_benchmark_prints_loading_first_and_steady_and_writes_nothing(
+    photo, waves, tmp_path, working_dir, capsys
+):
+    path = photo(tmp_path / "a.png", height=20, width=30)
+    assert infer.main([str(path), "--style", waves, "--benchmark"]) == 0
+    captured = capsys.readouterr()
+    load, first, steady = captured.out.splitlines()
+    assert re.match(r"load +\d+\.\d+ s$", load)
+    assert re.match(rf"first +\d+\.\d+ s  {re.escape(str(path))}, 30x20$", first)
+    assert re.match(r"steady +\d+\.\d+ s  median of \d+, \d+\.\d+ megapixels/s$", steady)
+    assert captured.err == "" and list(working_dir.iterdir()) == []
+
+
+def test_the_styles_are_listed_with_what_they_were_learnt_from(shelf, capsys):
+    (shelf / "stars" / "style.json").unlink()  # as in a foreign checkpoint
+    assert infer.main(["--list-styles"]) == 0
+    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
+        ["stars"],
+        ["waves", "museum of waves"],
+    ]
+
+
+def test_no_styles_to_list_is_said_with_how_to_get_one(shelf, capsys):
+    shutil.rmtree(shelf)
+    assert "train one with train.py" in refusal(capsys, 1, "--list-styles")
+
+
+def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
+    (shelf / "stars" / "style.json").write_text("{")
+    assert str(shelf / "stars" / "style.json") in refusal(capsys, 1, "--list-styles")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--style", "waves"], "at least one photo"),
+        (["a.png"], "--style is required; --list-styles"),
+        (["a.png", "--style", "waves", "--max-side", "1"], "--max-side must be at least 2 pixels, got 1"),
+        (["a.png", "--style", "waves", "--max-side", "large"], "invalid int value: 'large'"),
+        (["a.png", "--style", "waves", "--runtime", "torch"], "invalid choice: 'torch'"),
+        (["a.png", "--style", "waves", "--outptu", "b.png"], "unrecognized arguments: --outptu"),
+    ],
+)
+def test_a_usage_error_says_what_is_wrong_and_ends_with_status_2(capsys, arguments, words):
+    message = usage_error(capsys, *arguments)
+    assert message.startswith("infer.py: error: ") and words in message
+
+
+def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transformer.runtime.load_stylizer", interrupt)
+    assert infer.main([str(photo(tmp_path / "a.png")), "--style", waves]) == 130
+
+
+def test_a_programming_error_keeps_its_traceback(photo, waves, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformer.runtime.load_stylizer", lambda *_: lambda image: image.no_such_method())
+    with pytest.raises(AttributeError, match="no_such_method"):
+        infer.main([str(photo(tmp_path / "a.png")), "--style", waves])

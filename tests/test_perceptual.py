@@ -1,0 +1,189 @@
+"""The perceptual loss: its terms, their weights and their gradients."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data.images import load_image, resize_image
+from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
+from loss_net.perceptual import PerceptualLoss, build_perceptual_loss
+from loss_net.recipes import RECIPES, Recipe
+from loss_net.vgg import build_vgg
+from loss_net.weights import VggWeights, load_vgg_weights
+
+RECIPE = Recipe(
+    source="this test: two layers of each kind, one of them in common",
+    architecture="vgg19",
+    pooling="avg",
+    content_layers={"relu2_2": 1.0, "relu3_1": 0.5},
+    style_layers={"relu1_1": 3.0, "relu2_2": 0.25},
+    content_weight=7.0,
+    style_weight=0.1,
+    tv_weight=0.2,
+)
+TERMS = ["content", "style", "tv"]
+STYLE_TERMS = ["style/relu1_1", "style/relu2_2"]
+
+
+def random_images(*shape: int, seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).uniform(0, 255, shape), tf.float32)
+
+
+STYLE = random_images(11, 14, 3, seed=1) * tf.constant([1.0, 0.5, 0.2])
+STYLIZED, CONTENT = random_images(2, 12, 10, 3, seed=2), random_images(2, 12, 10, 3, seed=3) / 2
+
+
+@pytest.fixture
+def weights(tiny_vgg_weights) -> VggWeights:
+    return tiny_vgg_weights("vgg19")
+
+
+@pytest.fixture
+def loss(weights) -> PerceptualLoss:
+    return build_perceptual_loss(weights, STYLE, RECIPE)
+
+
+def numbers(terms: dict[str, tf.Tensor]) -> dict[str, float]:
+    return {name: float(term) for name, term in terms.items()}
+
+
+def test_the_terms_have_names_and_are_scalars_of_float32(loss):
+    terms = loss(STYLIZED, CONTENT)
+    assert list(terms) == ["total", *TERMS, *STYLE_TERMS]
+    assert {(term.dtype, term.shape.rank) for term in terms.values()} == {(tf.float32, 0)}
+
+
+def test_content_style_and_tv_sum_to_the_total(loss):
+    terms = numbers(loss(STYLIZED, CONTENT))
+    assert min(terms.values()) > 0
+    assert terms["total"] == pytest.approx(sum(terms[name] for name in TERMS), rel=1e-6)
+
+
+def test_the_style_layers_sum_to_the_style(loss):
+    terms = numbers(loss(STYLIZED, CONTENT))
+    assert terms["style"] == pytest.approx(sum(terms[name] for name in STYLE_TERMS), rel=1e-6)
+
+
+def test_every_term_is_its_weighted_loss(loss, weights):
+    vgg = build_vgg(weights, ["relu3_1"], pooling="avg")
+    layers = ["relu1_1", "relu2_2", "relu3_1"]
+    stylized, content, style = (vgg(images, layers) for images in (STYLIZED, CONTENT, STYLE[tf.newaxis]))
+    expected = {
+        "content": 7 * content_loss(stylized["relu2_2"], content["relu2_2"])
+        + 7 * 0.5 * content_loss(stylized["relu3_1"], content["relu3_1"]),
+        "tv": 0.2 * total_variation_loss(STYLIZED),
+        "style/relu1_1": 0.1 * 3 * style_loss(stylized["relu1_1"], gram_matrix(style["relu1_1"])),
+        "style/relu2_2": 0.1 * 0.25 * style_loss(stylized["relu2_2"], gram_matrix(style["relu2_2"])),
+    }
+    terms = numbers(loss(STYLIZED, CONTENT))
+    for name, term in expected.items():
+        assert terms[name] == pytest.approx(float(term), rel=1e-5), name
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_the_weight_of_a_term_scales_it_and_no_other(loss, weights, term):
+    weight = f"{term}_weight"
+    heavier = replace(RECIPE, **{weight: 4 * getattr(RECIPE, weight)})
+    before = numbers(loss(STYLIZED, CONTENT))
+    after = numbers(build_perceptual_loss(weights, STYLE, heavier)(STYLIZED, CONTENT))
+    for name in [*TERMS, *STYLE_TERMS]:
+        factor = 4 if name.split("/")[0] == term else 1
+        assert after[name] == pytest.approx(factor * before[name], rel=1e-6), name
+
+
+def test_the_total_variation_is_reduced_as_the_recipe_says(weights):
+    by_sum = build_perceptual_loss(weights, STYLE, replace(RECIPE, tv_reduction="sum"))
+    expected = 0.2 * total_variation_loss(STYLIZED, "sum")
+    assert float(by_sum(STYLIZED, CONTENT)["tv"]) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_the_pooling_is_that_of_the_recipe(loss, weights):
+    max_loss = build_perceptual_loss(weights, STYLE, replace(RECIPE, pooling="max"))
+    stylized = build_vgg(weights, ["relu2_2"], pooling="max")(STYLIZED, ["relu2_2"])["relu2_2"]
+    style = build_vgg(weights, ["relu2_2"], pooling="max")(STYLE[tf.newaxis], ["relu2_2"])["relu2_2"]
+    expected = 0.1 * 0.25 * style_loss(stylized, gram_matrix(style))
+    term = float(max_loss(STYLIZED, CONTENT)["style/relu2_2"])
+    assert term == pytest.approx(float(expected), rel=1e-5)
+    assert term != pytest.approx(float(loss(STYLIZED, CONTENT)["style/relu2_2"]), rel=1e-2)
+
+
+def test_the_style_itself_has_no_style_loss(loss):
+    style_term = float(loss(STYLE[tf.newaxis], random_images(1, 11, 14, 3))["style"])
+    assert style_term <= 1e-9 * float(loss(STYLIZED, CONTENT)["style"])
+
+
+def test_the_content_itself_has_no_content_loss(loss):
+    assert float(loss(CONTENT, CONTENT)["content"]) <= 1e-9 * float(loss(STYLIZED, CONTENT)["content"])
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_images(loss):
+    whole = numbers(loss(STYLIZED, CONTENT))
+    alone = [numbers(loss(STYLIZED[index : index + 1], CONTENT[index : index + 1])) for index in range(2)]
+    for name, term in whole.items():
+        assert term == pytest.approx(np.mean([terms[name] for terms in alone]), rel=1e-5), name
+
+
+def test_only_layers_that_the_recipe_needs_are_built(loss):
+    assert set(loss.vgg.kernels) == {"conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_makes_a_loss_in_a_graph_of_unknown_size(tiny_vgg_weights, name):
+    recipe = RECIPES[name]
+    loss = build_perceptual_loss(tiny_vgg_weights(recipe.architecture), STYLE, recipe)
+    images = tf.TensorSpec([1, None, None, 3], tf.float32)
+    in_a_graph = tf.function(loss, input_signature=[images, images])
+    stylized, content = random_images(1, 17, 20, 3), random_images(1, 17, 20, 3, seed=1)
+    terms = numbers(in_a_graph(stylized, content))
+    assert set(terms) == {"total", *TERMS, *(f"style/{layer}" for layer in recipe.style_layers)}
+    assert terms == pytest.approx(numbers(loss(stylized, content)), rel=1e-4)
+
+
+@pytest.mark.parametrize("term", ["total", *TERMS, *STYLE_TERMS])
+def test_gradient_of_every_term_reaches_the_stylized_images(loss, term):
+    with tf.GradientTape() as tape:
+        tape.watch(STYLIZED)
+        terms = loss(STYLIZED, CONTENT)
+    gradient = tape.gradient(terms[term], STYLIZED).numpy()
+    assert np.isfinite(gradient).all()
+    assert all(np.abs(image_gradient).max() > 0 for image_gradient in gradient)
+
+
+def test_no_gradient_reaches_the_content(loss):
+    with tf.GradientTape() as tape:
+        tape.watch(CONTENT)
+        terms = loss(STYLIZED, CONTENT)
+    assert tape.gradient(terms["total"], CONTENT) is None
+
+
+def test_the_style_is_measured_in_float32_whatever_the_precision(loss, weights):
+    bfloat16_loss = build_perceptual_loss(weights, STYLE, RECIPE, compute_dtype=tf.bfloat16)
+    assert bfloat16_loss.vgg.compute_dtype == tf.bfloat16
+    for layer, gram in loss.style_grams.items():
+        np.testing.assert_array_equal(bfloat16_loss.style_grams[layer], gram)
+
+
+def assert_bfloat16_is_near(weights, style, recipe, stylized, content):
+    exact, near = (
+        build_perceptual_loss(weights, style, recipe, compute_dtype=compute_dtype)(stylized, content)
+        for compute_dtype in (tf.float32, tf.bfloat16)
+    )
+    assert {term.dtype for term in near.values()} == {tf.float32}
+    assert numbers(near) == pytest.approx(numbers(exact), rel=0.02)
+    assert numbers(near)["content"] != numbers(exact)["content"]
+
+
+def test_bfloat16_gives_the_loss_within_two_percent(weights):
+    assert_bfloat16_is_near(weights, STYLE, RECIPE, STYLIZED, CONTENT)
+
+
+@pytest.mark.shared
+def test_bfloat16_gives_the_loss_of_the_real_vgg19_within_two_percent(shared_dir):
+    weights = load_vgg_weights(shared_dir / "vgg19/vgg19_notop.h5")
+    style = load_image(shared_dir / "styles/great_wave.jpg", max_side=96)
+    photo = load_image(next((shared_dir / "photos/val").iterdir()))
+    content = resize_image(photo, height=64, width=64)[np.newaxis]
+    stylized = np.clip(content + np.random.default_rng(0).normal(scale=20, size=content.shape), 0, 255)
+    assert_bfloat16_is_near(weights, style, RECIPES["lengstrom"], stylized.astype(np.float32), content)

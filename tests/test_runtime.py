@@ -1,0 +1,184 @@
+"""Both runtimes give one picture, and a folder that cannot be used is named in one line. And: the styles there are."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transformer.runtime import RUNTIMES, load_stylizer
+from transformer.style_folder import META_FILES, ONNX_FILE, StyleError, find_style, list_styles, style_info
+
+SIZES = [(1, 1), (1, 7), (5, 3), (8, 8), (13, 22), (33, 47)]
+
+
+def random_images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def stylizers(style_dirs):
+    """The style "waves" loaded by each runtime."""
+    return {runtime: load_stylizer(style_dirs["waves"], runtime) for runtime in ("onnx", "tensorflow")}
+
+
+@pytest.fixture
+def style_dir(style_dirs, tmp_path) -> Path:
+    """A copy of a style that a test may damage."""
+    return Path(shutil.copytree(style_dirs["waves"], tmp_path / "waves"))
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_both_runtimes_give_the_same_picture_of_the_same_size(stylizers, height, width, batch_size):
+    shape = (height, width, 3) if batch_size is None else (batch_size, height, width, 3)
+    images = random_images(*shape)
+    by_onnx, by_tensorflow = stylizers["onnx"](images), stylizers["tensorflow"](images)
+    assert by_onnx.shape == by_tensorflow.shape == shape
+    assert by_onnx.dtype == by_tensorflow.dtype == np.float32
+    assert by_onnx.min() >= 0 and by_onnx.max() <= 255
+    np.testing.assert_allclose(by_onnx, by_tensorflow, atol=0.5)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
+def test_an_image_is_stylized_as_a_batch_of_one(stylizers, runtime):
+    image = random_images(13, 22, 3)
+    batch = stylizers[runtime](image[np.newaxis])
+    np.testing.assert_array_equal(stylizers[runtime](image), batch[0])
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.int32])
+def test_any_number_type_is_taken_and_left_unchanged(stylizers, runtime, dtype):
+    image = random_images(9, 10, 3).astype(dtype)
+    before = image.copy()
+    stylized = stylizers[runtime](image)
+    np.testing.assert_array_equal(stylized, stylizers[runtime](image.astype(np.float32)))
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (8, 8, 1), (1, 1, 8, 8, 3), (3,)])
+def test_an_array_that_is_no_image_is_refused_by_its_shape(stylizers, shape):
+    with pytest.raises(ValueError) as error:
+        stylizers["onnx"](np.zeros(shape, np.float32))
+    assert f"got shape {shape}" in str(error.value)
+
+
+def test_auto_prefers_onnx_and_falls_back_to_tensorflow(style_dirs, style_dir):
+    image = random_images(16, 16, 3)
+    pictures = {name: load_stylizer(folder, "onnx")(image) for name, folder in style_dirs.items()}
+    assert np.abs(pictures["waves"] - pictures["stars"]).mean() > 10
+    # a folder whose .onnx is one style and whose meta graph another tells which of them was used
+    shutil.copy(style_dirs["stars"] / ONNX_FILE, style_dir / ONNX_FILE)
+    np.testing.assert_array_equal(load_stylizer(style_dir)(image), pictures["stars"])
+    (style_dir / ONNX_FILE).unlink()
+    np.testing.assert_allclose(load_stylizer(style_dir)(image), pictures["waves"], atol=0.5)
+
+
+def test_auto_is_content_with_the_onnx_file_alone(style_dirs, tmp_path):
+    shutil.copy(style_dirs["waves"] / ONNX_FILE, tmp_path)
+    assert load_stylizer(tmp_path)(random_images(8, 9, 3)).shape == (8, 9, 3)
+
+
+def test_a_folder_may_be_given_as_text(style_dirs):
+    assert load_stylizer(str(style_dirs["waves"]))(random_images(8, 9, 3)).shape == (8, 9, 3)
+
+
+def test_two_styles_loaded_by_tensorflow_do_not_disturb_each_other(style_dirs, stylizers):
+    image = random_images(16, 16, 3)
+    before = stylizers["tensorflow"](image)
+    other = load_stylizer(style_dirs["stars"], "tensorflow")(image)
+    np.testing.assert_array_equal(stylizers["tensorflow"](image), before)
+    assert np.abs(other - before).mean() > 10
+
+
+def refusal(style_dir: Path, runtime: str) -> str:
+    """The message of the StyleError, of one line that names the folder."""
+    with pytest.raises(StyleError) as error:
+        load_stylizer(style_dir, runtime)
+    message = str(error.value)
+    assert "\n" not in message and str(style_dir) in message
+    return message
+
+
+@pytest.mark.parametrize("file", META_FILES)
+def test_a_missing_part_of_the_meta_graph_is_named(style_dir, file):
+    (style_dir / file).unlink()
+    assert f"lacks {file}" in refusal(style_dir, "tensorflow")
+
+
+def test_a_missing_onnx_file_is_named_with_the_other_runtime(style_dir):
+    (style_dir / ONNX_FILE).unlink()
+    message = refusal(style_dir, "onnx")
+    assert ONNX_FILE in message and "--runtime tensorflow" in message
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_folder_that_does_not_exist_is_named(tmp_path, runtime):
+    refusal(tmp_path / "nowhere", runtime)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.3, 0.9])
+@pytest.mark.parametrize("file", [ONNX_FILE, *META_FILES])
+def test_a_truncated_file_is_refused_with_what_to_do(style_dir, file, fraction):
+    content = (style_dir / file).read_bytes()
+    (style_dir / file).write_bytes(content[: int(fraction * len(content))])
+    message = refusal(style_dir, "onnx" if file == ONNX_FILE else "tensorflow")
+    assert "damaged" in message and "export the style again" in message
+
+
+def test_an_unknown_runtime_is_refused_by_the_known_ones(style_dirs):
+    with pytest.raises(ValueError, match="one of auto, onnx, tensorflow, got 'torch'"):
+        load_stylizer(style_dirs["waves"], "torch")
+
+
+def test_a_style_is_found_by_name_and_by_folder(style_dirs, tmp_path):
+    checkpoints_dir = style_dirs["waves"].parent
+    assert find_style("waves", checkpoints_dir) == style_dirs["waves"]
+    assert find_style(str(style_dirs["waves"]), tmp_path) == style_dirs["waves"]
+
+
+def test_an_unknown_style_is_refused_by_the_known_ones(style_dirs):
+    with pytest.raises(StyleError, match="mud: no such style or folder.* stars, waves$"):
+        find_style("mud", style_dirs["waves"].parent)
+
+
+def test_an_unknown_style_among_none_is_refused_with_how_to_get_one(tmp_path):
+    with pytest.raises(StyleError, match="none yet: train one with train.py"):
+        find_style("mud", tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_style_is_refused_by_what_a_style_is(tmp_path):
+    with pytest.raises(StyleError, match="holds no style; a style is a folder with"):
+        find_style(str(tmp_path), tmp_path)
+
+
+def test_the_styles_are_listed_by_name_and_nothing_else_is(style_dirs, tmp_path):
+    for name in ("b", "a", ".a.1.unfinished"):
+        shutil.copytree(style_dirs["waves"], tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "README.md").write_text("no style")
+    assert list_styles(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert list_styles(tmp_path / "nowhere") == []
+
+
+def test_a_style_of_either_form_is_listed(style_dirs, tmp_path):
+    for name, file in {"by_onnx": ONNX_FILE, "by_meta": META_FILES[0]}.items():
+        (tmp_path / name).mkdir()
+        shutil.copy(style_dirs["waves"] / file, tmp_path / name)
+    assert [path.name for path in list_styles(tmp_path)] == ["by_meta", "by_onnx"]
+
+
+def test_style_info_is_the_content_of_style_json(style_dirs):
+    assert style_info(style_dirs["waves"])["style_picture"]["source"] == "museum of waves"
+
+
+def test_style_info_of_a_foreign_checkpoint_is_empty(tmp_path):
+    assert style_info(tmp_path) == {}
+
+
+def test_a_damaged_style_json_is_named(style_dir):
+    (style_dir / "style.json").write_text("{")
+    with pytest.raises(StyleError, match=r"style\.json: cannot be read") as error:
+        style_info(style_dir)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,133 @@
+"""What TensorBoard reads from a training: scalars, previews, configuration, graph."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from transformer.summaries import RunningMeans, TrainingSummaries
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+LOSS_NAMES = ("total", "content", "style", "tv", *(f"style/{layer}" for layer in STYLE_LAYERS))
+
+
+def read_events(log_dir: Path) -> EventAccumulator:
+    events = EventAccumulator(str(log_dir), size_guidance={"tensors": 0})
+    events.Reload()
+    return events
+
+
+def scalars(events: EventAccumulator, tag: str) -> dict[int, float]:
+    """Step -> value."""
+    return {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)}
+
+
+def preview(events: EventAccumulator, tag: str, index: int = 0) -> np.ndarray:
+    """The picture [H, W, 3] uint8 of one image summary: width and height as text, then PNG bytes."""
+    _width, _height, png = tf.make_ndarray(events.Tensors(tag)[index].tensor_proto)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def events(tiny_run) -> EventAccumulator:
+    """What the tiny training wrote: 6 steps, scalars every 2, pictures and validation every 3."""
+    return read_events(tiny_run / "log")
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_every_loss_term_of_the_training_is_a_scalar(events, name):
+    values = scalars(events, f"loss/{name}")
+    assert list(values) == [2, 4, 6]
+    assert all(np.isfinite(value) for value in values.values())
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_every_loss_term_of_the_validation_is_a_scalar(events, name):
+    values = scalars(events, f"validation/{name}")
+    assert list(values) == [3, 6]
+    assert all(np.isfinite(value) for value in values.values())
+
+
+def test_the_terms_shown_sum_to_the_total_shown(events):
+    for step, total in scalars(events, "loss/total").items():
+        terms = [scalars(events, f"loss/{name}")[step] for name in ("content", "style", "tv")]
+        assert sum(terms) == pytest.approx(total, rel=1e-4)
+        layers = [scalars(events, f"loss/style/{layer}")[step] for layer in STYLE_LAYERS]
+        assert sum(layers) == pytest.approx(terms[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "gradient_norm", "images_per_second"])
+def test_the_course_of_the_training_is_shown_apart_from_the_losses(events, name):
+    values = scalars(events, f"training/{name}")
+    assert list(values) == [2, 4, 6]
+    assert all(value > 0 for value in values.values())
+    assert f"loss/{name}" not in events.Tags()["tensors"]
+
+
+def test_the_learning_rate_shown_falls(events):
+    rates = list(scalars(events, "training/learning_rate").values())
+    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < rates[0] <= 1e-3
+
+
+def test_a_preview_is_the_photo_beside_its_stylized_form(events, tiny_inputs):
+    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("preview/")]
+    assert tags == ["preview/unseen"]
+    assert [event.step for event in events.Tensors("preview/unseen")] == [3, 6]
+    picture = preview(events, "preview/unseen")
+    photo = np.asarray(Image.open(tiny_inputs / "val" / "unseen.png"))
+    assert picture.shape == (33, 2 * 47, 3)
+    np.testing.assert_array_equal(picture[:, :47], photo)
+    assert np.abs(picture[:, 47:].astype(float) - photo).mean() > 5
+
+
+def test_the_configuration_is_shown_as_json(events):
+    (event,) = events.Tensors("config")
+    text = tf.make_ndarray(event.tensor_proto).item().decode()
+    config = json.loads(text.removeprefix("```json\n").removesuffix("\n```"))
+    assert config["width"] == 0.125 and config["name"] == "tiny" and config["preset"] == "lengstrom"
+
+
+def test_the_graph_shown_is_that_of_the_network(events):
+    operations = [node.op for node in tf.compat.v1.GraphDef.FromString(events.Graph().SerializeToString()).node]
+    assert operations.count("Conv2D") == 8  # 3 + 2 + 3 at one residual block
+
+
+def test_previews_are_clipped_and_rounded(tmp_path):
+    summaries = TrainingSummaries(tmp_path)
+    photo = np.full((2, 3, 3), 99.6, np.float32)
+    stylized = np.full((2, 3, 3), 300, np.float32)
+    stylized[0] = -40
+    summaries.write_previews(7, ["cat"], [photo], [stylized])
+    summaries.close()
+    picture = preview(read_events(tmp_path), "preview/cat")
+    assert picture[:, :3].min() == picture[:, :3].max() == 100
+    assert picture[0, 3:].max() == 0 and picture[1, 3:].min() == 255
+
+
+def test_scalars_can_be_read_while_the_training_runs(tmp_path):
+    summaries = TrainingSummaries(tmp_path)
+    summaries.write_losses(4, {"total": 2.5, "learning_rate": 0.5})
+    summaries.write_validation(4, {"total": 3.5})
+    events = read_events(tmp_path)  # not closed yet
+    assert scalars(events, "loss/total") == {4: 2.5}
+    assert scalars(events, "training/learning_rate") == {4: 0.5}
+    assert scalars(events, "validation/total") == {4: 3.5}
+    summaries.close()
+
+
+def test_running_means_are_those_since_the_last_flush(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("transformer.summaries.time.perf_counter", lambda: now)
+    means = RunningMeans()
+    for total in (1.0, 2.0, 6.0):
+        means.add({"total": tf.constant(total), "tv": tf.constant(2 * total)})
+    now += 2
+    assert means.flush(batch_size=4) == {"total": 3, "tv": 6, "images_per_second": 3 * 4 / 2}
+    means.add({"total": tf.constant(8.0), "tv": tf.constant(1.0)})
+    now += 0.5
+    assert means.flush(batch_size=4) == {"total": 8, "tv": 1, "images_per_second": 8}
