@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import shutil
 import signal
 import sys
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -89,7 +90,7 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
     names = [option.name for option in fields(TrainConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not MISSING}
     try:
-        config = _checked(replace(TrainConfig(), **_read_config(options.config), **given))
+        config = _checked(replace(TrainConfig(), **{**_read_config(options.config), **given}))
     except ValueError as error:
         parser.error(str(error))
     return config, options
@@ -117,11 +118,17 @@ def _read_config(path: Path | None) -> dict:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"--config {path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"--config {path}: must hold a JSON object, got {type(values).__name__}")
+    values = values.get("config", values)  # a style.json holds it beside other things
     known = {option.name: option for option in fields(TrainConfig)}
-    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else ["(not an object)"]
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"--config {path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-    return {name: _from_json(known[name], value) for name, value in values.items()}
+    try:
+        return {name: _from_json(known[name], value) for name, value in values.items()}
+    except TypeError as error:
+        raise ValueError(f"--config {path}: a value is of the wrong kind ({error})") from error
 
 
 def _from_json(option, value):
@@ -136,7 +143,7 @@ def _checked(config: TrainConfig) -> TrainConfig:
     for name in ("style", "content_dir", "name"):
         if getattr(config, name) is None:
             raise ValueError(f"--{name.replace('_', '-')} is required, here or in --config")
-    if config.name.startswith(".") or Path(config.name).name != config.name:
+    if not config.name or config.name.startswith(".") or Path(config.name).name != config.name:
         raise ValueError(f"--name must be a plain folder name, got {config.name!r}")
     for option in fields(config):
         least, value = option.metadata["at_least"], getattr(config, option.name)
@@ -176,7 +183,7 @@ def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
     if config.val_dir is not None:
         list_images([config.val_dir])
     style_dir, state_dir = config.output_dir / config.name, config.log_dir / "state"
-    if style_dir.exists() and not overwrite and not resume:
+    if style_dir.exists() and not overwrite:
         raise FileExistsError(f"{style_dir}: exists; give another --name, or --overwrite to replace it")
     if resume and not (state_dir / "checkpoint").is_file():
         raise FileNotFoundError(f"{state_dir}: holds no training state to resume; start without --resume")
@@ -188,6 +195,16 @@ def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
+
+
+def prepare_log_dir(config: TrainConfig, *, resume: bool) -> None:
+    """Clears a former run of this name unless it is resumed, and writes config.json, which --config reads."""
+    if not resume:
+        shutil.rmtree(config.log_dir / "state", ignore_errors=True)
+        for events_path in config.log_dir.glob("events.out.tfevents.*"):
+            events_path.unlink()
+    text = json.dumps(config_json(config), indent=2) + "\n"
+    (config.log_dir / "config.json").write_text(text, encoding="utf-8")
 
 
 def train(config: TrainConfig, *, resume: bool) -> int:
@@ -368,6 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         check_inputs(config, resume=options.resume, overwrite=options.overwrite)
+        prepare_log_dir(config, resume=options.resume)
         return train(config, resume=options.resume)
     except (ImageError, WeightsError, StyleError, OSError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)

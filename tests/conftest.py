@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loss_net.weights import CONV_LAYERS, KERAS_MEAN_BGR, VggWeights, expected_kernel_shape
+from loss_net.weights import (
+    CONV_LAYERS,
+    KERAS_MEAN_BGR,
+    VggWeights,
+    expected_kernel_shape,
+    save_vgg_weights,
+)
 
 SHARED_DIR = Path(__file__).resolve().parents[2] / "shared"
 TINY_VGG_CHANNELS = (5, 6, 7, 8, 9)  # no number twice, so that a wrong axis cannot fit by chance
@@ -25,22 +31,23 @@ def shared_dir() -> Path:
     return SHARED_DIR
 
 
+def _random_vgg_weights(architecture: str) -> VggWeights:
+    generator = np.random.default_rng(1)
+    kernels, biases = {}, {}
+    for name in CONV_LAYERS[architecture]:
+        shape = expected_kernel_shape(name)
+        scale = np.sqrt(2 / np.prod(shape[:3]))  # He et al.: features keep their size through the layers
+        kernels[name] = generator.normal(scale=scale, size=shape).astype(np.float32)
+        biases[name] = generator.normal(size=shape[3]).astype(np.float32)
+    return VggWeights(architecture, kernels, biases, np.array(KERAS_MEAN_BGR, np.float32), "random")
+
+
 @pytest.fixture
 def tiny_vgg_weights(monkeypatch) -> Callable[[str], VggWeights]:
     """Builds random VggWeights of "vgg16" or "vgg19" with a few channels a block, which loss_net then expects."""
     monkeypatch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
 
-    def build(architecture: str) -> VggWeights:
-        generator = np.random.default_rng(1)
-        kernels, biases = {}, {}
-        for name in CONV_LAYERS[architecture]:
-            shape = expected_kernel_shape(name)
-            scale = np.sqrt(2 / np.prod(shape[:3]))  # He et al.: features keep their size through the layers
-            kernels[name] = generator.normal(scale=scale, size=shape).astype(np.float32)
-            biases[name] = generator.normal(size=shape[3]).astype(np.float32)
-        return VggWeights(architecture, kernels, biases, np.array(KERAS_MEAN_BGR, np.float32), "random")
-
-    return build
+    return _random_vgg_weights
 
 
 def write_photo(path: Path, *, height: int = 40, width: int = 48, seed: int = 0) -> Path:
@@ -68,26 +75,14 @@ def tiny_vgg_channels(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny_inputs(tmp_path_factory) -> Path:
     """A folder with all that a training reads: style.png, vgg.npz, photos/, val/."""
-    from loss_net import weights
-
     folder = tmp_path_factory.mktemp("inputs")
     write_photo(folder / "style.png", seed=100)
     for index in range(4):
         write_photo(folder / "photos" / f"photo{index}.png", seed=index)
     write_photo(folder / "val" / "unseen.png", height=33, width=47, seed=200)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "BLOCK_CHANNELS", TINY_VGG_CHANNELS)
-        generator = np.random.default_rng(0)
-        shapes = {name: weights.expected_kernel_shape(name) for name in weights.CONV_LAYERS["vgg19"]}
-        kernels = {
-            name: generator.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape).astype(np.float32)
-            for name, shape in shapes.items()
-        }
-        biases = {name: np.zeros(shape[3], np.float32) for name, shape in shapes.items()}
-        mean_bgr = np.array(weights.KERAS_MEAN_BGR, np.float32)
-        weights.save_vgg_weights(
-            folder / "vgg.npz", weights.VggWeights("vgg19", kernels, biases, mean_bgr, "random")
-        )
+        patch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
+        save_vgg_weights(folder / "vgg.npz", _random_vgg_weights("vgg19"))
     return folder
 
 
@@ -100,6 +95,7 @@ def tiny_flags(tiny_inputs):
             *("--style", str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")),
             *("--vgg", str(tiny_inputs / "vgg.npz"), "--name", "tiny", "--width", "0.125"),
             *("--residual-blocks", "1", "--image-size", "32", "--batch-size", "2", "--steps", "6"),
+            *("--learning-rate", "0.001"),
             *("--summary-every", "2", "--save-every", "3", "--val-dir", str(tiny_inputs / "val")),
             *("--preview", str(tiny_inputs / "val" / "unseen.png"), "--log-dir", str(folder / "log")),
             *("--output-dir", str(folder / "styles"), *more),

@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from transformer import checkpoint
 from transformer.architecture import Architecture
 from transformer.checkpoint import STATES_KEPT, TrainingState, export_style
 from transformer.network import Transformer
@@ -102,7 +101,9 @@ def test_restoring_from_an_empty_folder_says_to_start_afresh(tmp_path):
     assert_one_line(error, str(tmp_path / "state"), "no training state", "without --resume")
 
 
-@pytest.mark.parametrize("architecture", [Architecture(0.25, 1), Architecture(0.125, 0), Architecture(0.125, 2)])
+@pytest.mark.parametrize(
+    "architecture", [Architecture(0.25, 1), Architecture(0.125, 0), Architecture(0.125, 2)]
+)
 def test_a_state_of_another_network_is_refused_by_the_flags_to_use(saved, architecture):
     with pytest.raises(StyleError) as error:
         Training(saved[0], architecture=architecture).state.restore()
@@ -246,13 +247,3 @@ def test_the_meta_graph_of_the_full_depth_is_small_and_holds_inference_only(tmp_
     assert [node for node in nodes if any(word in node for word in TRAINING_WORDS)] == []
     constants = [node.attr["value"].tensor for node in meta_graph.graph_def.node if node.op == "Const"]
     assert max(constant.ByteSize() for constant in constants) < 5000  # no weights among them
-
-
-def test_the_module_names_its_files_as_the_tests_expect_them():
-    assert STYLE_FILES == {"checkpoint", *checkpoint_files()}
-
-
-def checkpoint_files() -> set[str]:
-    from transformer.style_folder import META_FILES, ONNX_FILE, STYLE_FILE
-
-    return {*META_FILES, ONNX_FILE, STYLE_FILE}

@@ -36,7 +36,9 @@ def shelf(monkeypatch, style_dirs, tmp_path) -> Path:
     monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", folder)
     find_style, list_styles = style_folder.find_style, style_folder.list_styles
     monkeypatch.setattr(style_folder, "find_style", lambda name: find_style(name, folder))
-    monkeypatch.setattr(style_folder, "list_styles", lambda checkpoints_dir=folder: list_styles(checkpoints_dir))
+    monkeypatch.setattr(
+        style_folder, "list_styles", lambda checkpoints_dir=folder: list_styles(checkpoints_dir)
+    )
     return folder
 
 

@@ -67,8 +67,8 @@ def test_the_parameters_are_those_that_the_architecture_lists():
         assert shapes == architecture.parameter_shapes()
 
 
-def test_every_parameter_has_a_part_in_the_picture():
-    network = Transformer(FULL_DEPTH)
+def test_every_parameter_has_a_part_in_the_picture(varied_network):
+    network = varied_network(1, residual_blocks=5)
     images = tf.constant(random_images(1, 16, 16, 3))
     with tf.GradientTape() as tape:
         error = tf.reduce_mean(tf.square(network(images) - images))

@@ -104,12 +104,15 @@ def test_iterating_twice_gives_the_same_stream(textured_dir):
 
 
 def test_the_stream_depends_neither_on_the_threads_nor_on_which_is_faster(textured_dir, monkeypatch):
+    """The very first photo takes so long that other threads have later batches ready before it."""
+    expected = stream(textured_dir)
+    started = []
+
     def load_image_slowly(path: Path) -> np.ndarray:
-        time.sleep(0.02 if path.stem in "024" else 0)
+        started.append(path)
+        time.sleep(0.3 if len(started) == 1 else 0)
         return load_image(path)
 
-    monkeypatch.setattr(pipeline, "PARALLEL_DECODES", 1)
-    expected = stream(textured_dir)
     monkeypatch.setattr(pipeline, "PARALLEL_DECODES", 4)
     monkeypatch.setattr(pipeline, "load_image", load_image_slowly)
     np.testing.assert_array_equal(stream(textured_dir), expected)

@@ -93,7 +93,9 @@ def test_the_configuration_is_shown_as_json(events):
 
 
 def test_the_graph_shown_is_that_of_the_network(events):
-    operations = [node.op for node in tf.compat.v1.GraphDef.FromString(events.Graph().SerializeToString()).node]
+    operations = [
+        node.op for node in tf.compat.v1.GraphDef.FromString(events.Graph().SerializeToString()).node
+    ]
     assert operations.count("Conv2D") == 8  # 3 + 2 + 3 at one residual block
 
 

@@ -12,7 +12,6 @@ from transformer.network import Transformer
 from transformer.training import build_optimizer, build_training_step, training_steps
 
 TINY = Architecture(width=0.125, residual_blocks=1)
-FULL_DEPTH = Architecture(width=0.125, residual_blocks=5)
 
 
 def simple_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -58,10 +57,15 @@ def new_training(architecture: Architecture, loss=simple_loss, *, steps: int = 1
     return network, optimizer, build_training_step(network, loss, optimizer)
 
 
-@pytest.fixture(scope="module", params=[TINY, FULL_DEPTH], ids=["1 block", "5 blocks"])
-def flat_training(request):
-    """One compiled training at each depth for all flat crops, and the gradient norm of a photo."""
-    network, optimizer, training_step = new_training(request.param)
+@pytest.fixture(scope="module", params=[1, 5], ids=["1 block", "5 blocks"])
+def flat_training(request, varied_network):
+    """One compiled training at each depth for all flat crops, and the gradient norm of a photo.
+
+    Not of an untrained network: residual blocks that start as the identity would hide what comes later.
+    """
+    network = varied_network(1, residual_blocks=request.param)
+    optimizer = build_optimizer(1e-3, 100)
+    training_step = build_training_step(network, simple_loss, optimizer)
     initial = [variable.numpy() for variable in (*network.parameters.values(), *slots(optimizer))]
     photo_norm = float(training_step(photo_batch(0))["gradient_norm"])
     return network, optimizer, training_step, initial, photo_norm
@@ -105,12 +109,13 @@ def test_one_seed_and_one_stream_give_one_network():
         np.testing.assert_allclose(again[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_a_step_moves_every_parameter_by_about_the_learning_rate():
-    network, _, training_step = new_training(TINY, steps=1, learning_rate=0.01)
+def test_two_steps_move_every_parameter_by_about_the_learning_rate():
+    network, _, training_step = new_training(TINY, steps=2, learning_rate=0.01)
     before = {name: variable.numpy() for name, variable in network.parameters.items()}
-    training_step(photo_batch(0))
+    for seed in range(2):  # a block that starts as the identity passes no gradient to its depth at first
+        training_step(photo_batch(seed))
     for name, variable in network.parameters.items():
-        assert 0 < np.abs(variable.numpy() - before[name]).max() < 0.0101, name  # Adam's first step
+        assert 0 < np.abs(variable.numpy() - before[name]).max() < 0.03, name  # Adam's steps are bounded
 
 
 def test_a_step_gives_the_losses_of_the_network_before_it_and_the_size_of_its_gradient():
@@ -172,7 +177,9 @@ def recorded_step(totals: list[float]):
 
 def test_training_steps_yields_the_steps_done_and_their_losses():
     training_step, seen = recorded_step([3, 2, 1])
-    yielded = [(step, float(losses["total"])) for step, losses in training_steps(training_step, "abc", steps=3)]
+    yielded = [
+        (step, float(losses["total"])) for step, losses in training_steps(training_step, "abc", steps=3)
+    ]
     assert yielded == [(1, 3), (2, 2), (3, 1)]
     assert seen == ["a", "b", "c"]
 
@@ -194,9 +201,17 @@ def test_a_finished_training_yields_nothing():
 def test_a_loss_that_is_not_finite_ends_the_training_at_the_next_check(total):
     training_step, seen = recorded_step([1, total, total, total, 1])
     steps = training_steps(training_step, "abcde", steps=5, check_every=4)
-    with pytest.raises(FloatingPointError, match=rf"the loss is {total} at step 4"):
+    with pytest.raises(FloatingPointError, match=rf"{total} at step 4"):
         list(steps)
     assert len(seen) == 4
+
+
+def test_a_gradient_that_is_not_finite_ends_the_training_too():
+    def training_step(content):
+        return {"total": tf.constant(1.0), "gradient_norm": tf.constant(float("inf"))}
+
+    with pytest.raises(FloatingPointError, match="inf at step 2"):
+        list(training_steps(training_step, "abcd", steps=4, check_every=2))
 
 
 def test_a_loss_that_is_not_finite_at_the_last_step_is_noticed():

@@ -44,12 +44,22 @@ def convolution(feature_map: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> t
 
 
 def upsample_nearest(feature_map: tf.Tensor, factor: int) -> tf.Tensor:
-    """Repeats every pixel factor x factor times: [B, H, W, C] -> [B, factor H, factor W, C]."""
-    shape = tf.shape(feature_map)
-    channels = feature_map.shape[3]
-    column = tf.reshape(feature_map, [shape[0], shape[1], 1, shape[2], 1, channels])
-    repeated = tf.broadcast_to(column, [shape[0], shape[1], factor, shape[2], factor, channels])
-    return tf.reshape(repeated, [shape[0], factor * shape[1], factor * shape[2], channels])
+    """Repeats every pixel factor x factor times: [B, H, W, C] -> [B, factor H, factor W, C].
+
+    Its gradient is written out as a pooled sum: that of the broadcast costs several times as much, and that of
+    tf.image.resize has no XLA kernel on CPUs.
+    """
+
+    @tf.custom_gradient
+    def repeat(feature_map: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(feature_map)
+        channels = feature_map.shape[3]
+        column = tf.reshape(feature_map, [shape[0], shape[1], 1, shape[2], 1, channels])
+        repeated = tf.broadcast_to(column, [shape[0], shape[1], factor, shape[2], factor, channels])
+        upsampled = tf.reshape(repeated, [shape[0], factor * shape[1], factor * shape[2], channels])
+        return upsampled, lambda upstream: factor**2 * tf.nn.avg_pool2d(upstream, factor, factor, "VALID")
+
+    return repeat(feature_map)
 
 
 def instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
