@@ -46,6 +46,10 @@ class TrainConfig:
     # the network
     width: float = knob("multiplier of the channels; 1 is the network of Johnson et al.", 0.5, at_least=0.1)
     residual_blocks: int = knob("residual blocks in the trunk", 5, at_least=0)
+    start_from: str = knob(
+        "a finished style, by name or folder, whose weights to start from; a related one saves most of the steps",
+        kind=str,
+    )
     # the training
     steps: int = knob("updates of the network", 12000, at_least=1)
     batch_size: int = knob("images per step", 2, at_least=1)
@@ -171,10 +175,11 @@ def config_json(config: TrainConfig) -> dict:
 def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
     """Everything that the run needs and that can be known before TensorFlow is imported.
 
-    Raises ImageError, WeightsError, or FileExistsError, FileNotFoundError and other OSErrors, one line each.
+    Raises ImageError, WeightsError, StyleError, FileExistsError and other OSErrors, one line each.
     """
     from data.images import list_images, load_image
     from loss_net.weights import check_vgg_source
+    from transformer.style_folder import find_style
 
     check_vgg_source(config.vgg, RECIPES[config.preset].architecture)
     list_images([config.content_dir])
@@ -182,6 +187,8 @@ def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
         load_image(path)
     if config.val_dir is not None:
         list_images([config.val_dir])
+    if config.start_from is not None:
+        find_style(config.start_from)
     style_dir, state_dir = config.output_dir / config.name, config.log_dir / "state"
     if style_dir.exists() and not overwrite:
         raise FileExistsError(f"{style_dir}: exists; give another --name, or --overwrite to replace it")
@@ -217,8 +224,9 @@ def train(config: TrainConfig, *, resume: bool) -> int:
 
     from data.pipeline import content_batches
     from transformer.architecture import Architecture
-    from transformer.checkpoint import TrainingState
+    from transformer.checkpoint import TrainingState, load_parameters
     from transformer.network import Transformer
+    from transformer.style_folder import find_style
     from transformer.summaries import RunningMeans
     from transformer.training import build_optimizer, build_training_step, training_steps
 
@@ -229,6 +237,8 @@ def train(config: TrainConfig, *, resume: bool) -> int:
     optimizer = build_optimizer(config.learning_rate, config.steps)
     training_step = build_training_step(network, loss, optimizer)
     state = TrainingState(config.log_dir / "state", network, optimizer)
+    if config.start_from is not None and not resume:
+        load_parameters(find_style(config.start_from), network)
     first_step = state.restore() if resume else 0
     batches, skipped = content_batches(
         config.content_dir,

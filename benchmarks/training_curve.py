@@ -1,6 +1,6 @@
 """Prints a run's validation loss against steps and minutes, as a Markdown table, from its event file.
 
-    python benchmarks/training_curve.py runs/great_wave
+python benchmarks/training_curve.py runs/great_wave
 """
 
 import sys

@@ -102,7 +102,9 @@ def main() -> None:
     weights = load_vgg_weights(options.vgg) if options.vgg else random_vgg()
     side, batch_size = options.image_size, options.batch_size
     cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores, TensorFlow {tf.__version__}, {side} px, batch {batch_size}, median of {TIMED_RUNS}")
+    print(
+        f"{cores} cores, TensorFlow {tf.__version__}, {side} px, batch {batch_size}, median of {TIMED_RUNS}"
+    )
     peaks = {}
     for precision in ("float32", "bfloat16"):
         peaks[precision] = conv2d_peak(tf.as_dtype(precision))
@@ -113,7 +115,9 @@ def main() -> None:
             rate, spread = images_per_second(weights, width, tf.as_dtype(precision), side, batch_size)
             gflops = rate / batch_size * step_gflop(Architecture(width), side, batch_size)
             share = gflops / peaks[precision]
-            print(f"{width:5} {precision:>9} {rate:9.2f} {spread:7.1%} {gflops:8.0f} {share:8.0%}", flush=True)
+            print(
+                f"{width:5} {precision:>9} {rate:9.2f} {spread:7.1%} {gflops:8.0f} {share:8.0%}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,10 @@ def main() -> None:
     print(f"{'published lengstrom wave':24}" + "".join(f"{value:12.3g}" for value in PUBLISHED.values()))
     for name in options.names:
         stylize = load_stylizer(find_style(name))
-        terms = [compiled_loss(stylize(photo)[np.newaxis], photo[np.newaxis]) for photo in tqdm(photos, leave=False)]
+        terms = [
+            compiled_loss(stylize(photo)[np.newaxis], photo[np.newaxis])
+            for photo in tqdm(photos, leave=False)
+        ]
         means = {key: float(np.mean([term[key] for term in terms])) for key in PUBLISHED}
         print(f"{Path(name).name:24}" + "".join(f"{value:12.3g}" for value in means.values()))
         print(f"{'  of the published':24}" + "".join(f"{means[key] / PUBLISHED[key]:12.2f}" for key in means))

@@ -50,7 +50,7 @@ def content_batches(
 
     Photos are found recursively, reshuffled every epoch, cropped at random, scaled and mirrored; an unreadable
     one is skipped. The stream starts where step `first_step` of an unbroken run would. Raises ImageError for a
-    missing or empty folder, and from the stream if no file at all can be read.
+    folder that is missing, empty or without a readable photo.
     """
     paths = list_images([Path(content_dir)])
     skipped = SkippedFiles()
@@ -64,6 +64,10 @@ def content_batches(
             except ImageError as error:
                 skipped.add(path, error)
         raise ImageError(f"{content_dir}: none of its {len(paths)} files can be read as an image")
+
+    load(
+        np.int64(first_step * batch_size)
+    )  # a folder of which nothing can be read fails here, not in tf.data
 
     def load_tensor(counter: tf.Tensor) -> tf.Tensor:
         image = tf.numpy_function(load, [counter], tf.float32, stateful=False)
@@ -81,7 +85,9 @@ def content_batches(
 def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[np.ndarray]:
     """The first readable photos of a folder by name, each [H, W, 3] RGB float32, at most `max_side` long."""
     images = []
-    for path in list_images([Path(val_dir)])[:max_images]:
+    for path in list_images([Path(val_dir)]):
+        if len(images) == max_images:
+            break
         try:
             images.append(load_image(path, max_side=max_side))
         except ImageError as error:

@@ -51,6 +51,8 @@ def build_perceptual_loss(
 
     `compute_dtype` is that of the VGG convolutions; Gram matrices and losses are float32 in any case.
     """
+    if weights.architecture != recipe.architecture:
+        raise ValueError(f"the recipe needs {recipe.architecture}, the weights are of {weights.architecture}")
     layers = tuple({**recipe.content_layers, **recipe.style_layers})
     exact_vgg = build_vgg(weights, recipe.style_layers, pooling=recipe.pooling)
     style_maps = exact_vgg(tf.cast(style, tf.float32)[tf.newaxis], tuple(recipe.style_layers))

@@ -40,8 +40,8 @@ class Vgg:
         weights: VggWeights,
         layers: Iterable[str],
         *,
-        pooling: str = "max",
-        compute_dtype: tf.DType = tf.float32,
+        pooling: str,
+        compute_dtype: tf.DType,
     ):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")

@@ -117,7 +117,10 @@ def tiny_run(tiny_flags, tmp_path_factory) -> Path:
 
 
 def _varied_network(seed: int, residual_blocks: int = 1):
-    """A network of 4 channels with every parameter random, so that none can be mixed up unseen."""
+    """A network of 4 channels with every parameter random, so that none can be mixed up unseen.
+
+    Its last layer is large, so that pictures reach past 0 and 255.
+    """
     from transformer.architecture import Architecture
     from transformer.network import Transformer
 
@@ -126,6 +129,7 @@ def _varied_network(seed: int, residual_blocks: int = 1):
     for name, variable in network.parameters.items():
         if not name.endswith("kernel"):
             variable.assign_add(generator.normal(0, 0.3, variable.shape))
+    network.parameters["decoder/conv3/kernel"].assign(8 * network.parameters["decoder/conv3/kernel"])
     return network
 
 

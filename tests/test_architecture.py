@@ -247,7 +247,7 @@ class ParserSeen(Exception):
 
 @pytest.fixture
 def flags_of(monkeypatch):
-    """A function of a door: its flags without dashes, and the fields they fill."""
+    """A function of a door: its flags, and the fields they fill."""
 
     def parser_of(door) -> dict[str, str]:
         def stop(parser, *_):
@@ -258,7 +258,7 @@ def flags_of(monkeypatch):
             door.parse_args([])
         actions = seen.value.args[0]._actions
         return {
-            option.removeprefix("--").replace("-", "_"): action.dest
+            option: action.dest
             for action in actions
             for option in action.option_strings
             if option.startswith("--") and option != "--help"
@@ -267,16 +267,20 @@ def flags_of(monkeypatch):
     return parser_of
 
 
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def test_every_field_of_a_training_is_a_flag_and_a_json_key_of_the_same_name(flags_of):
     names = {option.name for option in fields(train.TrainConfig)}
     of_this_call_only = {"config", "resume", "overwrite"}
-    assert flags_of(train) == {name: name for name in names | of_this_call_only}
+    assert flags_of(train) == {flag(name): name for name in names | of_this_call_only}
     assert set(train.config_json(train.TrainConfig())) == names
 
 
 def test_every_field_of_an_inference_is_a_flag_of_the_same_name(flags_of):
     names = {option.name for option in fields(infer.InferConfig)} - {"photos"}
-    assert flags_of(infer) == {name: name for name in names}
+    assert flags_of(infer) == {flag(name): name for name in names}
 
 
 def test_every_flag_has_a_line_of_help():

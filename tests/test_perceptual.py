@@ -187,3 +187,9 @@ def test_bfloat16_gives_the_loss_of_the_real_vgg19_within_two_percent(shared_dir
     content = resize_image(photo, height=64, width=64)[np.newaxis]
     stylized = np.clip(content + np.random.default_rng(0).normal(scale=20, size=content.shape), 0, 255)
     assert_bfloat16_is_near(weights, style, RECIPES["lengstrom"], stylized.astype(np.float32), content)
+
+
+def test_weights_of_another_architecture_than_the_recipes_are_refused(tiny_vgg_weights):
+    style = np.zeros((16, 16, 3), np.float32)
+    with pytest.raises(ValueError, match="the recipe needs vgg16, the weights are of vgg19"):
+        build_perceptual_loss(tiny_vgg_weights("vgg19"), style, RECIPES["johnson"])

@@ -84,6 +84,8 @@ def test_sigterm_saves_the_state_and_ends_with_its_status(
     assert train.main(tiny_flags(interrupted_run, "--save-every", "100")) == 143
     assert last_line(capsys) == "train.py: SIGTERM at step 3; state saved, go on with --resume"
     assert not (interrupted_run / "styles" / "tiny").exists()
+    newest = tf.train.latest_checkpoint(str(interrupted_run / "log" / "state"))
+    assert newest is not None and newest.endswith("-3")
 
 
 def test_a_resumed_training_ends_as_an_unbroken_one(
@@ -279,6 +281,7 @@ MISTAKES = {
     ),
     "val dir missing": ({"val-dir": "{tmp}/nowhere"}, BAD_INPUT, "{tmp}/nowhere: no such file or folder"),
     "preview missing": ({"preview": "{tmp}/nowhere.png"}, BAD_INPUT, "{tmp}/nowhere.png: "),
+    "start missing": ({"start-from": "{tmp}/nowhere"}, BAD_INPUT, "{tmp}/nowhere: no such style or folder"),
     "vgg missing": ({"vgg": "{tmp}/nowhere.h5"}, BAD_INPUT, "{tmp}/nowhere.h5: no such file"),
     "vgg corrupt": ({"vgg": "{tmp}/vgg.h5"}, BAD_INPUT, "{tmp}/vgg.h5: is not an HDF5 file"),
     "vgg of a wrong kind": (

@@ -15,7 +15,7 @@ import tensorflow as tf
 from transformer.meta_graph import write_meta_graph
 from transformer.network import Transformer
 from transformer.onnx_graph import build_onnx_model
-from transformer.style_folder import ONNX_FILE, STYLE_FILE, StyleError
+from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
 
 STATES_KEPT = 2  # the newest may be damaged by a crash of the machine; the one before is then still whole
 
@@ -52,6 +52,24 @@ class TrainingState:
 
 def _tensors_of(optimizer: tf.keras.optimizers.Optimizer) -> list[tf.Variable]:
     return [variable.value for variable in optimizer.variables]
+
+
+def load_parameters(style_dir: Path, network: Transformer) -> None:
+    """Sets the network's parameters to those of a finished style of the same width and residual blocks.
+
+    Raises StyleError if the style is missing, damaged or of another shape.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
+        values = {name: reader.get_tensor(f"transformer/{name}") for name in network.parameters}
+        for name, variable in network.parameters.items():
+            variable.assign(values[name])
+    except (ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise StyleError(
+            f"{style_dir}: cannot be started from ({reason}); it must be whole and have the same --width and"
+            " --residual-blocks"
+        ) from error
 
 
 def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> None:
