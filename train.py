@@ -6,8 +6,10 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from loss_net.recipes import RECIPES
 
@@ -129,17 +131,22 @@ def _read_config(path: Path | None) -> dict:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"--config {path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-    try:
-        return {name: _from_json(known[name], value) for name, value in values.items()}
-    except TypeError as error:
-        raise ValueError(f"--config {path}: a value is of the wrong kind ({error})") from error
+    return {name: _from_json(path, known[name], value) for name, value in values.items()}
 
 
-def _from_json(option, value):
-    convert = option.metadata["kind"] or type(option.default)
-    if value is None:
+def _from_json(path: Path, option, value):
+    kind, many = option.metadata["kind"] or type(option.default), option.metadata["many"]
+    if value is None and option.default is None:
         return None
-    return tuple(convert(item) for item in value) if option.metadata["many"] else convert(value)
+    expected = {Path: str, float: (int, float)}.get(kind, kind)
+    items = value if many and isinstance(value, list) else [value]
+    fits = isinstance(value, list) == many and all(
+        isinstance(item, expected) and not isinstance(item, bool) for item in items
+    )
+    if not fits:
+        wanted = f"{'a list of ' if many else ''}{kind.__name__}"
+        raise ValueError(f"--config {path}: {option.name} must be {wanted}, got {json.dumps(value)}")
+    return tuple(kind(item) for item in items) if many else kind(value)
 
 
 def _checked(config: TrainConfig) -> TrainConfig:
@@ -204,14 +211,11 @@ def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
         (folder / ".writable").unlink()
 
 
-def prepare_log_dir(config: TrainConfig, *, resume: bool) -> None:
-    """Clears a former run of this name unless it is resumed, and writes config.json, which --config reads."""
-    if not resume:
-        shutil.rmtree(config.log_dir / "state", ignore_errors=True)
-        for events_path in config.log_dir.glob("events.out.tfevents.*"):
-            events_path.unlink()
-    text = json.dumps(config_json(config), indent=2) + "\n"
-    (config.log_dir / "config.json").write_text(text, encoding="utf-8")
+def clear_former_run(config: TrainConfig) -> None:
+    """Removes the state and the TensorBoard events that an earlier run of this name has left."""
+    shutil.rmtree(config.log_dir / "state", ignore_errors=True)
+    for events_path in config.log_dir.glob("events.out.tfevents.*"):
+        events_path.unlink()
 
 
 def train(config: TrainConfig, *, resume: bool) -> int:
@@ -219,16 +223,39 @@ def train(config: TrainConfig, *, resume: bool) -> int:
     from transformer.quiet_start import start_tensorflow
 
     device = start_tensorflow()
+    run = _build_run(config, resume=resume)
+    with Interrupts() as interrupts:
+        last_step, means = _train_steps(config, run, interrupts, title=f"{config.name} on {device}")
+    if interrupts.received:
+        resumable = f"{interrupts.received} at step {last_step}; state saved, go on with --resume"
+        print(f"train.py: {resumable}", file=sys.stderr)
+        return INTERRUPTED[interrupts.received]
+    _export(config, run, means)
+    return 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training works with."""
+
+    network: Any  # transformer.network.Transformer; not imported, for TensorFlow comes last
+    training_step: Callable
+    state: Any  # transformer.checkpoint.TrainingState
+    first_step: int  # steps done before this call
+    batches: Iterable
+    skipped: Any  # data.pipeline.SkippedFiles
+    watch: "Watch"
+
+
+def _build_run(config: TrainConfig, *, resume: bool) -> Run:
     import tensorflow as tf
-    from tqdm import tqdm
 
     from data.pipeline import content_batches
     from transformer.architecture import Architecture
     from transformer.checkpoint import TrainingState, load_parameters
     from transformer.network import Transformer
     from transformer.style_folder import find_style
-    from transformer.summaries import RunningMeans
-    from transformer.training import build_optimizer, build_training_step, training_steps
+    from transformer.training import build_optimizer, build_training_step
 
     compute_dtype = tf.as_dtype(config.precision)
     loss = _build_loss(config, compute_dtype)
@@ -247,38 +274,41 @@ def train(config: TrainConfig, *, resume: bool) -> int:
         seed=config.seed,
         first_step=first_step,
     )
-    watch = Watch(config, network, loss)
-    means, latest = RunningMeans(), {}
-    steps = training_steps(training_step, batches, steps=config.steps, first_step=first_step)
-    bar = tqdm(
-        total=config.steps * config.batch_size,
-        initial=first_step * config.batch_size,
-        unit="img",
-        desc=f"{config.name} on {device}",
-    )
-    last_step = first_step
-    with bar, Interrupts() as interrupts:
-        for last_step, losses in steps:
+    return Run(network, training_step, state, first_step, batches, skipped, Watch(config, network, loss))
+
+
+def _train_steps(
+    config: TrainConfig, run: Run, interrupts: "Interrupts", title: str
+) -> tuple[int, dict[str, float]]:
+    """Trains to the last step or an interrupt; the step reached, and the latest mean losses."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from transformer.summaries import RunningMeans
+    from transformer.training import check_finite, training_steps
+
+    means, latest, step = RunningMeans(), {}, run.first_step
+    images, images_done = config.steps * config.batch_size, run.first_step * config.batch_size
+    with logging_redirect_tqdm(), tqdm(total=images, initial=images_done, unit="img", desc=title) as bar:
+        for step, losses in training_steps(
+            run.training_step, run.batches, steps=config.steps, first_step=run.first_step
+        ):
             means.add(losses)
             bar.update(config.batch_size)
-            if last_step % config.summary_every == 0 or last_step == config.steps:
+            if step % config.summary_every == 0 or step == config.steps:
                 latest = means.flush(config.batch_size)
                 bar.set_postfix_str(f"loss {latest['total']:.4g}")
-                watch.losses(last_step, latest)
-            if last_step % config.save_every == 0 or last_step == config.steps or interrupts.received:
-                state.save(last_step)
-            if interrupts.received:
-                break
-            if last_step % config.save_every == 0 or last_step == config.steps:
-                watch.pictures(last_step)
-    if interrupts.received:
-        print(
-            f"train.py: {interrupts.received} at step {last_step}; state saved, go on with --resume",
-            file=sys.stderr,
-        )
-        return INTERRUPTED[interrupts.received]
-    _export(config, network, latest, watch.validation, skipped)
-    return 0
+                run.watch.losses(step, latest)
+            is_due = step % config.save_every == 0 or step == config.steps
+            if not (is_due or interrupts.received):
+                continue
+            check_finite(step, losses)  # a broken state must not replace a whole one
+            with means.clock_stopped():
+                run.state.save(step)
+                if interrupts.received:
+                    break
+                run.watch.pictures(step)
+    return step, latest
 
 
 def _build_loss(config: TrainConfig, compute_dtype):
@@ -330,13 +360,17 @@ class Watch:
         images = tf.TensorSpec([1, None, None, 3], tf.float32)
         self._stylize = tf.function(network, input_signature=[images])
         self._loss = tf.function(loss, input_signature=[images, images])
-        self._previews = {path.stem: load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
+        photos = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
+        shortened = {Path(name).stem: photo for name, photo in photos.items()}
+        self._previews = shortened if len(shortened) == len(photos) else photos  # two may share a stem
         self._val_images = []
         if config.val_dir is not None:
             self._val_images = validation_images(
                 config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE
             )
         self.validation: dict[str, float] = {}
+        text = json.dumps(config_json(config), indent=2) + "\n"
+        (config.log_dir / "config.json").write_text(text, encoding="utf-8")  # --config reads it
         self._summaries = TrainingSummaries(config.log_dir)
         self._summaries.write_config(config_json(config))
         self._summaries.write_graph(self._stylize.get_concrete_function())
@@ -361,7 +395,7 @@ class Watch:
             self._summaries.write_validation(step, self.validation)
 
 
-def _export(config: TrainConfig, network, losses: dict, validation: dict, skipped) -> None:
+def _export(config: TrainConfig, run: Run, means: dict[str, float]) -> None:
     from importlib.metadata import version
 
     from data.images import list_images
@@ -378,11 +412,11 @@ def _export(config: TrainConfig, network, losses: dict, validation: dict, skippe
             "source": config.style_source,
             "license": config.style_license,
         },
-        "training_data": {"folder": config.content_dir.name, "photos": photos, "skipped": len(skipped)},
-        "losses": {"training": losses, "validation": validation},
+        "training_data": {"folder": config.content_dir.name, "photos": photos, "skipped": len(run.skipped)},
+        "losses": {"training": means, "validation": run.watch.validation},
         "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "onnx")},
     }
-    export_style(style_dir, network, info)
+    export_style(style_dir, run.network, info)
     print(f"train.py: {style_dir} is ready: python infer.py PHOTO --style {style_dir}", file=sys.stderr)
 
 
@@ -395,7 +429,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         check_inputs(config, resume=options.resume, overwrite=options.overwrite)
-        prepare_log_dir(config, resume=options.resume)
+        if not options.resume:
+            clear_former_run(config)
         return train(config, resume=options.resume)
     except (ImageError, WeightsError, StyleError, OSError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from transformer.meta_graph import write_meta_graph
 from transformer.network import Transformer
 from transformer.onnx_graph import build_onnx_model
-from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
+from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError, first_line
 
 STATES_KEPT = 2  # the newest may be damaged by a crash of the machine; the one before is then still whole
 
@@ -42,9 +42,8 @@ class TrainingState:
         try:
             self._manager.checkpoint.restore(newest).assert_existing_objects_matched()
         except Exception as error:  # TensorFlow raises unrelated classes, IndexError among them
-            reason = str(error).splitlines()[0]
             raise StyleError(
-                f"{newest}: does not fit this network or is damaged ({reason}); resume with the --width and"
+                f"{newest}: does not fit this network or is damaged ({first_line(error)}); resume with the --width and"
                 " --residual-blocks it was trained with, or start without --resume"
             ) from error
         return int(self.step)
@@ -61,13 +60,15 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
     """
     try:
         reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
-        values = {name: reader.get_tensor(f"transformer/{name}") for name in network.parameters}
+        names = {f"transformer/{name}" for name in network.parameters}
+        others = names ^ set(reader.get_variable_to_shape_map())
+        if others:
+            raise ValueError(f"it is another network, they differ in {min(others)}")
         for name, variable in network.parameters.items():
-            variable.assign(values[name])
-    except (ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
+            variable.assign(reader.get_tensor(f"transformer/{name}"))
+    except Exception as error:  # TensorFlow raises many a class for damaged files
         raise StyleError(
-            f"{style_dir}: cannot be started from ({reason}); it must be whole and have the same --width and"
+            f"{style_dir}: cannot be started from ({first_line(error)}); it must be whole and have the same --width and"
             " --residual-blocks"
         ) from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from transformer.quiet_start import start_tensorflow
-from transformer.style_folder import META_FILES, ONNX_FILE, StyleError
+from transformer.style_folder import META_FILES, ONNX_FILE, StyleError, first_line
 
 RUNTIMES = ("auto", "onnx", "tensorflow")
 
@@ -53,9 +53,8 @@ def _load_onnx(checkpoint_dir: Path) -> Stylizer:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
-        reason = str(error).splitlines()[0]
         raise StyleError(
-            f"{path}: damaged or not an ONNX model ({reason}); export the style again"
+            f"{path}: damaged or not an ONNX model ({first_line(error)}); export the style again"
         ) from error
     return lambda images: session.run(None, {"X": images})[0]
 
@@ -76,9 +75,8 @@ def _load_tensorflow(checkpoint_dir: Path) -> Stylizer:
     try:
         return MetaGraphStylizer(checkpoint_dir)
     except Exception as error:  # protobuf and TensorFlow raise unrelated classes for damaged files
-        reason = str(error).splitlines()[0]
         raise StyleError(
-            f"{checkpoint_dir}: damaged meta graph ({reason}); export the style again"
+            f"{checkpoint_dir}: damaged meta graph ({first_line(error)}); export the style again"
         ) from error
 
 

@@ -14,6 +14,11 @@ class StyleError(ValueError):
     """A style's folder or training state cannot be used: one line saying what is wrong and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, shortened to one line; its class where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Path:
     """The folder of a style given by its name under `checkpoints_dir` or by its path.
 

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ class RunningMeans:
         # sums stay tensors: reading a value would make a GPU wait at every step
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in losses.items()}
         self._count += 1
+
+    @contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """Within it time does not count: saving and previews are not training."""
+        stopped = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - stopped
 
     def flush(self, batch_size: int) -> dict[str, float]:
         """The means by name, and "images_per_second"; then starts anew."""

@@ -40,13 +40,27 @@ def build_training_step(
     @tf.function(reduce_retracing=True)
     def training_step(content: tf.Tensor) -> Losses:
         with tf.GradientTape() as tape:
-            losses = loss(network(content), content)
+            losses = loss(_without_flat_gradients(network(content), content), content)
         gradients = tape.gradient(losses["total"], variables)
         learning_rate = tf.cast(optimizer.learning_rate, tf.float32)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {**losses, "gradient_norm": tf.linalg.global_norm(gradients), "learning_rate": learning_rate}
 
     return training_step
+
+
+def _without_flat_gradients(stylized: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+    # In a crop of one colour every variance is 0, and instance norm multiplies gradients 30-fold a layer: 1e19
+    # at the first. One step with that, and Adam's second moments are infinite or stand still for good.
+    is_flat = tf.reduce_all(tf.equal(content, content[:, :1, :1]), axis=[1, 2, 3], keepdims=True)
+    return tf.where(is_flat, tf.stop_gradient(stylized), stylized)
+
+
+def check_finite(step: int, losses: Losses) -> None:
+    """Raises FloatingPointError if a loss or the gradient norm is NaN or infinite: the weights are lost then."""
+    for name, value in losses.items():
+        if not bool(tf.math.is_finite(value)):
+            raise FloatingPointError(f"{name} is {float(value)} at step {step}; try a lower --learning-rate")
 
 
 def training_steps(
@@ -59,12 +73,12 @@ def training_steps(
 ) -> Iterator[tuple[int, Losses]]:
     """Yields (steps done so far, losses of the last one) until `steps` are done.
 
-    Every `check_every` steps the total is looked at, and a NaN or infinite one raises FloatingPointError; not
+    Every `check_every` steps the losses are looked at, and a NaN or infinite one raises FloatingPointError; not
     at every step, because looking makes a GPU wait.
     """
     stream = iter(batches)
     for step in range(first_step + 1, steps + 1):
         losses = training_step(next(stream))
-        if (step % check_every == 0 or step == steps) and not bool(tf.math.is_finite(losses["total"])):
-            raise FloatingPointError(f"the loss is {float(losses['total'])} at step {step}")
+        if step % check_every == 0 or step == steps:
+            check_finite(step, losses)
         yield step, losses
