@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
@@ -16,6 +15,8 @@ import tensorflow.compat.v1 as tf
 
 from data.images import load_image, resize_image
 from transformer.runtime import load_stylizer
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def stylize_as_lesson30(graph_dir: Path, weights_dir: Path, images: np.ndarray) -> np.ndarray:
