@@ -324,7 +324,7 @@ def _build_loss(config: TrainConfig, compute_dtype):
     )
     weights = load_vgg_weights(config.vgg, recipe.architecture)
     style = load_image(config.style, max_side=config.style_size)
-    return build_perceptual_loss(weights, style, recipe, compute_dtype=compute_dtype)
+    return build_perceptual_loss(weights, [style], recipe, compute_dtype=compute_dtype)
 
 
 class Interrupts:

@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from loss_net.perceptual import build_perceptual_loss
 from loss_net.recipes import RECIPES
-from loss_net.weights import CONV_LAYERS, KERAS_MEAN_BGR, VggWeights, expected_kernel_shape, load_vgg_weights
+from loss_net.topology import CONV_LAYERS
+from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape, load_vgg_weights
 from transformer.architecture import Architecture
 from transformer.network import Transformer
 from transformer.training import build_optimizer, build_training_step
@@ -86,7 +87,7 @@ def images_per_second(
     weights: VggWeights, width: float, dtype: tf.DType, side: int, batch_size: int
 ) -> tuple[float, float]:
     images = tf.random.stateless_uniform([batch_size, side, side, 3], [0, 0], 0.0, 255.0)
-    loss = build_perceptual_loss(weights, images[0], RECIPES["lengstrom"], compute_dtype=dtype)
+    loss = build_perceptual_loss(weights, [images[0]], RECIPES["lengstrom"], compute_dtype=dtype)
     network = Transformer(Architecture(width), compute_dtype=dtype)
     step = build_training_step(network, loss, build_optimizer(1e-3, 1000))
     seconds, spread = median_seconds(lambda: step(images)["total"])

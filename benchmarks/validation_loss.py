@@ -43,7 +43,7 @@ def main() -> None:
 
     recipe = RECIPES[options.preset]
     weights = load_vgg_weights(options.vgg, recipe.architecture)
-    loss = build_perceptual_loss(weights, load_image(options.style), recipe)
+    loss = build_perceptual_loss(weights, [load_image(options.style)], recipe)
     images = tf.TensorSpec([1, None, None, 3], tf.float32)
     compiled_loss = tf.function(loss, input_signature=[images, images])
     photos = [load_image(path) for path in list_images([options.val_dir])[: options.photos]]

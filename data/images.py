@@ -17,6 +17,7 @@ SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".
 IMAGE_SUFFIXES = SAVE_SUFFIXES | {".gif"}  # what a folder is searched for
 MIN_SIDE = 2  # pixels; the stylizer halves and mirrors an image, which one row cannot bear
 MAX_PIXELS = 200_000_000  # the largest phone sensors; beyond it a file is likelier an attack than a photo
+LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B: ITU-R BT.601
 JPEG_QUALITY = 95  # of 100; above it files grow and the eye sees nothing
 JPEG_SUBSAMPLING = "4:4:4"  # full colour resolution: brush strokes carry hard colour edges
 WEBP_QUALITY = 95  # of 100, lossy
@@ -68,6 +69,16 @@ def resize_image(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
         for channel in range(3)
     ]
     return np.stack(channels, axis=-1).clip(0, 255)  # Lanczos overshoots at hard edges
+
+
+def keep_colors(stylized: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """The luminance of `stylized` with the colours (chroma) of `content`, both [H, W, 3]: float32 0..255.
+
+    Moving all three channels by the difference of luminance leaves the differences between them, the chroma, as
+    they are. Where a colour would leave 0..255 it is clipped.
+    """
+    luminance_change = (stylized - content) @ LUMINANCE_WEIGHTS  # [H, W]
+    return (content + luminance_change[..., np.newaxis]).clip(0, 255).astype(np.float32)
 
 
 def save_image(path: Path, image: np.ndarray) -> None:

@@ -7,26 +7,14 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from loss_net.weights import CONV_LAYERS, VggWeights
+from loss_net.topology import CONV_LAYERS, deepest_layer, layer_names
+from loss_net.weights import VggWeights
 
 POOLINGS = {"max": tf.nn.max_pool2d, "avg": tf.nn.avg_pool2d}
 
-
-def layer_names(architecture: str) -> tuple[str, ...]:
-    """The features that `architecture` ("vgg16" or "vgg19") can give, shallow to deep."""
-    return tuple(name.replace("conv", "relu") for name in CONV_LAYERS[architecture])
-
-
-def deepest_layer(layers: Iterable[str], architecture: str) -> str:
-    """The deepest of `layers`; ValueError with the allowed names if one is unknown or none is given."""
-    names = layer_names(architecture)
-    layers = list(layers)
-    for layer in layers:
-        if layer not in names:
-            raise ValueError(f"unknown {architecture} layer {layer!r}; choose from {', '.join(names)}")
-    if not layers:
-        raise ValueError(f"no {architecture} layer asked for; choose from {', '.join(names)}")
-    return max(layers, key=names.index)
+# From so many input channels on, float32 conv2d on a CPU (oneDNN, TensorFlow 2.21) takes 1.5 to 2 times as long
+# as the gradient kernel for the same convolution with its kernel turned around: benchmarks/README.md.
+TURNED_FROM_CHANNELS = 256
 
 
 class Vgg:
@@ -41,6 +29,7 @@ class Vgg:
         layers: Iterable[str],
         *,
         pooling: str,
+        mean_rgb: tuple[float, float, float] | None,
         compute_dtype: tf.DType,
     ):
         if pooling not in POOLINGS:
@@ -48,27 +37,41 @@ class Vgg:
         self.architecture = weights.architecture
         self.pool = POOLINGS[pooling]
         self.compute_dtype = compute_dtype
-        self.mean_rgb = tf.constant(weights.mean_bgr[::-1], tf.float32)
-        self.kernels, self.biases = {}, {}
-        for conv in self._convolutions_to(layers):
+        mean_rgb = weights.mean_bgr[::-1] if mean_rgb is None else mean_rgb
+        # subtracted in the images' own precision: in bfloat16 pixels are a level apart
+        self.mean_rgb = tf.constant(mean_rgb, tf.float64 if compute_dtype == tf.float64 else tf.float32)
+        self.kernels, self.biases, self.turned_kernels = {}, {}, {}
+        for conv in self._names_to(layers):
             kernel = weights.kernels[conv]
             # turning the first kernel around once spares turning every image from RGB to BGR
             kernel = kernel[:, :, ::-1, :] if conv == "conv1_1" else kernel
             self.kernels[conv] = tf.constant(kernel, compute_dtype)
             self.biases[conv] = tf.constant(weights.biases[conv], compute_dtype)
+            if self._is_turned(kernel.shape[2]):
+                turned = kernel[::-1, ::-1].swapaxes(2, 3)  # [3, 3, out, in]
+                self.turned_kernels[conv] = tf.constant(turned, compute_dtype)
 
     def __call__(self, images: tf.Tensor, layers: Iterable[str]) -> dict[str, tf.Tensor]:
         feature_map = tf.cast(images - self.mean_rgb, self.compute_dtype)
         features = {}
-        for conv in self._convolutions_to(layers):
+        for conv in self._names_to(layers):
             if conv.endswith("_1") and conv != "conv1_1":
                 feature_map = self.pool(feature_map, 2, 2, "SAME")
-            feature_map = tf.nn.conv2d(feature_map, self.kernels[conv], 1, "SAME")
-            feature_map = tf.nn.relu(tf.nn.bias_add(feature_map, self.biases[conv]))
+            convolved = self._convolve(conv, feature_map)
+            feature_map = tf.nn.relu(tf.nn.bias_add(convolved, self.biases[conv]))
             features[conv.replace("conv", "relu")] = feature_map
         return {layer: features[layer] for layer in layers}
 
-    def _convolutions_to(self, layers: Iterable[str]) -> tuple[str, ...]:
+    def _convolve(self, conv: str, feature_map: tf.Tensor) -> tf.Tensor:
+        if conv in self.turned_kernels:
+            return _convolution_by_gradient(feature_map, self.kernels[conv], self.turned_kernels[conv])
+        return tf.nn.conv2d(feature_map, self.kernels[conv], 1, "SAME")
+
+    def _is_turned(self, channels: int) -> bool:
+        is_slow = self.compute_dtype == tf.float32 and channels >= TURNED_FROM_CHANNELS
+        return is_slow and not tf.config.list_physical_devices("GPU")
+
+    def _names_to(self, layers: Iterable[str]) -> tuple[str, ...]:
         deepest = deepest_layer(layers, self.architecture)
         names = layer_names(self.architecture)
         return CONV_LAYERS[self.architecture][: names.index(deepest) + 1]
@@ -79,7 +82,29 @@ def build_vgg(
     layers: Iterable[str],
     *,
     pooling: str = "max",
+    mean_rgb: tuple[float, float, float] | None = None,
     compute_dtype: tf.DType = tf.float32,
 ) -> Vgg:
-    """The feature network for `layers`, see `Vgg`; ValueError for an unknown layer or pooling."""
-    return Vgg(weights, tuple(layers), pooling=pooling, compute_dtype=compute_dtype)
+    """The feature network for `layers`, see `Vgg`; ValueError for an unknown layer or pooling.
+
+    `mean_rgb` is subtracted from images, RGB 0..255; by default it is the mean that the weights came with.
+    """
+    return Vgg(weights, tuple(layers), pooling=pooling, mean_rgb=mean_rgb, compute_dtype=compute_dtype)
+
+
+@tf.custom_gradient
+def _convolution_by_gradient(feature_map: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor):
+    """conv2d of `kernel` [3, 3, in, out], computed as the gradient of conv2d of `turned` [3, 3, out, in].
+
+    `turned` is the kernel turned by 180 degrees. A gradient passes to the feature map, none to the kernel, which
+    is frozen.
+    """
+    shape = tf.shape(feature_map)  # [B, H, W, in]
+    convolved_shape = tf.concat([shape[:3], [kernel.shape[3]]], axis=0)
+    convolved = tf.nn.conv2d_transpose(feature_map, turned, convolved_shape, 1, "SAME")
+    convolved = tf.ensure_shape(convolved, [*feature_map.shape[:3], kernel.shape[3]])
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        return tf.nn.conv2d_transpose(upstream, kernel, shape, 1, "SAME"), None, None
+
+    return convolved, gradient

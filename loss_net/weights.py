@@ -15,13 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-# Simonyan & Zisserman 2014 (arXiv:1409.1556), table 1: columns D (VGG16) and E (VGG19).
-BLOCK_CHANNELS = (64, 128, 256, 512, 512)
-BLOCK_DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-CONV_LAYERS: dict[str, tuple[str, ...]] = {
-    architecture: tuple(f"conv{b}_{c}" for b, depth in enumerate(depths, 1) for c in range(1, depth + 1))
-    for architecture, depths in BLOCK_DEPTHS.items()
-}
+from loss_net.topology import BLOCK_DEPTHS, CONV_LAYERS
+
+BLOCK_CHANNELS = (64, 128, 256, 512, 512)  # Simonyan & Zisserman 2014 (arXiv:1409.1556), table 1
 
 # Mean pixel of the ImageNet training set, 0..255, blue first.
 # Source: keras/src/applications/imagenet_utils.py, mode "caffe".

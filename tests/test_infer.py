@@ -250,7 +250,7 @@ def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
     [
         (["--style", "waves"], "at least one photo"),
         (["a.png"], "--style is required; --list-styles"),
-        (["a.png", "--style", "waves", "--max-side", "1"], "--max-side must be at least 2 pixels, got 1"),
+        (["a.png", "--style", "waves", "--max-side", "1"], "--max-side must be at least 2, got 1"),
         (["a.png", "--style", "waves", "--max-side", "large"], "invalid int value: 'large'"),
         (["a.png", "--style", "waves", "--runtime", "torch"], "invalid choice: 'torch'"),
         (["a.png", "--style", "waves", "--outptu", "b.png"], "unrecognized arguments: --outptu"),

@@ -42,7 +42,7 @@ def weights(tiny_vgg_weights) -> VggWeights:
 
 @pytest.fixture
 def loss(weights) -> PerceptualLoss:
-    return build_perceptual_loss(weights, STYLE, RECIPE)
+    return build_perceptual_loss(weights, [STYLE], RECIPE)
 
 
 def numbers(terms: dict[str, tf.Tensor]) -> dict[str, float]:
@@ -87,20 +87,20 @@ def test_the_weight_of_a_term_scales_it_and_no_other(loss, weights, term):
     weight = f"{term}_weight"
     heavier = replace(RECIPE, **{weight: 4 * getattr(RECIPE, weight)})
     before = numbers(loss(STYLIZED, CONTENT))
-    after = numbers(build_perceptual_loss(weights, STYLE, heavier)(STYLIZED, CONTENT))
+    after = numbers(build_perceptual_loss(weights, [STYLE], heavier)(STYLIZED, CONTENT))
     for name in [*TERMS, *STYLE_TERMS]:
         factor = 4 if name.split("/")[0] == term else 1
         assert after[name] == pytest.approx(factor * before[name], rel=1e-6), name
 
 
 def test_the_total_variation_is_reduced_as_the_recipe_says(weights):
-    by_sum = build_perceptual_loss(weights, STYLE, replace(RECIPE, tv_reduction="sum"))
-    expected = 0.2 * total_variation_loss(STYLIZED, "sum")
+    by_sum = build_perceptual_loss(weights, [STYLE], replace(RECIPE, tv_form="sum_squares"))
+    expected = 0.2 * total_variation_loss(STYLIZED, "sum_squares")
     assert float(by_sum(STYLIZED, CONTENT)["tv"]) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_the_pooling_is_that_of_the_recipe(loss, weights):
-    max_loss = build_perceptual_loss(weights, STYLE, replace(RECIPE, pooling="max"))
+    max_loss = build_perceptual_loss(weights, [STYLE], replace(RECIPE, pooling="max"))
     stylized = build_vgg(weights, ["relu2_2"], pooling="max")(STYLIZED, ["relu2_2"])["relu2_2"]
     style = build_vgg(weights, ["relu2_2"], pooling="max")(STYLE[tf.newaxis], ["relu2_2"])["relu2_2"]
     expected = 0.1 * 0.25 * style_loss(stylized, gram_matrix(style))
@@ -132,7 +132,7 @@ def test_only_layers_that_the_recipe_needs_are_built(loss):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_makes_a_loss_in_a_graph_of_unknown_size(tiny_vgg_weights, name):
     recipe = RECIPES[name]
-    loss = build_perceptual_loss(tiny_vgg_weights(recipe.architecture), STYLE, recipe)
+    loss = build_perceptual_loss(tiny_vgg_weights(recipe.architecture), [STYLE], recipe)
     images = tf.TensorSpec([1, None, None, 3], tf.float32)
     in_a_graph = tf.function(loss, input_signature=[images, images])
     stylized, content = random_images(1, 17, 20, 3), random_images(1, 17, 20, 3, seed=1)
@@ -159,7 +159,7 @@ def test_no_gradient_reaches_the_content(loss):
 
 
 def test_the_style_is_measured_in_float32_whatever_the_precision(loss, weights):
-    bfloat16_loss = build_perceptual_loss(weights, STYLE, RECIPE, compute_dtype=tf.bfloat16)
+    bfloat16_loss = build_perceptual_loss(weights, [STYLE], RECIPE, compute_dtype=tf.bfloat16)
     assert bfloat16_loss.vgg.compute_dtype == tf.bfloat16
     for layer, gram in loss.style_grams.items():
         np.testing.assert_array_equal(bfloat16_loss.style_grams[layer], gram)
@@ -167,7 +167,7 @@ def test_the_style_is_measured_in_float32_whatever_the_precision(loss, weights):
 
 def assert_bfloat16_is_near(weights, style, recipe, stylized, content):
     exact, near = (
-        build_perceptual_loss(weights, style, recipe, compute_dtype=compute_dtype)(stylized, content)
+        build_perceptual_loss(weights, [style], recipe, compute_dtype=compute_dtype)(stylized, content)
         for compute_dtype in (tf.float32, tf.bfloat16)
     )
     assert {term.dtype for term in near.values()} == {tf.float32}
@@ -192,4 +192,4 @@ def test_bfloat16_gives_the_loss_of_the_real_vgg19_within_two_percent(shared_dir
 def test_weights_of_another_architecture_than_the_recipes_are_refused(tiny_vgg_weights):
     style = np.zeros((16, 16, 3), np.float32)
     with pytest.raises(ValueError, match="the recipe needs vgg16, the weights are of vgg19"):
-        build_perceptual_loss(tiny_vgg_weights("vgg19"), style, RECIPES["johnson"])
+        build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], RECIPES["johnson"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loss_net.recipes import RECIPES
-from loss_net.weights import CONV_LAYERS
+from loss_net.topology import CONV_LAYERS
 
 REPOSITORY_DIR = Path(__file__).parents[1]
 

@@ -7,8 +7,9 @@ import pytest
 import scipy.io
 import tensorflow as tf
 
-from loss_net.vgg import build_vgg, deepest_layer, layer_names
-from loss_net.weights import CONV_LAYERS, VggWeights, load_vgg_weights
+from loss_net.topology import CONV_LAYERS, deepest_layer, layer_names
+from loss_net.vgg import build_vgg
+from loss_net.weights import VggWeights, load_vgg_weights
 
 VGG16_NAMES = (
     "relu1_1, relu1_2, relu2_1, relu2_2, relu3_1, relu3_2, relu3_3, "
