@@ -512,7 +512,7 @@ def follow_steps(config: InferConfig, recipe, pictures: Pictures, outcome: Outco
 
     from transformer.quiet_start import start_tensorflow
 
-    device = start_tensorflow()
+    device = start_tensorflow(one_op_at_a_time=True)
     from tqdm import tqdm
 
     steps, title = build_steps(config, recipe, pictures), f"{config.recipe} on {device}"

@@ -43,14 +43,19 @@ def iteration_seconds(steps) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--vgg", type=Path)
-    parser.add_argument("--side", type=int, default=512, help="of the square picture in pixels (default: 512)")
+    parser.add_argument(
+        "--side", type=int, default=512, help="of the square picture in pixels (default: 512)"
+    )
     parser.add_argument("--recipe", default="athalye", help="one of VGG19 whose deepest layer is relu5_1")
     options = parser.parse_args()
+    tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
     weights, recipe = load_vgg_weights(options.vgg) if options.vgg else random_vgg(), RECIPES[options.recipe]
     gflop = 4e-9 * vgg_multiply_adds("conv5_1", options.side)
     content, style = np.random.default_rng(0).uniform(0, 255, (2, options.side, options.side, 3)).astype("f4")
     print(f"TensorFlow {tf.__version__}, {options.side} px, {gflop:.0f} GFLOP, median of {TIMED_ITERATIONS}")
-    print(f"{'precision':>9} {'peak GFLOP/s':>12} {'floor s':>8} {'s/iteration':>11} {'spread':>7} {'of floor':>8}")
+    print(
+        f"{'precision':>9} {'peak GFLOP/s':>12} {'floor s':>8} {'s/iteration':>11} {'spread':>7} {'of floor':>8}"
+    )
     for precision in ("float32", "bfloat16"):
         dtype = tf.as_dtype(precision)
         loss = build_perceptual_loss(weights, [style], recipe, compute_dtype=dtype)

@@ -5,9 +5,11 @@ import sys
 import tempfile
 
 
-def start_tensorflow() -> str:
+def start_tensorflow(*, one_op_at_a_time: bool = False) -> str:
     """Imports TensorFlow and finds its devices; returns "GPU" or "CPU".
 
+    `one_op_at_a_time`: operations are computed one after the other, each on all cores, which is faster where one
+    graph of large convolutions is all there is to do, and slower where a tf.data pipeline runs beside it.
     What it writes to stderr meanwhile is held back, and shown only if it fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -18,6 +20,8 @@ def start_tensorflow() -> str:
         try:
             import tensorflow as tf
 
+            if one_op_at_a_time:
+                tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.constant(0.0)  # the first tensor is what looks for devices
             return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
         except BaseException:
