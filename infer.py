@@ -4,9 +4,11 @@ Or by the slow method: `python infer.py PHOTO --mode optimize --style-images PAI
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field, fields, replace
 from itertools import cycle
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARK_RUNS = 5  # timed passes after the first one; their median is the steady time
+# Memory of the slow method per pixel of the picture: measured from 0.3 to 1.9 megapixels, see benchmarks/README.md
+OPTIMIZE_BYTES = {"float32": 2700, "bfloat16": 1400}
 LOSS_NAMES = ("content", "style", "tv", "total")  # columns of --history after the step
 
 
@@ -467,6 +471,41 @@ def write_whole(path: Path, text: str) -> None:
         unfinished_path.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """OSError unless `path` can be written: to know it before hours of work, not after."""
+    try:
+        if path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        remedy = "check the folder's permissions and free space, or choose another path"
+        raise OSError(f"{path}: cannot be written: {error.strerror}; {remedy}") from error
+
+
+def check_memory(config: InferConfig, content) -> None:
+    """MemoryError if the picture is plainly too large for the memory that is free."""
+    height, width = content.shape[:2]
+    needed = height * width * OPTIMIZE_BYTES[config.precision]
+    available = available_memory()
+    if needed > available:
+        side = int(max(height, width) * (available / needed) ** 0.5)
+        raise MemoryError(
+            f"{config.photos[0]}: {height}x{width} pixels (height x width) would need some {needed / 1e9:.0f} GB "
+            f"of memory, {available / 1e9:.0f} GB are free; give --max-side {side // 10 * 10} or less"
+        )
+
+
+def available_memory() -> float:
+    """Bytes that a process may still take; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return float("inf")
+
+
 def optimize_photo(config: InferConfig) -> int:
     """Makes one picture by the slow method; the exit status."""
     from data.images import check_image_suffix
@@ -479,6 +518,9 @@ def optimize_photo(config: InferConfig) -> int:
     for path in (picture_path, config.checkpoint_output):
         if path is not None:
             check_image_suffix(Path(path))
+            check_writable(Path(path))
+    if config.history is not None:
+        check_writable(config.history)
     pictures = load_pictures(config, recipe)
     outcome = Outcome(config, picture_path, pictures.content)
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -513,6 +555,8 @@ def follow_steps(config: InferConfig, recipe, pictures: Pictures, outcome: Outco
     from transformer.quiet_start import start_tensorflow
 
     device = start_tensorflow(one_op_at_a_time=True)
+    if device == "CPU":
+        check_memory(config, pictures.content)
     from tqdm import tqdm
 
     steps, title = build_steps(config, recipe, pictures), f"{config.recipe} on {device}"
@@ -571,7 +615,7 @@ def main(arguments: list[str] | None = None) -> int:
     from data.images import ImageError
     from transformer.style_folder import StyleError
 
-    expected = [ImageError, StyleError, UsageError, OSError]
+    expected = [ImageError, StyleError, UsageError, OSError, MemoryError]
     if config.mode == "optimize":
         from loss_net.weights import WeightsError
 
