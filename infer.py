@@ -536,7 +536,7 @@ def optimize_photo(config: InferConfig) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if outcome.best is None:
-        print("infer.py: ended before the first evaluation; nothing was written", file=sys.stderr)
+        print("infer.py: there is no picture yet; nothing was written", file=sys.stderr)
         return status
     outcome.save()
     total, step, _ = outcome.best
