@@ -183,7 +183,7 @@ def _add_flag(group, option) -> None:
     suffix = f" (default: {default})" if default not in (None, ()) else ""
     group.add_argument(
         *names,
-        type=about["kind"] or type(default),
+        type=about["kind"] or (str if default is None else type(default)),
         default=default,
         choices=about["choices"],
         nargs="+" if about["many"] else None,
