@@ -568,7 +568,7 @@ def follow_steps(config: InferConfig, recipe, pictures: Pictures, outcome: Outco
             bar.update(step - bar.n)
             if config.print_iterations and step % config.print_iterations == 0:
                 terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
-                bar.write(f"iteration {step}  {terms}", file=sys.stdout)
+                bar.write(f"iteration {step}  {terms}  evaluations {outcome.evaluations}", file=sys.stdout)
             if step and step % config.checkpoint_iterations == 0 and step < recipe.iterations:
                 pattern = config.checkpoint_output
                 outcome.save(pattern and Path(pattern.replace("%s", str(step))))
