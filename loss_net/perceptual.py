@@ -91,14 +91,15 @@ def build_perceptual_loss(
     if len(blend_weights) != len(styles) or min(blend_weights) < 0 or sum(blend_weights) <= 0:
         raise ValueError(f"needs {len(styles)} blend weights, not negative nor all 0, got {blend_weights}")
     layers = tuple({**recipe.content_layers, **recipe.style_layers})
-    vgg = build_vgg(
-        weights, layers, pooling=recipe.pooling, mean_rgb=recipe.input_mean, compute_dtype=compute_dtype
-    )
+    network = {
+        "pooling": recipe.pooling,
+        "pool_padding": recipe.pool_padding,
+        "mean_rgb": recipe.input_mean,
+    }
+    vgg = build_vgg(weights, layers, **network, compute_dtype=compute_dtype)
     exact_vgg = vgg
     if compute_dtype not in (tf.float32, tf.float64):
-        exact_vgg = build_vgg(
-            weights, recipe.style_layers, pooling=recipe.pooling, mean_rgb=recipe.input_mean
-        )
+        exact_vgg = build_vgg(weights, recipe.style_layers, **network)
     blend = [weight / sum(blend_weights) for weight in blend_weights]
     return PerceptualLoss(vgg, _style_grams(exact_vgg, styles, recipe), blend, recipe)
 

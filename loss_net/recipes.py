@@ -50,6 +50,7 @@ class Recipe:
     content_weight: float
     style_weight: float
     tv_weight: float
+    pool_padding: str = "SAME"  # SAME, or VALID: an odd row or column at the end is left out, as in Keras
     input_mean: tuple[float, float, float] | None = (
         None  # RGB, subtracted from images; None: the weights' own
     )
@@ -115,6 +116,7 @@ RECIPES = {
         source="https://keras.io/examples/generative/neural_style_transfer/, its L-BFGS version",
         architecture="vgg16",
         pooling="max",
+        pool_padding="VALID",
         content_layers={"relu4_2": 1.0},
         style_layers=GATYS_LAYERS,
         content_weight=0.025,
@@ -155,6 +157,7 @@ RECIPES = {
         source="https://www.tensorflow.org/tutorials/generative/style_transfer",
         architecture="vgg19",
         pooling="max",
+        pool_padding="VALID",
         content_layers={"relu5_2": 1.0},
         style_layers=GATYS_LAYERS,
         content_weight=1e4,

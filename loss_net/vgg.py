@@ -20,7 +20,7 @@ TURNED_FROM_CHANNELS = 256
 class Vgg:
     """Callable: images [B, H, W, 3], RGB 0..255 -> {layer: feature map [B, H', W', C]} in `compute_dtype`.
 
-    Built only as deep as the deepest of `layers`. Pooling is SAME, so that any size from 1x1 passes.
+    Built only as deep as the deepest of `layers`. With pool_padding SAME any size from 1x1 passes.
     """
 
     def __init__(
@@ -29,13 +29,14 @@ class Vgg:
         layers: Iterable[str],
         *,
         pooling: str,
+        pool_padding: str,
         mean_rgb: tuple[float, float, float] | None,
         compute_dtype: tf.DType,
     ):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         self.architecture = weights.architecture
-        self.pool = POOLINGS[pooling]
+        self.pool, self.pool_padding = POOLINGS[pooling], pool_padding
         self.compute_dtype = compute_dtype
         mean_rgb = weights.mean_bgr[::-1] if mean_rgb is None else mean_rgb
         # subtracted in the images' own precision: in bfloat16 pixels are a level apart
@@ -56,7 +57,7 @@ class Vgg:
         features = {}
         for conv in self._names_to(layers):
             if conv.endswith("_1") and conv != "conv1_1":
-                feature_map = self.pool(feature_map, 2, 2, "SAME")
+                feature_map = self.pool(feature_map, 2, 2, self.pool_padding)
             convolved = self._convolve(conv, feature_map)
             feature_map = tf.nn.relu(tf.nn.bias_add(convolved, self.biases[conv]))
             features[conv.replace("conv", "relu")] = feature_map
@@ -82,6 +83,7 @@ def build_vgg(
     layers: Iterable[str],
     *,
     pooling: str = "max",
+    pool_padding: str = "SAME",
     mean_rgb: tuple[float, float, float] | None = None,
     compute_dtype: tf.DType = tf.float32,
 ) -> Vgg:
@@ -89,7 +91,14 @@ def build_vgg(
 
     `mean_rgb` is subtracted from images, RGB 0..255; by default it is the mean that the weights came with.
     """
-    return Vgg(weights, tuple(layers), pooling=pooling, mean_rgb=mean_rgb, compute_dtype=compute_dtype)
+    return Vgg(
+        weights,
+        tuple(layers),
+        pooling=pooling,
+        pool_padding=pool_padding,
+        mean_rgb=mean_rgb,
+        compute_dtype=compute_dtype,
+    )
 
 
 @tf.custom_gradient

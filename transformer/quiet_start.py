@@ -1,5 +1,6 @@
 """Starts TensorFlow without the dozen lines it logs before any setting of ours can reach it."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -21,7 +22,8 @@ def start_tensorflow(*, one_op_at_a_time: bool = False) -> str:
             import tensorflow as tf
 
             if one_op_at_a_time:
-                tf.config.threading.set_inter_op_parallelism_threads(1)
+                with contextlib.suppress(RuntimeError):  # TensorFlow runs already, and keeps its setting
+                    tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.constant(0.0)  # the first tensor is what looks for devices
             return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
         except BaseException:
