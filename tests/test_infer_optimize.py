@@ -1,0 +1,385 @@
+"""The door of the slow method: `infer.py PHOTO --mode optimize ...`."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import infer
+from data.images import load_image, save_image
+from loss_net.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("tiny_vgg_channels")
+
+
+@pytest.fixture
+def flags(tiny_inputs):
+    """A function: further flags -> the command line of a few iterations on a small photo."""
+
+    def command(*more: str) -> list[str]:
+        return [
+            *(str(tiny_inputs / "photos" / "photo0.png"), "--mode", "optimize"),
+            *("--style-images", str(tiny_inputs / "style.png"), "--vgg", str(tiny_inputs / "vgg.npz")),
+            *("--iterations", "4", *more),
+        ]
+
+    return command
+
+
+def recipe_from(*more: str):
+    return infer.recipe_of(
+        infer.parse_args(["a.jpg", "--mode", "optimize", "--style-images", "b.jpg", *more])
+    )
+
+
+def history(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def yielded(command: list[str]) -> list[tuple]:
+    """What the optimisation of that command yields."""
+    config = infer.parse_args(command)
+    recipe = infer.recipe_of(config)
+    return list(infer.build_steps(config, recipe, infer.load_pictures(config, recipe)))
+
+
+@pytest.mark.parametrize(
+    ("more", "size"),
+    [
+        ((), (40, 48)),
+        (("--width", "24"), (20, 24)),
+        (("--size", "30x20"), (30, 20)),
+        (("--max-side", "36"), (30, 36)),
+        (("--max-side", "100"), (40, 48)),
+        (("--recipe", "souljoy", "--width", "24"), (20, 24)),
+        (("--recipe", "tf-tutorial"), (40, 48)),
+    ],
+)
+def test_a_picture_of_the_size_asked_for_is_written(flags, tmp_path, more, size):
+    target = tmp_path / "new" / "out.png"
+    assert infer.main(flags("-o", str(target), *more)) == 0
+    assert load_image(target).shape == (*size, 3)
+    assert [path.name for path in target.parent.iterdir()] == ["out.png"]
+
+
+def test_the_default_name_says_the_style_and_the_recipe(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert infer.main(flags()) == 0
+    assert infer.main(flags("-o", str(tmp_path / "folder"), "--recipe", "lengstrom")) == 0
+    assert (tmp_path / "photo0_style_athalye.png").is_file()
+    assert (tmp_path / "folder" / "photo0_style_lengstrom.png").is_file()
+
+
+def test_the_seed_decides_the_noise(flags, tmp_path):
+    pictures = []
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        assert infer.main(flags("-o", str(tmp_path / f"{name}.png"), "--seed", seed)) == 0
+        pictures.append(load_image(tmp_path / f"{name}.png"))
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert np.abs(pictures[0] - pictures[2]).max() > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_the_history_has_a_row_for_every_iteration_from_0(flags, tmp_path, optimizer):
+    command = flags("--history", str(tmp_path / "new" / "a.csv"), "-o", str(tmp_path / "a.png"))
+    command += ["--optimizer", optimizer]
+    assert infer.main(command) == 0
+    rows = history(tmp_path / "new" / "a.csv")
+    assert [list(row) for row in rows] == [["step", "content", "style", "tv", "total"]] * 5
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    expected = {}
+    for step, losses, _ in yielded(command):
+        expected.setdefault(step, losses)
+    for row in rows:
+        for name in ("content", "style", "tv", "total"):
+            assert row[name] == pytest.approx(expected[row["step"]][name], rel=1e-4)
+
+
+def test_the_picture_of_the_lowest_loss_is_saved_not_the_last(flags, tmp_path):
+    command = flags("-o", str(tmp_path / "a.png"), "--learning-rate", "150", "--initial", "content")
+    assert infer.main(command) == 0
+    steps = yielded(command)
+    totals = [losses["total"] for _, losses, _ in steps]
+    assert np.argmin(totals) != len(totals) - 1  # or this tests nothing
+    expected = steps[int(np.argmin(totals))][2].clip(0, 255)
+    assert np.abs(load_image(tmp_path / "a.png") - expected).max() <= 0.6
+
+
+def test_losses_are_printed_as_often_as_asked_for(flags, tmp_path, capsys):
+    assert infer.main(flags("-o", str(tmp_path / "a.png"), "--print-iterations", "2")) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert [line.split()[:2] for line in lines] == [["iteration", number] for number in "024"]
+    assert all(name in lines[0] for name in ("content", "style", "tv", "total", "evaluations 1"))
+
+
+def test_checkpoints_are_written_on_the_way(flags, tmp_path):
+    pattern = tmp_path / "100%" / "at_%s.png"
+    more = ("--checkpoint-output", str(pattern), "--checkpoint-iterations", "2", "--iterations", "5")
+    command = flags("-o", str(tmp_path / "a.png"), *more)
+    assert infer.main(command) == 0
+    assert sorted(path.name for path in pattern.parent.iterdir()) == ["at_2.png", "at_4.png"]
+    best = min(yielded(command)[:3], key=lambda step: step[1]["total"])
+    assert np.abs(load_image(pattern.parent / "at_2.png") - best[2].clip(0, 255)).max() <= 0.6
+
+
+def test_without_a_pattern_the_picture_itself_is_rewritten_on_the_way(flags, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr("data.images.save_image", lambda path, image: saved.append(path))
+    assert infer.main(flags("-o", str(tmp_path / "a.png"), "--checkpoint-iterations", "2")) == 0
+    assert saved == [tmp_path / "a.png"] * 2  # at 2 and at the end
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "value"),
+    [
+        (("--content-weight", "0.5"), "content_weight", 0.5),
+        (("--style-weight", "0"), "style_weight", 0),
+        (("--tv-weight", "3"), "tv_weight", 3),
+        (("--content-layers", "relu1_1", "relu2_2:0.5"), "content_layers", {"relu1_1": 1, "relu2_2": 0.5}),
+        (("--style-layers", "relu3_1:2"), "style_layers", {"relu3_1": 2}),
+        (("--pooling", "avg"), "pooling", "avg"),
+        (("--architecture", "vgg16"), "architecture", "vgg16"),
+        (("--optimizer", "lbfgs"), "optimizer", "lbfgs"),
+        (("--learning-rate", "2.5"), "learning_rate", 2.5),
+        (("--iterations", "7"), "iterations", 7),
+        (("--initial", "content"), "initial", "content"),
+        (("--initial", "content"), "noise_ratio", 0),
+        (("--initial", "some.png"), "noise_ratio", 0),
+        (("--initial", "some.png", "--noise-ratio", "0.5"), "noise_ratio", 0.5),
+        (("--recipe", "ist"), "noise_ratio", 0.7),
+        (("--recipe", "tf-tutorial"), "noise_ratio", 0),
+        (("--recipe", "tf-tutorial", "--initial", "noise"), "noise_ratio", 1),
+        (("--recipe", "ist", "--width", "100"), "size", None),
+        (("--recipe", "ist", "--width", "100"), "width", 100),
+        (("--recipe", "ist", "--size", "30x50"), "size", (30, 50)),
+        (("--recipe", "tf-tutorial", "--width", "100"), "max_side", None),
+        (("--recipe", "souljoy", "--max-side", "100"), "max_side", 100),
+        (("--recipe", "souljoy", "--max-side", "100"), "size", None),
+    ],
+)
+def test_a_flag_overrides_the_recipe(more, field, value):
+    assert getattr(recipe_from(*more), field) == value
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_without_flags_the_recipe_is_as_published(name):
+    recipe, published = recipe_from("--recipe", name), RECIPES[name]
+    if published.initial == "content":
+        assert recipe.noise_ratio == 0
+    else:
+        assert recipe == published
+
+
+def test_the_recipes_are_listed_without_a_photo(capsys):
+    assert infer.main(["--list-recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--optimizer", "lbfgs"),
+        ("--precision", "bfloat16"),
+        ("--style-scales", "0.8"),
+        ("--style-blend-weights", "2"),
+    ],
+)
+def test_the_loss_is_lowered_with(flags, tmp_path, more):
+    more = ("--history", str(tmp_path / "a.csv"), "-o", str(tmp_path / "a.png"), *more)
+    assert infer.main(flags(*more)) == 0
+    totals = [row["total"] for row in history(tmp_path / "a.csv")]
+    assert totals[-1] < totals[0]
+
+
+def chroma(image: np.ndarray) -> np.ndarray:
+    """Differences between the channels, which luminance does not move."""
+    return image - image.mean(axis=-1, keepdims=True)
+
+
+def test_keep_colors_keeps_those_of_the_photo(flags, tmp_path, tiny_inputs):
+    for name, more in (("kept", ("--keep-colors",)), ("plain", ())):
+        target = tmp_path / f"{name}.png"
+        assert infer.main(flags("-o", str(target), "--initial", "content", *more)) == 0
+    photo = chroma(load_image(tiny_inputs / "photos" / "photo0.png"))
+    kept, plain = (
+        np.abs(chroma(load_image(tmp_path / f"{n}.png")) - photo).mean() for n in ("kept", "plain")
+    )
+    assert kept < 2 < plain
+
+
+def test_fast_keep_colors_keeps_those_of_the_photo(style_dirs, tiny_inputs, tmp_path):
+    photo_path, means = tiny_inputs / "photos" / "photo1.png", []
+    for more in ((), ("--keep-colors",)):
+        target = tmp_path / "a.png"
+        assert (
+            infer.main([str(photo_path), "--style", str(style_dirs["waves"]), "-o", str(target), *more]) == 0
+        )
+        means.append(np.abs(chroma(load_image(target)) - chroma(load_image(photo_path))).mean())
+    assert means[1] < 0.5 * means[0]
+
+
+USAGE_ERRORS = [
+    (("--style-scales", "1", "2"), "--style-scales has 2 values for 1 --style-images"),
+    (("--style-blend-weights", "1", "2"), "--style-blend-weights has 2 values for 1 --style-images"),
+    (("--style-blend-weights", "0"), "--style-blend-weights are all 0"),
+    (("--style-scales", "0"), "--style-scales must be above 0, got 0"),
+    (("--checkpoint-output", "out.png"), "--checkpoint-output out.png: needs one %s"),
+    (("--style-layers", "relu6_1"), "unknown vgg19 layer 'relu6_1'; choose from relu1_1"),
+    (("--content-layers", "relu3_4", "--architecture", "vgg16"), "unknown vgg16 layer 'relu3_4'"),
+    (("--content-layers", "relu3_1:heavy"), "'relu3_1:heavy' is not LAYER or LAYER:WEIGHT"),
+    (("--style-layers", "relu3_1:-1"), "'relu3_1:-1' is not LAYER or LAYER:WEIGHT"),
+    (("--recipe", "gatys"), "unknown --recipe 'gatys'; choose from athalye, souljoy"),
+    (("--size", "300"), "'300' is not HEIGHTxWIDTH"),
+    (("--size", "0x300"), "'0x300' is not HEIGHTxWIDTH"),
+    (("--iterations", "0"), "--iterations must be at least 1, got 0"),
+    (("--noise-ratio", "1.5"), "--noise-ratio must be from 0 to 1, got 1.5"),
+    (("--content-weight", "nan"), "--content-weight must be at least 0, got nan"),
+    (("--learning-rate", "-1"), "--learning-rate must be at least 0, got -1"),
+    (("--optimizer", "sgd"), "invalid choice: 'sgd'"),
+    (("--style", "waves"), "--style belongs to --mode fast, not to --mode optimize"),
+    (("--benchmark",), "--benchmark belongs to --mode fast"),
+]
+
+
+@pytest.mark.parametrize(("more", "words"), USAGE_ERRORS, ids=[" ".join(more) for more, _ in USAGE_ERRORS])
+def test_a_usage_error_is_one_line_and_status_2(flags, tmp_path, capsys, more, words):
+    with pytest.raises(SystemExit) as ended:
+        infer.main(flags("-o", str(tmp_path / "a.png"), *more))
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("infer.py: error: ") and words in last
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["a.jpg", "--mode", "optimize"], "--style-images is required with --mode optimize"),
+        (["--mode", "optimize", "--style-images", "b.jpg"], "give at least one photo"),
+        (["a.jpg", "c.jpg", "--mode", "optimize", "--style-images", "b.jpg"], "takes one photo at a time"),
+        ([".", "--mode", "optimize", "--style-images", "b.jpg"], "takes one photo at a time"),
+        (
+            ["a.jpg", "--style-images", "b.jpg"],
+            "--style-images belongs to --mode optimize, not to --mode fast",
+        ),
+        (["a.jpg", "--style", "waves", "--iterations", "5"], "--iterations belongs to --mode optimize"),
+    ],
+)
+def test_what_is_missing_or_of_the_other_mode_is_named(capsys, command, words):
+    with pytest.raises(SystemExit) as ended:
+        infer.main(command)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+INPUT_ERRORS = {
+    "small photo": (("--size", "10x40"), "photo0.png: 10x40 pixels (height x width) are too few for relu5_1"),
+    "small style": (("--style-scales", "0.2"), "style.png: "),
+    "no initial": (("--initial", "missing.png"), "missing.png: cannot be read"),
+    "no weights": (("--vgg", "missing.npz"), "missing.npz: no such file"),
+    "other weights": (("--architecture", "vgg16"), "holds VGG19"),
+    "output suffix": (("-o", "FOLDER/a.xyz"), "unknown suffix '.xyz'"),
+    "checkpoint suffix": (("--checkpoint-output", "FOLDER/a%s"), "no suffix"),
+    "output below a file": (("-o", "FILE/a.png"), "cannot be written: "),
+    "history is a folder": (("--history", "FOLDER"), "cannot be written: Is a directory"),
+    "checkpoint below a file": (("--checkpoint-output", "FILE/%s.png"), "cannot be written: "),
+    "no style": (("--style-images", "missing.jpg"), "missing.jpg: cannot be read"),
+}
+
+
+@pytest.mark.parametrize("fault", INPUT_ERRORS)
+def test_an_input_error_is_one_line_and_status_1_and_nothing_is_written(
+    flags, tiny_inputs, tmp_path, capsys, fault
+):
+    more, words = INPUT_ERRORS[fault]
+    places = {"FOLDER": str(tmp_path), "FILE": str(tiny_inputs / "style.png")}
+    more = [replaced(part, places) for part in more]
+    assert infer.main(flags("-o", str(tmp_path / "a.png"), *more)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("infer.py: ") and words in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def replaced(text: str, places: dict[str, str]) -> str:
+    for name, place in places.items():
+        text = text.replace(name, place)
+    return text
+
+
+def test_a_picture_too_large_for_the_memory_is_refused(flags, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(infer, "available_memory", lambda: 1e6)
+    assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 1
+    assert "40x48 pixels (height x width) would need" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "a.png").exists()
+
+
+def breaking_steps(good: int):
+    """Steps whose loss falls, then is no number."""
+    for step in range(good):
+        losses = dict.fromkeys(("content", "style", "tv"), 1.0) | {"total": 10.0 - step}
+        yield step, losses, np.full((40, 48, 3), 100.0 + step, np.float32)
+    yield good, dict.fromkeys(("content", "style", "tv", "total"), float("nan")), np.zeros((40, 48, 3))
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_best_picture(flags, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(infer, "build_steps", lambda *_: breaking_steps(3))
+    more = ("-o", str(tmp_path / "a.png"), "--history", str(tmp_path / "a.csv"))
+    assert infer.main(flags(*more)) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("infer.py: the loss")]
+    assert error == ["infer.py: the loss became nan at iteration 3; lower the weights or --learning-rate"]
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), 102)
+    assert [row["step"] for row in history(tmp_path / "a.csv")] == [0, 1, 2]
+
+
+def test_a_loss_that_is_no_number_at_the_start_writes_nothing(flags, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(infer, "build_steps", lambda *_: breaking_steps(0))
+    save_image(tmp_path / "a.png", np.full((4, 4, 3), 7.0))
+    assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), 7)
+
+
+def test_the_handlers_of_signals_are_put_back(flags, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+TINY_DOOR = """
+import sys
+import loss_net.weights
+loss_net.weights.BLOCK_CHANNELS = (5, 6, 7, 8, 9)
+import infer
+sys.exit(infer.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "optimizer"),
+    [(signal.SIGINT, 130, "adam"), (signal.SIGTERM, 143, "adam"), (signal.SIGINT, 130, "lbfgs")],
+)
+def test_a_signal_saves_the_best_picture_and_ends(flags, tmp_path, number, status, optimizer):
+    more = ("-o", str(tmp_path / "a.png"), "--history", str(tmp_path / "a.csv"), "--print-iterations", "1")
+    more += ("--iterations", "1000000", "--optimizer", optimizer, "--recipe", "ist", "--size", "40x48")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", TINY_DOOR, *flags(*more)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not process.stdout.readline().startswith("iteration 3 "):
+        assert process.poll() is None, process.stderr.read()
+    time.sleep(0.05)  # somewhere inside an iteration
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == status, stderr
+    assert "Traceback" not in stderr
+    assert load_image(tmp_path / "a.png").shape == (40, 48, 3)
+    assert len(history(tmp_path / "a.csv")) >= 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png"]
