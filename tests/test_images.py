@@ -23,6 +23,7 @@ from data.images import (
     MIN_SIDE,
     ImageError,
     check_image_suffix,
+    keep_colors,
     list_images,
     load_image,
     resize_image,
@@ -824,3 +825,25 @@ def test_importing_the_module_loads_no_heavy_package():
         [sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True
     )
     assert finished.stdout.strip() == "[]"
+
+
+def luminance(image: np.ndarray) -> np.ndarray:
+    return image @ np.array([0.299, 0.587, 0.114])
+
+
+def test_keep_colors_takes_luminance_from_one_and_chroma_from_the_other():
+    generator = np.random.default_rng(0)
+    content, stylized = (generator.uniform(100, 150, (5, 6, 3)).astype(np.float32) for _ in range(2))
+    kept = keep_colors(stylized, content)
+    assert kept.dtype == np.float32
+    np.testing.assert_allclose(luminance(kept), luminance(stylized), atol=1e-3)
+    for first, second in ((0, 1), (1, 2)):
+        np.testing.assert_allclose(
+            kept[..., first] - kept[..., second], content[..., first] - content[..., second], atol=1e-3
+        )
+
+
+def test_keep_colors_stays_in_range():
+    content, stylized = np.full((2, 2, 3), [250.0, 10.0, 0.0]), np.full((2, 2, 3), 255.0)
+    kept = keep_colors(stylized.astype(np.float32), content.astype(np.float32))
+    assert kept.max() <= 255 and kept.min() >= 0

