@@ -11,7 +11,6 @@ from loss_net.topology import CONV_LAYERS, layer_names
 from loss_net.vgg import build_vgg
 from loss_net.weights import VggWeights, load_vgg_weights
 
-
 VGG16_NAMES = ", ".join(layer_names("vgg16"))
 
 
