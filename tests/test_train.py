@@ -261,7 +261,7 @@ MISTAKES = {
     "config no json": ({"config": "{tmp}/broken.json"}, USAGE, "broken.json: cannot be read as JSON"),
     "config no object": ({"config": "{tmp}/list.json"}, USAGE, "list.json: "),
     "config unknown key": ({"config": "{tmp}/unknown.json"}, USAGE, "unknown key stepz; known are style, "),
-    "config bad preset": ({"config": "{tmp}/preset.json"}, USAGE, "--preset must be one of lengstrom,"),
+    "config bad preset": ({"config": "{tmp}/preset.json"}, USAGE, "--preset must be one of athalye, "),
     "config negative": ({"config": "{tmp}/negative.json"}, USAGE, "--val-images must be at least 1, got -3"),
     "config text for a number": ({"config": "{tmp}/text.json"}, USAGE, "val_images"),
     "config number for a path": ({"config": "{tmp}/number.json"}, USAGE, "val_dir"),
