@@ -5,12 +5,14 @@ ONNX operator that ONNX Runtime has a kernel for, and no converter has to follow
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from transformer.architecture import (
+    BASE_CHANNELS,
     MIN_SIDE,
     NORM_EPSILON,
     OUTPUT_CENTER,
@@ -19,32 +21,109 @@ from transformer.architecture import (
     Architecture,
     ConvSpec,
 )
+from transformer.style_folder import StyleError, first_line
 
 OPSET = 17  # of 2022: any ONNX Runtime from 1.12 on reads it
 IR_VERSION = 8
 INPUT_NAME, OUTPUT_NAME = "X", "g"
+OUTPUT_BLOCK = (
+    4  # the last layer computes 4x4 pixels of 3 channels as 48: 3 would leave most of a CPU's lanes idle
+)
 ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "linear": None}
 
 
 def build_onnx_model(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> onnx.ModelProto:
-    """`X` [N, H, W, 3] float32 RGB 0..255 of any size -> `g`, the same shape, clipped to 0..255."""
-    writer = _GraphWriter(parameters)
-    padded = _pad_input(writer)
-    value = writer.add("Transpose", padded, perm=[0, 3, 1, 2])
-    value = writer.add("Mul", value, writer.constant(np.float32(1 / OUTPUT_CENTER)))
-    value = writer.add("Sub", value, writer.constant(np.float32(1)))
+    """`X` [N, H, W, 3] float32 RGB 0..255 of any size -> `g`, the same shape, clipped to 0..255.
+
+    `parameters` as network.initial_parameters names and shapes them; the file holds them as `onnx_parameters` does.
+    """
+    return build_whole_model(onnx_parameters(parameters, architecture), architecture)
+
+
+def build_whole_model(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> onnx.ModelProto:
+    """The same from parameters in the file's own form."""
+    writer = GraphWriter(parameters)
+    value = add_input_scaling(writer, _pad_input(writer))
     for spec in architecture.encoder:
-        value = _add_convolution(writer, value, spec)
+        value = _add_layer(writer, value, spec)
     for first, second in architecture.residual:
-        branch = _add_convolution(writer, _add_convolution(writer, value, first), second)
-        value = writer.add("Add", value, branch)
+        value = writer.add("Add", value, _add_layer(writer, _add_layer(writer, value, first), second))
     for spec in architecture.decoder:
-        value = _add_convolution(writer, value, spec)
-    _add_output(writer, value)
-    return writer.model()
+        value = _add_layer(writer, value, spec)
+    value = add_output_scaling(writer, value)
+    size = writer.add("Shape", INPUT_NAME, start=1, end=3)  # [H, W]
+    value = writer.add("Slice", value, writer.integers(0, 0), size, writer.integers(2, 3))
+    writer.add("Transpose", value, perm=[0, 2, 3, 1], output=OUTPUT_NAME)
+    shape = ["N", "H", "W", 3]
+    return writer.model([value_info(INPUT_NAME, shape)], [value_info(OUTPUT_NAME, shape)])
 
 
-class _GraphWriter:
+def onnx_parameters(
+    parameters: Mapping[str, np.ndarray], architecture: Architecture
+) -> dict[str, np.ndarray]:
+    """The parameters in the form that the file holds: kernels [out, in, ...], gains applied, blocks unrolled.
+
+    A convolution after upsampling by `block`, and the last one, which has few channels, are computed for block x
+    block pixels at once as further channels: the same sums, in the shapes that a CPU is fast at.
+    """
+    converted = dict(parameters)
+    for spec in architecture.convolutions:
+        kernel = np.float32(spec.gain) * parameters[f"{spec.name}/kernel"]
+        kernel = kernel.transpose(3, 2, 0, 1)  # [k, k, in, out] -> [out, in, k, k]
+        converted[f"{spec.name}/kernel"] = _unrolled(kernel, spec)
+        if not spec.norm:
+            converted[f"{spec.name}/bias"] = np.repeat(parameters[f"{spec.name}/bias"], block_of(spec) ** 2)
+    return converted
+
+
+def block_of(spec: ConvSpec) -> int:
+    """The side of the block of pixels that the ONNX form computes as channels; 1 for none."""
+    return OUTPUT_BLOCK if spec.out_channels == 3 else spec.upsample
+
+
+def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """Kernel [out, in, k, k] -> [out * block**2, in, K, K], block pixels side by side; channels as CRD wants them."""
+    block, (out_channels, in_channels, size, _) = block_of(spec), kernel.shape
+    if block == 1:
+        return kernel
+    # Which pixels of the source the outputs of one block see: of the upsampled one, several are the same.
+    span = size + block - 1
+    sources = np.arange(span) if spec.upsample == 1 else (np.arange(span) - size // 2) // block + 1
+    unrolled = np.zeros(
+        (out_channels, block, block, in_channels, sources[-1] + 1, sources[-1] + 1), np.float32
+    )
+    for row, column in np.ndindex(block, block):
+        for i, j in np.ndindex(size, size):
+            unrolled[:, row, column, :, sources[row + i], sources[column + j]] += kernel[:, :, i, j]
+    return unrolled.reshape(out_channels * block**2, *unrolled.shape[3:])
+
+
+def read_onnx_parameters(path: Path) -> tuple[dict[str, np.ndarray], Architecture]:
+    """Parameters in the file's own form, and the architecture, of an .onnx file written by `build_onnx_model`.
+
+    Raises StyleError for a file that holds another graph.
+    """
+    try:
+        model = onnx.load(str(path))
+        found = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+        architecture = _architecture_of(found)
+        names = architecture.parameter_shapes().keys()
+        parameters = {name: found[name] for name in names}
+        same = build_whole_model(parameters, architecture).graph.node == model.graph.node
+    except Exception as error:  # protobuf's and ours: whatever does not fit
+        raise StyleError(f"{path}: damaged or not a network of train.py ({first_line(error)})") from error
+    if not same:
+        raise StyleError(f"{path}: not the network that this version writes; export the style again")
+    return parameters, architecture
+
+
+def _architecture_of(parameters: Mapping[str, np.ndarray]) -> Architecture:
+    narrow = parameters["encoder/conv1/kernel"].shape[0]
+    blocks = sum(name.startswith("residual") and name.endswith("conv1/kernel") for name in parameters)
+    return Architecture(width=narrow / BASE_CHANNELS, residual_blocks=blocks)
+
+
+class GraphWriter:
     """Collects nodes and constants; `add` returns the name of the node's output."""
 
     def __init__(self, parameters: Mapping[str, np.ndarray]):
@@ -69,20 +148,8 @@ class _GraphWriter:
     def parameter(self, name: str) -> str:
         return self.constant(self.parameters[name], name)
 
-    def kernel(self, spec: ConvSpec) -> str:
-        name = f"{spec.name}/kernel"
-        value = np.float32(spec.gain) * self.parameters[name]
-        return self.constant(value.transpose(3, 2, 0, 1), name)  # [kernel, kernel, in, out] -> [out, in, ...]
-
-    def model(self) -> onnx.ModelProto:
-        shape = ["N", "H", "W", 3]
-        graph = helper.make_graph(
-            self.nodes,
-            "transformer",
-            [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, shape)],
-            self.initializers,
-        )
+    def model(self, inputs: list, outputs: list) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, "transformer", inputs, outputs, self.initializers)
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -93,7 +160,12 @@ class _GraphWriter:
         return model
 
 
-def _pad_input(writer: _GraphWriter) -> str:
+def value_info(name: str, shape: list | None, element_type: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    """A graph's input or output; letters in the shape are sizes known only when it runs."""
+    return helper.make_tensor_value_info(name, element_type, shape)
+
+
+def _pad_input(writer: GraphWriter) -> str:
     """X extended by reflection to sides that are multiples of SIDE_MULTIPLE, as layers.pad_to does."""
     value = INPUT_NAME
     for axis in (1, 2):
@@ -102,7 +174,7 @@ def _pad_input(writer: _GraphWriter) -> str:
     return value
 
 
-def _reflected_indices(writer: _GraphWriter, side: str) -> str:
+def _reflected_indices(writer: GraphWriter, side: str) -> str:
     multiple, one, zero = writer.integers(SIDE_MULTIPLE), writer.integers(1), writer.integers(0)
     ceiling = writer.add("Add", side, writer.integers(SIDE_MULTIPLE - 1))
     padded = writer.add("Mul", writer.add("Div", ceiling, multiple), multiple)
@@ -114,32 +186,52 @@ def _reflected_indices(writer: _GraphWriter, side: str) -> str:
     return writer.add("Min", position, writer.add("Sub", period, position))
 
 
-def _add_convolution(writer: _GraphWriter, value: str, spec: ConvSpec) -> str:
-    if spec.upsample > 1:
-        scales = writer.constant(np.array([1, 1, spec.upsample, spec.upsample], np.float32))
-        value = writer.add(
-            "Resize", value, "", scales,
-            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-        )  # fmt: skip
-    margin = spec.kernel_size // 2
-    value = writer.add(
-        "Pad", value, writer.integers(0, 0, margin, margin, 0, 0, margin, margin), mode="reflect"
-    )
-    operands = [value, writer.kernel(spec)]
-    if not spec.norm:
-        operands.append(writer.parameter(f"{spec.name}/bias"))
-    value = writer.add("Conv", *operands, strides=[spec.stride, spec.stride])
+def add_input_scaling(writer: GraphWriter, value: str) -> str:
+    """[N, H, W, 3] 0..255 -> [N, 3, H, W] -1..1."""
+    value = writer.add("Transpose", value, perm=[0, 3, 1, 2])
+    value = writer.add("Mul", value, writer.constant(np.float32(1 / OUTPUT_CENTER)))
+    return writer.add("Sub", value, writer.constant(np.float32(1)))
+
+
+def _add_layer(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
+    margin = margin_of(spec)
+    value = add_padding(writer, value, spec, writer.integers(0, 0, margin, margin, 0, 0, margin, margin))
+    value = add_convolution(writer, value, spec)
     if spec.norm:
         scale, offset = (writer.parameter(f"{spec.name}/{part}") for part in ("scale", "offset"))
         value = writer.add("InstanceNormalization", value, scale, offset, epsilon=NORM_EPSILON)
+    return add_activation(writer, value, spec)
+
+
+def margin_of(spec: ConvSpec) -> int:
+    """Pixels of the source that a convolution needs around it."""
+    return 1 if spec.upsample > 1 else spec.kernel_size // 2
+
+
+def add_padding(writer: GraphWriter, value: str, spec: ConvSpec, pads: str) -> str:
+    """Reflection; before upsampling it is the edge that is repeated, which gives the reflected upsampled image."""
+    return writer.add("Pad", value, pads, mode="edge" if spec.upsample > 1 else "reflect")
+
+
+def add_convolution(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
+    """The convolution of a padded value, with its upsampling and its bias if it has one."""
+    operands = [value, writer.parameter(f"{spec.name}/kernel")]
+    if not spec.norm:
+        operands.append(writer.parameter(f"{spec.name}/bias"))
+    block = block_of(spec)
+    stride = spec.stride * block // spec.upsample
+    value = writer.add("Conv", *operands, strides=[stride, stride])
+    return writer.add("DepthToSpace", value, blocksize=block, mode="CRD") if block > 1 else value
+
+
+def add_activation(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
+    """ReLU, tanh or nothing."""
     activation = ONNX_ACTIVATIONS[spec.activation]
     return writer.add(activation, value) if activation else value
 
 
-def _add_output(writer: _GraphWriter, value: str) -> None:
+def add_output_scaling(writer: GraphWriter, value: str) -> str:
+    """tanh's -1..1 -> 0..255."""
     value = writer.add("Mul", value, writer.constant(np.float32(OUTPUT_SPAN)))
     value = writer.add("Add", value, writer.constant(np.float32(OUTPUT_CENTER)))
-    value = writer.add("Clip", value, writer.constant(np.float32(0)), writer.constant(np.float32(255)))
-    size = writer.add("Shape", INPUT_NAME, start=1, end=3)  # [H, W]
-    value = writer.add("Slice", value, writer.integers(0, 0), size, writer.integers(2, 3))
-    writer.add("Transpose", value, perm=[0, 2, 3, 1], output=OUTPUT_NAME)
+    return writer.add("Clip", value, writer.constant(np.float32(0)), writer.constant(np.float32(255)))
