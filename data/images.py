@@ -1,74 +1,106 @@
-"""Pixels on disk <-> arrays: the only owner of uint8, EXIF, alpha and colour modes.
+"""Pictures as arrays: the only owner of uint8, EXIF, alpha and colour modes, with decoding.py and encoding.py.
 
 Everything outside sees one thing: an `image`, RGB float32 0..255, [H, W, 3]. Embedded ICC profiles are not
 applied: colours are taken as sRGB, as the networks were trained.
-Pillow and imageio are imported on first use, so that importing this module costs little more than numpy.
+Pillow, imageio and libvips are imported on first use, so that importing this module costs little more than numpy.
 """
 
-import contextlib
 import os
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+from data.decoding import Decoded, ImageError, decode_file
+from data.encoding import SAVE_SUFFIXES, check_image_suffix, encode_file
+
+__all__ = [
+    "ImageError",
+    "check_image_suffix",
+    "keep_colors",
+    "list_images",
+    "load_image",
+    "mix_images",
+    "resize_image",
+    "save_image",
+]
+
 IMAGE_SUFFIXES = SAVE_SUFFIXES | {".gif"}  # what a folder is searched for
-MIN_SIDE = 2  # pixels; the stylizer halves and mirrors an image, which one row cannot bear
-MAX_PIXELS = 200_000_000  # the largest phone sensors; beyond it a file is likelier an attack than a photo
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B: ITU-R BT.601
-JPEG_QUALITY = 95  # of 100; above it files grow and the eye sees nothing
-JPEG_SUBSAMPLING = "4:4:4"  # full colour resolution: brush strokes carry hard colour edges
-WEBP_QUALITY = 95  # of 100, lossy
-PNG_COMPRESS_LEVEL = 2  # of 9, lossless; at 512x512, 6 took 2.4 times as long to save 1 percent
-_ENCODER_OPTIONS = {
-    ".jpg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
-    ".jpeg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
-    ".webp": {"quality": WEBP_QUALITY},
-    ".png": {"compress_level": PNG_COMPRESS_LEVEL},
-}
-# Pillow's mode names; together all that its decoders of these formats give, but for premultiplied grey, "La".
-_GREY_MODES = frozenset({"1", "L"})
-_COLOUR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr", "LAB"})
-_ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
-_DEEP_GREY_MODES = frozenset({"I;16", "I;16B", "I", "F"})
-_READABLE = "a JPEG, PNG, WebP, TIFF, BMP or GIF file"
-
-
-class ImageError(ValueError):
-    """A file cannot be read or written as an image: one line naming the file, the fault and the remedy."""
+WHITE = (255, 255, 255)
 
 
 def load_image(
-    path: Path, *, max_side: int | None = None, background: tuple[int, int, int] = (255, 255, 255)
+    path: Path, *, max_side: int | None = None, background: tuple[int, int, int] = WHITE
 ) -> np.ndarray:
     """Reads a picture upright: [H, W, 3] RGB float32 0..255.
 
     The format is told from the content, not the suffix; of an animation the first frame is read. Transparent
     pixels are laid over `background` (RGB 0..255). With `max_side` (pixels) the longest side is shrunk to it,
     never enlarged, and proportions are kept.
-    Raises ImageError for a file that is missing, unreadable, damaged, not an image, too small or too large.
+    Raises ImageError for a file that is missing, unreadable, damaged, not an image or too large.
     """
-    if max_side is not None and max_side < MIN_SIDE:
-        raise ValueError(f"max_side is {max_side} pixels, needs at least {MIN_SIDE}")
-    pixels, orientation = _decode(Path(path))
+    pixels = decode_file(Path(path)).pixels
     if max_side is not None:
-        pixels = _shrink(pixels, max_side)
-    return np.ascontiguousarray(_upright(_rgb(pixels, background), orientation))
+        pixels = resize_pixels(pixels, *shrunk_size(pixels.shape[:2], max_side))
+    return np.ascontiguousarray(rgb_over(pixels, background))
+
+
+def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Height and width of a picture of `size` whose longest side is at most `max_side` pixels."""
+    if max_side < 1:
+        raise ValueError(f"max_side is {max_side} pixels, needs at least 1")
+    scale = min(1.0, max_side / max(size))
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
+def resize_pixels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels uint8, uint16 or float32, [H, W] or [H, W, C], resampled by antialiased Lanczos; of the same type."""
+    from PIL import Image
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if pixels.dtype == np.uint8:  # whole: a quarter of the memory of float32, and colours weighted by alpha
+        resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
+            (width, height), Image.Resampling.LANCZOS
+        )
+        return np.asarray(resized)
+    planes = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    resized = np.stack(
+        [
+            Image.fromarray(np.ascontiguousarray(planes[..., channel], dtype=np.float32)).resize(
+                (width, height), Image.Resampling.LANCZOS
+            )
+            for channel in range(planes.shape[-1])
+        ],
+        axis=-1,
+    )
+    resized = resized.clip(0, full_scale(pixels.dtype))  # Lanczos overshoots at hard edges
+    resized = resized if pixels.dtype.kind == "f" else np.rint(resized).astype(pixels.dtype)
+    return resized[..., 0] if pixels.ndim == 2 else resized
+
+
+def full_scale(dtype: np.dtype) -> int:
+    """The value of white: 65535 in uint16, else 255."""
+    return 65535 if dtype == np.uint16 else 255
 
 
 def resize_image(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Resamples an image [H, W, 3] to [height, width, 3], float32 0..255, by antialiased Lanczos."""
-    from PIL import Image
+    return resize_pixels(np.asarray(image, np.float32), height, width)
 
-    channels = [
-        Image.fromarray(np.ascontiguousarray(image[..., channel], dtype=np.float32)).resize(
-            (width, height), Image.Resampling.LANCZOS
-        )
-        for channel in range(3)
-    ]
-    return np.stack(channels, axis=-1).clip(0, 255)  # Lanczos overshoots at hard edges
+
+def rgb_over(pixels: np.ndarray, background: tuple[int, int, int] = WHITE) -> np.ndarray:
+    """Grey [H, W], RGB [H, W, 3] or RGBA [H, W, 4] to RGB float32 0..255 [H, W, 3] over `background`."""
+    scale = np.float32(255 / full_scale(pixels.dtype))
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None].astype(np.float32) * scale, 3, axis=-1)
+    image = pixels[..., :3].astype(np.float32) * scale
+    if pixels.shape[-1] == 4:
+        opacity = pixels[..., 3:].astype(np.float32) / full_scale(pixels.dtype)  # 0..1
+        image = image * opacity + np.asarray(background, np.float32) * (1 - opacity)
+    return image
 
 
 def keep_colors(stylized: np.ndarray, content: np.ndarray) -> np.ndarray:
@@ -81,6 +113,12 @@ def keep_colors(stylized: np.ndarray, content: np.ndarray) -> np.ndarray:
     return (content + luminance_change[..., np.newaxis]).clip(0, 255).astype(np.float32)
 
 
+def mix_images(content: np.ndarray, stylized: np.ndarray, amount: np.ndarray | float) -> np.ndarray:
+    """`amount` of `stylized` and the rest of `content`, both [H, W, 3]; a number 0..1 or one a pixel, [H, W]."""
+    amount = np.asarray(amount, np.float32)
+    return content + amount.reshape(*amount.shape, *(1,) * (3 - amount.ndim)) * (stylized - content)
+
+
 def save_image(path: Path, image: np.ndarray) -> None:
     """Writes an image [H, W, 3], RGB 0..255, clipped and rounded to 8 bits, in the format its suffix names.
 
@@ -89,22 +127,12 @@ def save_image(path: Path, image: np.ndarray) -> None:
     """
     path = Path(path)
     check_image_suffix(path)
-    pixels_u8 = _rounded(path, image)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _encode_atomically(path, pixels_u8)
-    except (OSError, ValueError) as error:  # ValueError: a format's own limits, such as 16383 pixels in WebP
-        reason = getattr(error, "strerror", None) or error
-        remedy = "check the folder's permissions and free space, or choose another path"
-        raise ImageError(f"{path}: cannot be written: {reason}; {remedy}") from error
+    encode_file(path, Decoded(_rounded(path, image)))
 
 
-def check_image_suffix(path: Path) -> None:
-    """Raises ImageError unless `save_image` knows the format that the suffix names."""
-    suffix = Path(path).suffix
-    if suffix.lower() not in SAVE_SUFFIXES:
-        received = f"unknown suffix '{suffix}'" if suffix else "no suffix"
-        raise ImageError(f"{path}: {received}; end the name in one of {' '.join(sorted(SAVE_SUFFIXES))}")
+def quantized(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """An image, 0..255, clipped and rounded to the full range of uint8 or uint16."""
+    return np.rint(image.clip(0, 255) * np.float32(full_scale(np.dtype(dtype)) / 255)).astype(dtype)
 
 
 def list_images(inputs: Iterable[Path]) -> list[Path]:
@@ -139,158 +167,10 @@ def _is_listed(relative_path: Path) -> bool:
     return not is_hidden and relative_path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    """Pixels as stored, and the EXIF orientation still to be applied (1..8).
-
-    Pixels are uint8 [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA, or float32 0..255 [H, W] from deeper grey.
-    """
-    import imageio.v3 as iio
-
-    _quiet_pillow()
-    with (
-        _opened(path) as stream,
-        _decoder_errors(path),
-        iio.imopen(stream, "r", plugin="pillow") as file,
-    ):
-        mode = _decoding_mode(path, file.metadata(index=0))
-        pixels = file.read(index=0, mode=mode, writeable_output=False)
-        # Asked after reading: Pillow turns a TIFF upright while decoding it and then forgets the tag.
-        orientation = file.metadata(index=0, exclude_applied=False).get("Orientation", 1)
-    return (_eight_bit_range(path, pixels) if mode is None else pixels), orientation
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator:
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        remedy = "check the path and its permissions"
-        raise ImageError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-    with stream:
-        if os.fstat(stream.fileno()).st_size == 0:
-            raise ImageError(f"{path}: is empty (0 bytes); replace it with an image")
-        yield stream
-
-
-def _quiet_pillow() -> None:
-    """Our pixel limit instead of Pillow's, and its chatter on odd metadata kept off stderr.
-
-    Both are settings of the process and stay: undoing them after each file would let only one thread decode.
-    """
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # from there Pillow warns, from twice that it refuses
-    warnings.filterwarnings("ignore", module=r"PIL\b")
-
-
-@contextlib.contextmanager
-def _decoder_errors(path: Path) -> Iterator[None]:
-    """Any exception to ImageError: damage shows as OSError, SyntaxError, struct.error or IndexError."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Exception as error:
-        fault = _decoder_fault(error.__cause__ or error)  # imageio wraps what Pillow raises on opening
-        raise ImageError(f"{path}: {fault}") from error
-
-
-def _decoder_fault(error: BaseException) -> str:
-    from imageio.core.request import InitializationError
-    from PIL import Image
-
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS // 10**6} megapixels ({error}); scale it down first"
-    if isinstance(error, InitializationError):
-        return f"not an image that can be read here; give {_READABLE}"
-    reason = f" ({error})" if isinstance(error, OSError) else ""  # other types speak of Python's internals
-    return f"damaged or cut short{reason}; replace it with {_READABLE} that is whole"
-
-
-def _decoding_mode(path: Path, metadata: dict) -> str | None:
-    """The Pillow mode to decode into; None keeps grey deeper than 8 bits as stored."""
-    mode, (width, height) = metadata["mode"], metadata["shape"]
-    if min(height, width) < MIN_SIDE:
-        size, least_size = f"{height}x{width} pixels (height x width)", f"{MIN_SIDE}x{MIN_SIDE}"
-        raise ImageError(f"{path}: is {size}, too small, needs at least {least_size}; give a larger image")
-    if mode in _DEEP_GREY_MODES:
-        return None
-    if mode in _ALPHA_MODES or "transparency" in metadata:
-        return "RGBA"
-    if mode in _GREY_MODES:
-        return "L"
-    if mode in _COLOUR_MODES:
-        return "RGB"
-    raise ImageError(f"{path}: colour mode {mode} is not supported; convert it to 8-bit RGB first")
-
-
-def _eight_bit_range(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """Grey [H, W] to float32 0..255: integers span 0..65535; floats 0..1 or 0..255, told by their maximum."""
-    least, most = pixels.min(), pixels.max()
-    is_float = pixels.dtype.kind == "f"
-    full_scale = 65535 if not is_float else 1 if most <= 1 else 255
-    if not (least >= 0 and most <= full_scale):  # so that NaN fails too
-        allowed = "0..1 or 0..255" if is_float else "0..65535"
-        received = f"grey values from {least} to {most}"
-        raise ImageError(f"{path}: {received}, allowed are {allowed}; rescale them first")
-    return pixels.astype(np.float32) * np.float32(255 / full_scale)
-
-
-def _shrink(pixels: np.ndarray, max_side: int) -> np.ndarray:
-    """Pixels as `_decode` gives them, resampled while still 8 bits: a quarter of the memory of float32."""
-    from PIL import Image
-
-    height, width = pixels.shape[:2]
-    scale = max_side / max(height, width)
-    if scale >= 1:
-        return pixels
-    shrunk_height, shrunk_width = (max(MIN_SIDE, round(side * scale)) for side in (height, width))
-    shrunk = Image.fromarray(pixels).resize((shrunk_width, shrunk_height), Image.Resampling.LANCZOS)
-    return np.asarray(shrunk).clip(0, 255)  # Lanczos overshoots in float grey
-
-
-def _rgb(pixels: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
-    """Grey [H, W], RGB [H, W, 3] or RGBA [H, W, 4] to RGB float32 [H, W, 3] over `background`; all 0..255."""
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None].astype(np.float32), 3, axis=-1)
-    image = pixels[..., :3].astype(np.float32)
-    if pixels.shape[-1] == 4:
-        opacity = pixels[..., 3:].astype(np.float32) / 255  # 0..1
-        image = image * opacity + np.asarray(background, np.float32) * (1 - opacity)
-    return image
-
-
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undoes the EXIF orientation 1..8: 5 to 8 are stored transposed, then each is a choice of mirrors."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return image
-
-
 def _rounded(path: Path, image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
         raise ImageError(f"{path}: cannot save an array of shape {image.shape}; needs an image [H, W, 3]")
     if not np.isfinite(image).all():
         raise ImageError(f"{path}: the image holds NaN or infinite values; nothing was written")
-    return np.rint(image.clip(0, 255)).astype(np.uint8)
-
-
-def _encode_atomically(path: Path, pixels_u8: np.ndarray) -> None:
-    import imageio.v3 as iio
-
-    suffix = path.suffix.lower()
-    # In the same folder, or os.replace is no rename; opened plainly: tempfile gives 0600 whatever the umask.
-    unfinished_path = path.with_name(f".{os.urandom(8).hex()}.tmp")
-    stream = unfinished_path.open("xb")
-    try:
-        with stream:
-            options = _ENCODER_OPTIONS.get(suffix, {})
-            iio.imwrite(stream, pixels_u8, plugin="pillow", extension=suffix, is_batch=False, **options)
-        os.replace(unfinished_path, path)
-    finally:
-        unfinished_path.unlink(missing_ok=True)
+    return quantized(image, np.uint8)

@@ -18,6 +18,8 @@ from data.images import ImageError, list_images, load_image, resize_image
 PREFETCH_BATCHES = 4
 PARALLEL_DECODES = 2  # a step takes far longer than decoding its batch; more threads only get in its way
 
+MIN_SIDE = 2  # pixels of a content photo; one row or column teaches nothing
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +62,7 @@ def content_batches(
         generator = np.random.default_rng((seed, int(counter)))
         for path in _candidates(paths, seed, int(counter)):
             try:
-                return random_crop(load_image(path), image_size, generator)
+                return random_crop(_load_content(path), image_size, generator)
             except ImageError as error:
                 skipped.add(path, error)
         raise ImageError(f"{content_dir}: none of its {len(paths)} files can be read as an image")
@@ -112,6 +114,17 @@ def random_crop(image: np.ndarray, size: int, generator: np.random.Generator) ->
     if side != size:
         crop = resize_image(crop, height=size, width=size)
     return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
+
+
+def _load_content(path: Path) -> np.ndarray:
+    image = load_image(path)
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        size = f"{height}x{width} pixels (height x width)"
+        raise ImageError(
+            f"{path}: is {size}, too small, needs at least {MIN_SIDE}x{MIN_SIDE}; give a larger image"
+        )
+    return image
 
 
 @functools.lru_cache(maxsize=2)  # decoding threads work at most one epoch's end and the next one's start

@@ -32,7 +32,7 @@ from transformer.onnx_graph import (
     value_info,
 )
 
-DEFAULT_TILE = 512  # pixels a side, the last ones as many or fewer
+DEFAULT_TILE = 384  # pixels a side at most; larger ones leave the caches
 STORED = np.float16  # of a convolution's sums between two layers; the residual sum itself is float32
 
 
@@ -293,6 +293,7 @@ class _Stage:
         self.specs, self.give_sums = specs, give_sums
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        options.enable_mem_pattern = False
         model = _stage_model(parameters, specs, after, give_sums)
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
