@@ -50,17 +50,3 @@ def _build_inference_graph(
     stylized = tf.clip_by_value(stylize(images, variables, architecture), 0.0, 255.0)
     tf.identity(stylized, name=OUTPUT_TENSOR.removesuffix(":0"))
     return variables
-
-
-class MetaGraphStylizer:
-    """A loaded folder, callable: images [N, H, W, 3], RGB 0..255 -> the stylized same, in a session of its own."""
-
-    def __init__(self, style_dir: Path):
-        self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph)
-        with self._graph.as_default():
-            saver = tf.compat.v1.train.import_meta_graph(str(style_dir / f"{META_PREFIX}.meta"))
-            saver.restore(self._session, str(style_dir / META_PREFIX))
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(OUTPUT_TENSOR, {INPUT_TENSOR: images})

@@ -55,7 +55,9 @@ def build_whole_model(parameters: Mapping[str, np.ndarray], architecture: Archit
     value = writer.add("Slice", value, writer.integers(0, 0), size, writer.integers(2, 3))
     writer.add("Transpose", value, perm=[0, 2, 3, 1], output=OUTPUT_NAME)
     shape = ["N", "H", "W", 3]
-    return writer.model([value_info(INPUT_NAME, shape)], [value_info(OUTPUT_NAME, shape)])
+    model = writer.model([value_info(INPUT_NAME, shape)], [value_info(OUTPUT_NAME, shape)])
+    helper.set_model_props(model, {"width": str(architecture.width)})  # for who does not read the graph
+    return model
 
 
 def onnx_parameters(

@@ -4,8 +4,9 @@ Both runtimes are imported on use: fast inference never pays for the other one.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,53 +14,173 @@ from transformer.quiet_start import start_tensorflow
 from transformer.style_folder import META_FILES, ONNX_FILE, StyleError, first_line
 
 RUNTIMES = ("auto", "onnx", "tensorflow")
+WHOLE_LIMIT = 2e9  # bytes that a whole image may take before tiles do; they are slower, by a quarter here
+WHOLE_BYTES = 380  # per pixel by a whole image at half width, measured from 1 to 12 megapixels
+BASE_BYTES = 250e6  # Python, NumPy and ONNX Runtime
+PICTURE_BYTES = 10  # per pixel: photo, picture, and what its encoder takes
+TILE_BYTES = 600  # per pixel of a tile that is being computed, at half width
+TILES = (384, 256, 128)  # sides in pixels, the fastest first
+HALF_WIDTH = 0.5
 
-Stylizer = Callable[[np.ndarray], np.ndarray]
+StylizeBatch = Callable[[np.ndarray], np.ndarray]
+Progress = Callable[[float], None]  # told the share of the work that is done, 0..1
 
 
-def load_stylizer(checkpoint_dir: Path, runtime: str = "auto") -> Stylizer:
-    """Loads a style once: a callable from an image [H, W, 3] or images [B, H, W, 3] to the stylized same shape.
+class Part(NamedTuple):
+    """A finished part of a picture: its place, and RGB float32 0..255 [rows, columns, 3]."""
 
-    RGB float32 0..255 on both sides, any size. "auto" is "onnx" where the .onnx file is there, else
-    "tensorflow". Raises StyleError for a folder that lacks what the runtime needs or holds it damaged.
+    rows: slice
+    columns: slice
+    pixels: np.ndarray
+
+
+class Stylizer:
+    """A loaded style; threads may share it.
+
+    stylize(images) takes an image [H, W, 3] or images [B, H, W, 3] of any size, RGB 0..255 of any number type, and
+    returns the stylized same as float32. An image that would take too much memory whole is computed in tiles, with
+    the same result. Raises ValueError for another shape, MemoryError where even tiles need more than there is.
+    """
+
+    def __init__(
+        self,
+        stylize_batch: StylizeBatch,
+        *,
+        onnx_path: Path | None = None,
+        width: float = HALF_WIDTH,
+        tile: str | int = "auto",
+        max_memory: float | None = None,
+    ):
+        self._stylize_batch, self._onnx_path, self._width = stylize_batch, onnx_path, width
+        self._tile, self._max_memory = tile, max_memory
+        self._tiled = None
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        if images.ndim not in (3, 4) or images.shape[-1] != 3:
+            raise ValueError(f"expected an image [H, W, 3] or images [B, H, W, 3], got shape {images.shape}")
+        if images.ndim == 4:
+            return self._stylize_batch(images.astype(np.float32, copy=False))
+        stylized = np.empty(images.shape, np.float32)
+        for part in self.parts(images):
+            stylized[part.rows, part.columns] = part.pixels
+        return stylized
+
+    def parts(self, image: np.ndarray, on_progress: Progress = lambda share: None) -> Iterator[Part]:
+        """The stylized image part by part, each pixel once; whole if it is small enough.
+
+        All it needs of `image` is `shape` and slicing to arrays [rows, columns, 3].
+        """
+        height, width = image.shape[:2]
+        tile = self.tile_for(height, width)
+        if tile:
+            yield from self._load_tiled().parts(image, tile, on_progress)
+            return
+        rows, columns = slice(0, height), slice(0, width)
+        pixels = np.asarray(image[rows, columns], np.float32)
+        yield Part(rows, columns, self._stylize_batch(pixels[np.newaxis])[0])
+        on_progress(1.0)
+
+    def tile_for(self, height: int, width: int) -> int | None:
+        """The side of the tiles in which an image is computed, in pixels; None for the whole at once."""
+        if self._tile == "off" or (self._tile == "auto" and self._onnx_path is None):
+            return None
+        if self._tile != "auto":
+            return int(self._tile)
+        limit = self._max_memory or WHOLE_LIMIT
+        if self._whole_bytes(height, width) <= limit:
+            return None
+        return self._largest_tile(height, width)
+
+    def _whole_bytes(self, height: int, width: int) -> float:
+        return BASE_BYTES + height * width * (PICTURE_BYTES + WHOLE_BYTES * self._width / HALF_WIDTH)
+
+    def _largest_tile(self, height: int, width: int) -> int:
+        held = BASE_BYTES + height * width * PICTURE_BYTES + self._load_tiled().held_bytes(height, width)
+        limit = self._max_memory or available_memory()
+        at_once = TILE_BYTES * self._width / HALF_WIDTH * available_cores()
+        for tile in TILES:
+            needed = held + tile**2 * at_once
+            if needed <= limit:
+                return tile
+        side = int(max(height, width) * (limit / needed) ** 0.5) // 10 * 10
+        raise MemoryError(
+            f"{height}x{width} pixels (height x width) need some {needed / 1e9:.1f} GB of memory even in tiles, "
+            f"{limit / 1e9:.1f} GB are allowed; give --max-side {side} or less"
+        )
+
+    def _load_tiled(self):
+        if self._tiled is None:
+            if self._onnx_path is None:
+                raise StyleError(
+                    "tiles are computed by ONNX Runtime alone; use --tile off or a style with an .onnx"
+                )
+            from transformer.tiling import TiledStylizer
+
+            self._tiled = TiledStylizer(self._onnx_path, available_cores())
+        return self._tiled
+
+
+def load_stylizer(
+    checkpoint_dir: Path,
+    runtime: str = "auto",
+    *,
+    tile: str | int = "auto",
+    max_memory: float | None = None,
+    trust: bool = False,
+) -> Stylizer:
+    """Loads a style once, see Stylizer.
+
+    runtime: "auto" is "onnx" where the .onnx file is there, else "tensorflow".
+    tile: "auto", "off", or the side of tiles in pixels. max_memory: bytes that "auto" keeps within.
+    trust: runs a TensorFlow graph whatever operations it holds.
+    Raises StyleError for a folder that lacks what the runtime needs, holds it damaged, or whose graph is refused.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
     checkpoint_dir = Path(checkpoint_dir)
     if runtime == "auto":
         runtime = "onnx" if (checkpoint_dir / ONNX_FILE).is_file() else "tensorflow"
-    load = {"onnx": _load_onnx, "tensorflow": _load_tensorflow}[runtime]
-    return _accepting_single_images(load(checkpoint_dir))
-
-
-def _accepting_single_images(stylize_batch: Stylizer) -> Stylizer:
-    def stylize(images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images, dtype=np.float32)
-        if images.ndim not in (3, 4) or images.shape[-1] != 3:
-            raise ValueError(f"expected an image [H, W, 3] or images [B, H, W, 3], got shape {images.shape}")
-        return stylize_batch(images[np.newaxis])[0] if images.ndim == 3 else stylize_batch(images)
-
-    return stylize
-
-
-def _load_onnx(checkpoint_dir: Path) -> Stylizer:
+    if runtime == "tensorflow":
+        return Stylizer(_load_tensorflow(checkpoint_dir, trust), tile=tile, max_memory=max_memory)
     path = checkpoint_dir / ONNX_FILE
+    session = _load_onnx(path)
+    width = float(session.get_modelmeta().custom_metadata_map.get("width", 1.0))
+    return Stylizer(
+        lambda images: session.run(None, {"X": images})[0],
+        onnx_path=path,
+        width=width,
+        tile=tile,
+        max_memory=max_memory,
+    )
+
+
+def _load_onnx(path: Path):
     if not path.is_file():
         raise StyleError(f"{path}: no such file; use --runtime tensorflow or export the style again")
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = available_cores()
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(path), session_options(available_cores()), providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
         raise StyleError(
             f"{path}: damaged or not an ONNX model ({first_line(error)}); export the style again"
         ) from error
-    return lambda images: session.run(None, {"X": images})[0]
 
 
-def _load_tensorflow(checkpoint_dir: Path) -> Stylizer:
+def session_options(threads: int):
+    """ONNX Runtime's options for a session on so many cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False  # or the second image of a size takes twice as long as the others
+    return options
+
+
+def _load_tensorflow(checkpoint_dir: Path, trust: bool) -> StylizeBatch:
     missing = [file for file in META_FILES if not (checkpoint_dir / file).is_file()]
     if missing:
         raise StyleError(
@@ -67,14 +188,16 @@ def _load_tensorflow(checkpoint_dir: Path) -> Stylizer:
         )
     try:
         start_tensorflow()
-        from transformer.meta_graph import MetaGraphStylizer
+        from transformer.foreign_graph import MetaGraphStylizer
     except ImportError as error:
         raise StyleError(
             "TensorFlow is not installed, which --runtime tensorflow needs; pip install -r requirements.txt"
         ) from error
     try:
-        return MetaGraphStylizer(checkpoint_dir)
-    except Exception as error:  # protobuf and TensorFlow raise unrelated classes for damaged files
+        return MetaGraphStylizer(checkpoint_dir, trust=trust)
+    except StyleError:
+        raise
+    except Exception as error:  # TensorFlow raises unrelated classes for graphs that are not whole
         raise StyleError(
             f"{checkpoint_dir}: damaged meta graph ({first_line(error)}); export the style again"
         ) from error
@@ -83,3 +206,12 @@ def _load_tensorflow(checkpoint_dir: Path) -> Stylizer:
 def available_cores() -> int:
     """CPU cores that this process may use; in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> float:
+    """Bytes that a process may still take; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return float("inf")

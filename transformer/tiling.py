@@ -31,8 +31,8 @@ from transformer.onnx_graph import (
     read_onnx_parameters,
     value_info,
 )
+from transformer.runtime import Part, Progress, session_options
 
-DEFAULT_TILE = 384  # pixels a side at most; larger ones leave the caches
 STORED = np.float16  # of a convolution's sums between two layers; the residual sum itself is float32
 
 
@@ -84,17 +84,6 @@ class Moments(NamedTuple):
     squares: np.ndarray
 
 
-class StyledTile(NamedTuple):
-    """A finished part of the picture: its place, and RGB float32 0..255 [rows, columns, 3]."""
-
-    rows: slice
-    columns: slice
-    pixels: np.ndarray
-
-
-Progress = Callable[[float], None]
-
-
 class TiledStylizer:
     """A style's network for images of any size. Raises StyleError for an .onnx file of another network."""
 
@@ -102,33 +91,26 @@ class TiledStylizer:
         self._parameters, self.architecture = read_onnx_parameters(onnx_path)
         self._threads = threads
 
-    def tiles(
-        self, image: np.ndarray, tile: int = DEFAULT_TILE, on_progress: Progress = lambda share: None
-    ) -> Iterator[StyledTile]:
+    def parts(
+        self, image: np.ndarray, tile: int, on_progress: Progress = lambda share: None
+    ) -> Iterator[Part]:
         """The stylized `image` [H, W, 3], RGB 0..255 of any number type, part after part, each pixel once.
 
-        All it needs of `image` is `shape` and slicing. `on_progress` is called with the share of the work done.
+        Tiles are at most `tile` pixels a side. All it needs of `image` is `shape` and slicing.
         """
         image_run = _ImageRun(self._parameters, self.architecture, image, tile, self._threads, on_progress)
-        yield from image_run.tiles()
+        yield from image_run.parts()
 
-    def __call__(self, image: np.ndarray, tile: int = DEFAULT_TILE) -> np.ndarray:
-        """The stylized image [H, W, 3] as float32."""
-        stylized = np.empty(image.shape, np.float32)
-        for part in self.tiles(image, tile):
-            stylized[part.rows, part.columns] = part.pixels
-        return stylized
-
-
-def held_bytes(height: int, width: int, architecture: Architecture) -> int:
-    """Bytes of the feature maps held at once at the most, for an image of height x width."""
-    pixels = padded_side(height) * padded_side(width)
-    half, quarter = architecture.encoder[1].out_channels / 4, architecture.encoder[2].out_channels / 16
-    sums, residual = 2, 4  # bytes of STORED and of the residual sum
-    in_encoder = (half + quarter) * sums
-    in_trunk = quarter * (residual + 2 * sums)
-    in_decoder = quarter * residual + half * sums
-    return round(pixels * max(in_encoder, in_trunk, in_decoder))
+    def held_bytes(self, height: int, width: int) -> int:
+        """Bytes of the feature maps held at once at the most, for an image of height x width."""
+        pixels = padded_side(height) * padded_side(width)
+        _, half, quarter = (spec.out_channels for spec in self.architecture.encoder)
+        half_sums, quarter_sums = (
+            channels * scale * np.dtype(STORED).itemsize
+            for channels, scale in ((half, 1 / 4), (quarter, 1 / 16))
+        )
+        trunk = quarter / 16 * np.dtype(np.float32).itemsize
+        return round(pixels * max(half_sums + quarter_sums, trunk + 2 * quarter_sums, trunk + half_sums))
 
 
 class _ImageRun:
@@ -150,7 +132,7 @@ class _ImageRun:
         self._scales = _scales(architecture)  # of a convolution's output to the image
         self._work_done = 0.0
 
-    def tiles(self) -> Iterator[StyledTile]:
+    def parts(self) -> Iterator[Part]:
         """The whole way; a stage is one or two convolutions over all tiles."""
         conv1, conv2, conv3 = self._architecture.encoder
         up1, up2, last = self._architecture.decoder
@@ -197,14 +179,14 @@ class _ImageRun:
             moments, *(self._parameters[f"{spec.name}/{part}"] for part in ("scale", "offset"))
         )
 
-    def _finished(self, stage: "_Stage", source: np.ndarray, norms: Sequence[Affine]) -> Iterator[StyledTile]:
+    def _finished(self, stage: "_Stage", source: np.ndarray, norms: Sequence[Affine]) -> Iterator[Part]:
         height, width = self._image.shape[:2]
 
-        def compute(place: Tile) -> StyledTile:
+        def compute(place: Tile) -> Part:
             (pixels,) = self._stage_outputs(stage, source, norms, place)
             kept = place.within(height, width)  # without what the image was extended by
             pixels = pixels[0, : kept.bottom - kept.top, : kept.right - kept.left]
-            return StyledTile(kept.rows, kept.columns, pixels)
+            return Part(kept.rows, kept.columns, pixels)
 
         for part in self._side_by_side(compute, stage.specs):
             if part.pixels.size:
@@ -291,12 +273,9 @@ class _Stage:
         give_sums: bool = True,
     ):
         self.specs, self.give_sums = specs, give_sums
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_mem_pattern = False
         model = _stage_model(parameters, specs, after, give_sums)
         self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
         )
 
     def reach(self, place: Tile, height: int, width: int) -> tuple[Tile, list[Tile]]:

@@ -1,0 +1,226 @@
+"""Loads meta-graph checkpoints, ours and other people's, as the "lesson 30" scripts do: X:0 in, transformer/g:0 out.
+
+A graph is a program, and TensorFlow would run whatever it says: read files, write them, call Python. So only what the
+picture needs is imported, none of it unknown to ALLOWED; and a graph with an operation anywhere that neither
+inference nor training needs is refused as a whole.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from transformer.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
+from transformer.style_folder import META_PREFIX, StyleError, first_line
+
+VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+# What a network computes with. None of these reaches outside the process: no files, sockets, Python or libraries.
+_COMPUTING = """
+Placeholder PlaceholderV2 PlaceholderWithDefault Const NoOp Identity IdentityN Snapshot StopGradient PreventGradient
+CheckNumerics EnsureShape Assert ReadVariableOp Switch RefSwitch Merge RefMerge Enter RefEnter Exit RefExit
+NextIteration LoopCond If StatelessIf While StatelessWhile PartitionedCall StatefulPartitionedCall Shape ShapeN Size
+Rank Reshape ExpandDims Squeeze Pack Unpack ParallelConcat Concat ConcatV2 Split SplitV Slice StridedSlice Pad PadV2
+MirrorPad Tile Transpose ConjugateTranspose Gather GatherV2 GatherNd ScatterNd Fill ZerosLike OnesLike Range LinSpace
+BroadcastTo BroadcastArgs BroadcastGradientArgs Reverse ReverseV2 OneHot Where Select SelectV2 InvertPermutation
+DynamicStitch DynamicPartition SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND SpaceToDepth DepthToSpace
+UniqueV2 TopKV2 Cast Bitcast Abs Neg Sign Add AddV2 AddN Sub Mul MulNoNan Div DivNoNan RealDiv TruncateDiv FloorDiv
+FloorMod Mod TruncateMod Reciprocal Inv Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Sin Cos Tan Tanh
+Sigmoid Erf Floor Ceil Round Rint Minimum Maximum ClipByValue Equal NotEqual Less LessEqual Greater GreaterEqual
+LogicalAnd LogicalOr LogicalNot IsNan IsInf IsFinite Sum Mean Prod Max Min All Any ArgMax ArgMin Cumsum Cumprod L2Loss
+MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum Conv2D Conv2DBackpropInput Conv2DBackpropFilter
+DepthwiseConv2dNative DepthwiseConv2dNativeBackpropInput DepthwiseConv2dNativeBackpropFilter BiasAdd BiasAddV1 Relu
+Relu6 Elu Selu LeakyRelu Softplus Softsign Softmax LogSoftmax MaxPool MaxPoolV2 AvgPool LRN FusedBatchNorm
+FusedBatchNormV2 FusedBatchNormV3 BatchNormWithGlobalNormalization ResizeNearestNeighbor ResizeBilinear ResizeBicubic
+ResizeArea CropAndResize RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt StatelessRandomUniform
+StatelessRandomNormal
+"""
+# What else a training graph may hold. Never imported; only the Saver's own operations would act on the world.
+_TRAINING = """
+Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp
+IsVariableInitialized DestroyResourceOp CountUpTo ScatterUpdate ScatterAdd ResourceScatterAdd ResourceGather
+ApplyGradientDescent ApplyMomentum ApplyAdam ApplyAdagrad ApplyRMSProp ResourceApplyGradientDescent
+ResourceApplyMomentum ResourceApplyKerasMomentum ResourceApplyAdam ResourceApplyAdagrad ResourceApplyRMSProp ReluGrad
+Relu6Grad EluGrad SeluGrad LeakyReluGrad SoftplusGrad SoftsignGrad TanhGrad SigmoidGrad SqrtGrad RsqrtGrad
+ReciprocalGrad InvGrad BiasAddGrad MaxPoolGrad MaxPoolGradGrad AvgPoolGrad MirrorPadGrad LRNGrad FusedBatchNormGrad
+FusedBatchNormGradV2 FusedBatchNormGradV3 BatchNormWithGlobalNormalizationGrad ResizeNearestNeighborGrad
+ResizeBilinearGrad ResizeBicubicGrad StridedSliceGrad ConcatOffset SoftmaxCrossEntropyWithLogits
+SparseSoftmaxCrossEntropyWithLogits SymbolicGradient RandomShuffle RandomCrop Multinomial ScalarSummary TensorSummary
+TensorSummaryV2 HistogramSummary ImageSummary AudioSummary AudioSummaryV2 MergeSummary Timestamp UnsortedSegmentSum
+SegmentSum Unique Size Bucketize Save SaveSlices SaveV2 Restore RestoreSlice RestoreV2 ShardedFilename ShardedFilespec
+MergeV2Checkpoints StringJoin
+"""
+ALLOWED = VARIABLES | frozenset(_COMPUTING.split())
+ALLOWED_BESIDE = ALLOWED | frozenset(_TRAINING.split())
+REMEDY = "run it only if you know who made it, with --trust, or ask for a graph of inference alone"
+
+
+class MetaGraphStylizer:
+    """A loaded folder, callable: images [N, H, W, 3], RGB 0..255 -> the stylized same, in a session of its own.
+
+    What the graph gives back in another size is cropped or extended to that of its input.
+    Raises StyleError for a graph that is refused (unless `trust`), damaged, or does not fit its checkpoint.
+    """
+
+    def __init__(self, style_dir: Path, *, trust: bool = False):
+        self._style_dir = style_dir
+        graph_def, variables = serving_graph(style_dir, trust=trust)
+        values = _checkpoint_values(style_dir, variables)
+        self._graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=self._graph)
+        with self._graph.as_default():
+            tf.import_graph_def(graph_def, name="")
+            self._restore(values, variables)
+            self._input = self._graph.get_tensor_by_name(INPUT_TENSOR)
+            self._output = self._graph.get_tensor_by_name(OUTPUT_TENSOR)
+        self._graph.finalize()
+
+    def _restore(self, values: dict[str, np.ndarray], variables: dict[str, tf.compat.v1.NodeDef]) -> None:
+        assignments, feeds = [], {}
+        for name, value in values.items():
+            variable = self._graph.get_tensor_by_name(f"{name}:0")
+            fed = tf.compat.v1.placeholder(value.dtype, value.shape)
+            feeds[fed] = value
+            if variables[name].op == "VarHandleOp":
+                assignments.append(tf.raw_ops.AssignVariableOp(resource=variable, value=fed))
+            else:
+                assignments.append(tf.compat.v1.assign(variable, fed).op)
+        self._session.run(assignments, feeds)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        number_type = self._input.dtype.base_dtype.as_numpy_dtype
+        fed = np.rint(images) if np.issubdtype(number_type, np.integer) else images
+        try:
+            stylized = self._session.run(self._output, {self._input: fed.astype(number_type)})
+        except (ValueError, tf.errors.OpError) as error:  # ValueError: another shape than its placeholder's
+            raise StyleError(
+                f"{self._style_dir}: its graph cannot take images of shape {images.shape} ({first_line(error)}); "
+                f"its input is {self._input.shape}"
+            ) from error
+        if (
+            stylized.ndim != 4
+            or stylized.shape[3] != 3
+            or 0 in stylized.shape
+            or len(stylized) != len(images)
+        ):
+            raise StyleError(
+                f"{self._style_dir}: its graph gives {stylized.shape} for images of shape {images.shape}, no images"
+            )
+        return fitted(stylized.astype(np.float32), images.shape[1], images.shape[2])
+
+
+def fitted(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Images [N, h, w, 3] cropped, or extended by their edge, to [N, height, width, 3].
+
+    A few pixels are what strides round up by, at the bottom and the right; more is a margin on all sides.
+    """
+    for axis, side in ((1, height), (2, width)):
+        excess = images.shape[axis] - side
+        before = abs(excess) // 2 if abs(excess) >= 4 else 0
+        if excess > 0:
+            images = np.take(images, range(before, before + side), axis=axis)
+        elif excess < 0:
+            margins = [(0, 0)] * 4
+            margins[axis] = (before, -excess - before)
+            images = np.pad(images, margins, mode="edge")
+    return images
+
+
+def serving_graph(
+    style_dir: Path, *, trust: bool
+) -> tuple[tf.compat.v1.GraphDef, dict[str, tf.compat.v1.NodeDef]]:
+    """The part of the folder's graph that the picture needs, and the variables in it by name. Raises StyleError."""
+    path = style_dir / f"{META_PREFIX}.meta"
+    try:
+        graph_def = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def
+    except Exception as error:  # protobuf's class depends on its implementation
+        raise StyleError(
+            f"{path}: damaged meta graph ({first_line(error)}); export the style again"
+        ) from error
+    names = {node.name for node in graph_def.node}
+    for tensor in (INPUT_TENSOR, OUTPUT_TENSOR):
+        if tensor.removesuffix(":0") not in names:
+            raise StyleError(
+                f"{path}: damaged, or no style: it has no tensor {tensor}; export the style again"
+            )
+    needed = list(_upstream(graph_def, OUTPUT_TENSOR.removesuffix(":0")))
+    if not trust:
+        _check_operations(path, graph_def, needed)
+    serving = tf.compat.v1.GraphDef(versions=graph_def.versions, node=needed)
+    serving.library.CopyFrom(graph_def.library)
+    for node in serving.node:
+        node.device = ""  # of the machine that trained it
+    return serving, {node.name: node for node in serving.node if node.op in VARIABLES}
+
+
+def _upstream(graph_def: tf.compat.v1.GraphDef, output: str) -> Iterator[tf.compat.v1.NodeDef]:
+    """The nodes that `output` depends on, itself included, in the graph's order."""
+    nodes = {node.name: node for node in graph_def.node}
+    needed, waiting = set(), [output]
+    while waiting:
+        name = waiting.pop()
+        if name in nodes and name not in needed:
+            needed.add(name)
+            waiting += [source.removeprefix("^").partition(":")[0] for source in nodes[name].input]
+    return (node for node in graph_def.node if node.name in needed)
+
+
+def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iterable) -> None:
+    """StyleError naming the first operation that is not allowed, in the graph or in a function's body."""
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    serving_names = {node.name for node in needed}
+    called = _called_functions(needed, functions)
+
+    def check(node, place: str, allowed: frozenset[str]) -> None:
+        if node.op not in allowed and node.op not in functions:
+            raise StyleError(
+                f"{path}: refused: operation {node.op} ({place}) is not on the allow-list; {REMEDY}"
+            )
+
+    for node in graph_def.node:
+        check(node, node.name, ALLOWED if node.name in serving_names else ALLOWED_BESIDE)
+    for name, function in functions.items():
+        for node in function.node_def:
+            check(node, f"{node.name} in function {name}", ALLOWED if name in called else ALLOWED_BESIDE)
+
+
+def _called_functions(nodes: Iterable, functions: dict) -> set[str]:
+    """Names of the functions that the nodes call, by whatever attribute, and those that these call."""
+    called: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        names = [node.op]
+        for attribute in node.attr.values():
+            names += [attribute.func.name, *(item.name for item in attribute.list.func)]
+        for name in names:
+            if name in functions and name not in called:
+                called.add(name)
+                waiting += functions[name].node_def
+    return called
+
+
+def _checkpoint_values(style_dir: Path, variables: dict) -> dict[str, np.ndarray]:
+    """The values of the variables by name; StyleError where the checkpoint is damaged or does not fit the graph."""
+    prefix = style_dir / META_PREFIX
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes = reader.get_variable_to_shape_map()
+        values = {name: reader.get_tensor(name) for name in variables if name in shapes}
+    except Exception as error:  # TensorFlow raises many a class for damaged files
+        raise StyleError(
+            f"{prefix}: damaged checkpoint ({first_line(error)}); copy the whole folder or export the style again"
+        ) from error
+    for name, node in variables.items():
+        if name not in values:
+            raise StyleError(
+                f"{prefix}: the checkpoint lacks {name}, which its graph needs; they are not of one style"
+            )
+        shape = tuple(side.size for side in node.attr["shape"].shape.dim)
+        known = not node.attr["shape"].shape.unknown_rank and -1 not in shape
+        if known and shape != values[name].shape:
+            raise StyleError(
+                f"{prefix}: {name} is {values[name].shape} in the checkpoint and {shape} in the graph; "
+                "they are not of one style"
+            )
+    return values
