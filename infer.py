@@ -10,12 +10,15 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import cycle
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+LEAST_TILE = 16  # pixels; smaller tiles are nearly all overlap
 BENCHMARK_RUNS = 5  # timed passes after the first one; their median is the steady time
 # Memory of the slow method per pixel of the picture: measured from 0.3 to 1.9 megapixels, see benchmarks/README.md
 OPTIMIZE_BYTES = {"float32": 2700, "bfloat16": 1400}
@@ -46,12 +49,35 @@ def layer_weight(text: str) -> tuple[str, float]:
     return layer, number
 
 
+def style_weight(text: str) -> tuple[str, float]:
+    """STYLE:WEIGHT, as "great_wave:2"; a weight of 1 if none is given."""
+    style, separator, weight = text.rpartition(":")
+    try:
+        return (style, float(weight)) if separator else (text, 1.0)
+    except ValueError:
+        return text, 1.0  # the colon is part of a path
+
+
+def tile_side(text: str) -> str | int:
+    """auto, off, or pixels."""
+    if text in ("auto", "off"):
+        return text
+    if not text.isdecimal() or int(text) < LEAST_TILE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, off, or pixels from {LEAST_TILE} on")
+    return int(text)
+
+
 def height_by_width(text: str) -> tuple[int, int]:
     """HxW in pixels, as "300x500": 300 rows, 500 columns."""
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, as 300x500")
     return int(height), int(width)
+
+
+def stylizing(help: str, default=None, **options):
+    """A knob of --mode fast."""
+    return knob(help, default, only="fast", **options)
 
 
 def optimizing(help: str, default=None, **options):
@@ -75,15 +101,45 @@ class InferConfig:
         short="-o",
         kind=Path,
     )
-    max_side: int = knob("shrink a photo whose longest side has more pixels than this", kind=int, at_least=2)
+    max_side: int = knob("shrink a photo whose longest side has more pixels than this", kind=int, at_least=1)
     keep_colors: bool = knob("the photo's colours, with the luminance of the stylized picture", False)
     list_styles: bool = knob("print the trained styles there are", False)
     list_recipes: bool = knob("print the recipes of the slow method", False)
-    # by a trained network
-    style: str = knob("a style's name under checkpoints/, or its folder", kind=str, only="fast")
-    runtime: str = knob("what runs the network", "auto", choices=("auto", "onnx", "tensorflow"), only="fast")
-    benchmark: bool = knob(
-        "print how long loading, the first and a further pass take; write nothing", False, only="fast"
+    # by a trained network: which, and on what
+    style: str = stylizing("a style's name under checkpoints/, or its folder", kind=str)
+    blend: tuple[tuple[str, float], ...] = stylizing(
+        "STYLE:WEIGHT of several styles instead of --style; the pictures are mixed in these shares",
+        (),
+        kind=style_weight,
+        many=True,
+    )
+    runtime: str = stylizing("what runs the network", "auto", choices=("auto", "onnx", "tensorflow"))
+    trust: bool = stylizing(
+        "run a TensorFlow graph whatever operations it holds: they can do anything", False
+    )
+    tile: str | int = stylizing(
+        "pixels a side in which large photos are computed, with the result of the whole; auto: as memory asks; off",
+        "auto",
+        kind=tile_side,
+    )
+    max_memory: float = stylizing(
+        "gigabytes that --tile auto keeps within (default: whole photos up to 2, tiles as far as memory is free)",
+        kind=float,
+        at_least=0,
+    )
+    # by a trained network: what the picture shows
+    strength: float = stylizing("how much of the style, 0 the photo to 1", 1.0, at_least=0)
+    mask: Path = stylizing("picture that is white where the style shall be, black where not", kind=Path)
+    restore_size: bool = stylizing("enlarge what --max-side shrank to the photo's own size", False)
+    temporal: float = stylizing(
+        "of a video: share of the former picture where nothing moves, 0 to below 1; against flicker",
+        0.0,
+        at_least=0,
+    )
+    # by a trained network: many
+    skip_existing: bool = stylizing("leave photos alone whose picture is there already", False)
+    benchmark: bool = stylizing(
+        "print how long loading, the first and a further pass take; write nothing", False
     )
     # by the slow method: what is learnt from what
     style_images: tuple[Path, ...] = optimizing(
@@ -155,7 +211,11 @@ def parse_args(arguments: list[str] | None = None) -> InferConfig:
     """The configuration from flags; usage errors exit with status 2."""
     parser = argparse.ArgumentParser(prog="infer.py", description="Stylize photos.")
     parser.add_argument(
-        "photos", nargs="*", type=Path, metavar="PHOTO|DIR", help="photos, or folders of photos"
+        "photos",
+        nargs="*",
+        type=Path,
+        metavar="PHOTO|DIR|VIDEO",
+        help="photos, folders of photos, or one video",
     )
     groups = {only: parser.add_argument_group(title) for only, title in MODE_TITLES.items()}
     for option in fields(InferConfig)[1:]:
@@ -216,8 +276,20 @@ def _checked(config: InferConfig) -> InferConfig:
 
 
 def _checked_fast(config: InferConfig) -> InferConfig:
-    if config.style is None:
-        raise UsageError("--style is required; --list-styles prints the ones there are")
+    if (config.style is None) == (not config.blend):
+        raise UsageError("give either --style or --blend; --list-styles prints the ones there are")
+    if config.blend and not all(0 <= weight < float("inf") for _, weight in config.blend):
+        raise UsageError("--blend needs weights of at least 0, as great_wave:2 starry_night:1")
+    if config.blend and sum(weight for _, weight in config.blend) == 0:
+        raise UsageError("--blend weights are all 0; give at least one style a weight")
+    if config.strength > 1:
+        raise UsageError(f"--strength must be from 0 to 1, got {config.strength}")
+    if config.temporal >= 1:
+        raise UsageError(f"--temporal must be from 0 to below 1, got {config.temporal}")
+    if config.restore_size and config.max_side is None:
+        raise UsageError("--restore-size enlarges what --max-side shrank; give --max-side too")
+    if config.max_memory == 0:
+        raise UsageError("--max-memory must be above 0 gigabytes")
     return config
 
 
@@ -307,29 +379,174 @@ def _target_name(path: Path, photos: tuple[Path, ...], style_name: str) -> Path:
     return Path(name)
 
 
-def stylize_files(config: InferConfig) -> int:
-    """Stylizes every photo, names those that fail on stderr and goes on; the exit status, 0 or 1."""
-    from data.images import ImageError, check_image_suffix, keep_colors, list_images, load_image, save_image
-    from transformer.runtime import load_stylizer
+def load_styles(config: InferConfig):
+    """What stylizes, and the name it gives to pictures."""
+    from transformer.runtime import Blend, load_stylizer
     from transformer.style_folder import find_style
 
-    style_dir = find_style(config.style)
-    targets = target_paths(list_images(config.photos), config, style_dir.resolve().name)
+    shares = config.blend or ((config.style, 1.0),)
+    style_dirs = [find_style(name) for name, _ in shares]
+    max_memory = config.max_memory and config.max_memory * 1e9 / len(shares)
+    stylizers = [
+        load_stylizer(style_dir, config.runtime, tile=config.tile, max_memory=max_memory, trust=config.trust)
+        for style_dir in style_dirs
+    ]
+    name = "_".join(style_dir.resolve().name for style_dir in style_dirs)
+    return (stylizers[0] if len(shares) == 1 else Blend(stylizers, [weight for _, weight in shares])), name
+
+
+def load_controls(config: InferConfig):
+    """What the flags do to a picture after the network."""
+    from data.controls import Controls
+    from data.images import load_mask
+
+    mask = None if config.mask is None else load_mask(config.mask)
+    return Controls(keep_colors=config.keep_colors, strength=config.strength, mask=mask)
+
+
+def stylize_inputs(config: InferConfig) -> int:
+    """Stylizes a clip, or photos and folders of them; the exit status."""
+    from data.video import is_video
+
+    if any(is_video(path) for path in config.photos):
+        return stylize_clip(config)
+    if config.temporal:
+        raise UsageError("--temporal is for videos; photos have no former picture")
+    return stylize_photos(config)
+
+
+def stylize_photos(config: InferConfig) -> int:
+    """Stylizes every photo, names those that fail on stderr and goes on; the exit status, 0 or 1."""
+    from data.encoding import check_image_suffix
+    from data.images import ImageError, list_images
+    from data.overlap import overlapped
+    from data.photo import load_photo, save_photo
+    from transformer.style_folder import StyleError
+
+    photo_paths = list_images(config.photos)
+    stylizer, name = load_styles(config)
+    targets = target_paths(photo_paths, config, name)
     for target in targets.values():
         check_image_suffix(target)
-    stylize = load_stylizer(style_dir, config.runtime)
-    failures = 0
-    for path, target in targets.items():
-        try:
-            photo = load_image(path, max_side=config.max_side)
-            stylized = stylize(photo)
-            save_image(target, keep_colors(stylized, photo) if config.keep_colors else stylized)
-        except ImageError as error:
-            print(f"infer.py: {error}", file=sys.stderr)
-            failures += 1
-    if failures and len(targets) > 1:
-        print(f"infer.py: {failures} of {len(targets)} photos failed", file=sys.stderr)
+    controls = load_controls(config)
+    missing = {
+        path: target for path, target in targets.items() if not (config.skip_existing and target.is_file())
+    }
+    bar, start, failures = PhotoBar(len(targets), len(targets) - len(missing)), time.perf_counter(), 0
+
+    def stylize(path: Path, photo) -> tuple:
+        canvas = photo.canvas(targets[path])
+        with bar.of_photo(stylizer.tile_for(*photo.shape[:2]) is not None) as on_progress:
+            for rows, columns, stylized in stylizer.parts(photo, on_progress):
+                controls.paint(canvas, rows, columns, photo, stylized)
+        return photo, canvas
+
+    def write(path: Path, made: tuple) -> None:
+        photo, canvas = made
+        save_photo(targets[path], canvas, photo, restore_size=config.restore_size)
+
+    with bar:
+        for path, outcome in overlapped(
+            missing, partial(load_photo, max_side=config.max_side), stylize, write
+        ):
+            try:
+                outcome()
+            except (ImageError, StyleError, MemoryError) as error:
+                failures += 1
+                bar.report(error if str(error).startswith(str(path)) else f"{path}: {error}")
+            bar.advance()
+    if len(targets) > 1:
+        done = len(missing) - failures
+        skipped = f", {len(targets) - len(missing)} were there already" if config.skip_existing else ""
+        failed = f", {failures} of {len(targets)} photos failed" if failures else ""
+        seconds = time.perf_counter() - start
+        speed = f"{done} pictures in {seconds:.1f} s, {done / seconds:.2f} a second"
+        print(f"infer.py: {speed}{skipped}{failed}", file=sys.stderr)
     return 1 if failures else 0
+
+
+class PhotoBar:
+    """The bar for several photos, and the one for a photo in tiles. One small photo has none."""
+
+    def __init__(self, photos: int, skipped: int):
+        self._photos, self._skipped, self._bar = photos, skipped, None
+
+    def __enter__(self) -> "PhotoBar":
+        if self._photos > 1:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._photos, initial=self._skipped, unit="photo", smoothing=0.1)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self) -> None:
+        """One photo is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def report(self, error) -> None:
+        """One line on stderr, above the bar."""
+        line = f"infer.py: {error}"
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
+
+    @contextmanager
+    def of_photo(self, is_tiled: bool):
+        """A function that is told the share of one photo that is done."""
+        if not is_tiled:
+            yield lambda share: None
+            return
+        from tqdm import tqdm
+
+        form = "{l_bar}{bar}| {elapsed}<{remaining}"
+        with tqdm(total=1.0, desc="in tiles", bar_format=form, leave=self._bar is None) as bar:
+            yield lambda share: bar.update(share - bar.n)
+
+
+def stylize_clip(config: InferConfig) -> int:
+    """Stylizes one video; the exit status."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from data.images import resize_pixels, shrunk_size
+    from data.video import check_video_suffix, stylize_video
+    from transformer.temporal import TemporalSmoother
+
+    if len(config.photos) > 1:
+        raise UsageError("give one video at a time, without photos beside it")
+    (source_path,) = config.photos
+    stylizer, name = load_styles(config)
+    target = config.output or Path(f"{source_path.stem}_{name}.mp4")
+    if target.is_dir():
+        target = target / f"{source_path.stem}_{name}.mp4"
+    if target.resolve() == source_path.resolve():
+        raise UsageError(f"-o {target}: is the clip itself; write to another file")
+    check_video_suffix(target)
+    if config.skip_existing and target.is_file():
+        return 0
+    controls = load_controls(config)
+    smoother = TemporalSmoother(config.temporal)
+
+    def stylize_frame(image):
+        full_size = image.shape[:2]
+        if config.max_side is not None:
+            image = resize_pixels(image, *shrunk_size(full_size, config.max_side))
+        picture = controls.applied(image, smoother(image, stylizer(np.ascontiguousarray(image))))
+        return resize_pixels(picture, *full_size) if config.restore_size else picture
+
+    with tqdm(unit="frame", desc=source_path.name) as bar:
+
+        def show(frames_done: int, frames: int) -> None:
+            bar.total = frames or None
+            bar.update()
+
+        stylize_video(source_path, target, stylize_frame, show)
+    return 0
 
 
 def benchmark(config: InferConfig) -> int:
@@ -337,11 +554,9 @@ def benchmark(config: InferConfig) -> int:
     from statistics import median
 
     from data.images import list_images, load_image
-    from transformer.runtime import load_stylizer
-    from transformer.style_folder import find_style
 
     start = time.perf_counter()
-    stylize = load_stylizer(find_style(config.style), config.runtime)
+    stylize, _ = load_styles(config)
     print(f"load    {time.perf_counter() - start:7.3f} s")
     for path in list_images(config.photos):
         image = load_image(path, max_side=config.max_side)
@@ -486,6 +701,8 @@ def check_writable(path: Path) -> None:
 
 def check_memory(config: InferConfig, content) -> None:
     """MemoryError if the picture is plainly too large for the memory that is free."""
+    from transformer.runtime import available_memory
+
     height, width = content.shape[:2]
     needed = height * width * OPTIMIZE_BYTES[config.precision]
     available = available_memory()
@@ -495,15 +712,6 @@ def check_memory(config: InferConfig, content) -> None:
             f"{config.photos[0]}: {height}x{width} pixels (height x width) would need some {needed / 1e9:.0f} GB "
             f"of memory, {available / 1e9:.0f} GB are free; give --max-side {side // 10 * 10} or less"
         )
-
-
-def available_memory() -> float:
-    """Bytes that a process may still take; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return float("inf")
 
 
 def optimize_photo(config: InferConfig) -> int:
@@ -625,7 +833,7 @@ def main(arguments: list[str] | None = None) -> int:
             return print_styles()
         if config.mode == "optimize":
             return optimize_photo(config)
-        return benchmark(config) if config.benchmark else stylize_files(config)
+        return benchmark(config) if config.benchmark else stylize_inputs(config)
     except tuple(expected) as error:
         print(f"infer.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -20,6 +20,7 @@ __all__ = [
     "keep_colors",
     "list_images",
     "load_image",
+    "load_mask",
     "mix_images",
     "resize_image",
     "save_image",
@@ -44,6 +45,12 @@ def load_image(
     if max_side is not None:
         pixels = resize_pixels(pixels, *shrunk_size(pixels.shape[:2], max_side))
     return np.ascontiguousarray(rgb_over(pixels, background))
+
+
+def load_mask(path: Path) -> np.ndarray:
+    """How white a picture is: [H, W] uint8; transparent is black. Raises ImageError."""
+    pixels = rgb_over(decode_file(Path(path)).pixels, (0, 0, 0))
+    return np.rint(pixels @ LUMINANCE_WEIGHTS).clip(0, 255).astype(np.uint8)
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:

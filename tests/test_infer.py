@@ -120,9 +120,9 @@ def test_files_and_folders_may_be_mixed(photo, waves, tmp_path):
 def test_the_style_is_loaded_once_for_many_photos(photo, waves, tmp_path, monkeypatch):
     loads = []
 
-    def counting_load(*arguments):
+    def counting_load(*arguments, **options):
         loads.append(arguments)
-        return load_stylizer(*arguments)
+        return load_stylizer(*arguments, **options)
 
     monkeypatch.setattr("transformer.runtime.load_stylizer", counting_load)
     photos = [str(photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)]
@@ -135,9 +135,10 @@ def test_a_bad_photo_among_many_is_named_and_the_others_are_done(photo, waves, t
     photos[1].write_bytes(b"no image at all")
     assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 1
     assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["a_waves.png", "c_waves.png"]
-    first, last = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    first, last = [line for line in lines if line.startswith("infer.py: ")]
     assert first.startswith(f"infer.py: {photos[1]}: ")
-    assert last == "infer.py: 1 of 3 photos failed"
+    assert re.match(r"infer.py: 2 pictures in \d+\.\d s, \d+\.\d\d a second, 1 of 3 photos failed$", last)
 
 
 def test_a_single_bad_photo_is_one_line(waves, tmp_path, capsys):
@@ -249,8 +250,8 @@ def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
     ("arguments", "words"),
     [
         (["--style", "waves"], "at least one photo"),
-        (["a.png"], "--style is required; --list-styles"),
-        (["a.png", "--style", "waves", "--max-side", "1"], "--max-side must be at least 2, got 1"),
+        (["a.png"], "give either --style or --blend; --list-styles"),
+        (["a.png", "--style", "waves", "--max-side", "0"], "--max-side must be at least 1, got 0"),
         (["a.png", "--style", "waves", "--max-side", "large"], "invalid int value: 'large'"),
         (["a.png", "--style", "waves", "--runtime", "torch"], "invalid choice: 'torch'"),
         (["a.png", "--style", "waves", "--outptu", "b.png"], "unrecognized arguments: --outptu"),
@@ -262,7 +263,7 @@ def test_a_usage_error_says_what_is_wrong_and_ends_with_status_2(capsys, argumen
 
 
 def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("transformer.runtime.load_stylizer", interrupt)
@@ -270,6 +271,6 @@ def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, mon
 
 
 def test_a_programming_error_keeps_its_traceback(photo, waves, tmp_path, monkeypatch):
-    monkeypatch.setattr("transformer.runtime.load_stylizer", lambda *_: lambda image: image.no_such_method())
-    with pytest.raises(AttributeError, match="no_such_method"):
+    monkeypatch.setattr("transformer.runtime.load_stylizer", lambda *_, **__: 7)
+    with pytest.raises(AttributeError, match="parts|tile_for"):
         infer.main([str(photo(tmp_path / "a.png")), "--style", waves])

@@ -147,7 +147,8 @@ def serving_graph(
     if not trust:
         _check_operations(path, graph_def, needed)
     serving = tf.compat.v1.GraphDef(versions=graph_def.versions, node=needed)
-    serving.library.CopyFrom(graph_def.library)
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    serving.library.function.extend(functions[name] for name in _called_functions(needed, functions))
     for node in serving.node:
         node.device = ""  # of the machine that trained it
     return serving, {node.name: node for node in serving.node if node.op in VARIABLES}

@@ -4,7 +4,7 @@ Both runtimes are imported on use: fast inference never pays for the other one.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,20 +66,29 @@ class Stylizer:
             stylized[part.rows, part.columns] = part.pixels
         return stylized
 
-    def parts(self, image: np.ndarray, on_progress: Progress = lambda share: None) -> Iterator[Part]:
-        """The stylized image part by part, each pixel once; whole if it is small enough.
+    def parts(
+        self, image: np.ndarray, on_progress: Progress = lambda share: None, tile: int | None = None
+    ) -> Iterator[Part]:
+        """The stylized image part by part, each pixel once: in tiles of `tile` pixels, or as `tile_for` says.
 
         All it needs of `image` is `shape` and slicing to arrays [rows, columns, 3].
+        Raises StyleError where the network gives no numbers.
         """
         height, width = image.shape[:2]
-        tile = self.tile_for(height, width)
-        if tile:
-            yield from self._load_tiled().parts(image, tile, on_progress)
-            return
-        rows, columns = slice(0, height), slice(0, width)
-        pixels = np.asarray(image[rows, columns], np.float32)
-        yield Part(rows, columns, self._stylize_batch(pixels[np.newaxis])[0])
+        tile = tile or self.tile_for(height, width)
+        parts = self._load_tiled().parts(image, tile, on_progress) if tile else [self._whole(image)]
+        for part in parts:
+            if not np.isfinite(part.pixels).all():
+                raise StyleError(
+                    "the network gives NaN or infinite values; train it again or take another style"
+                )
+            yield part
         on_progress(1.0)
+
+    def _whole(self, image: np.ndarray) -> Part:
+        rows, columns = (slice(0, side) for side in image.shape[:2])
+        pixels = np.asarray(image[rows, columns], np.float32)
+        return Part(rows, columns, self._stylize_batch(pixels[np.newaxis])[0])
 
     def tile_for(self, height: int, width: int) -> int | None:
         """The side of the tiles in which an image is computed, in pixels; None for the whole at once."""
@@ -119,6 +128,48 @@ class Stylizer:
 
             self._tiled = TiledStylizer(self._onnx_path, available_cores())
         return self._tiled
+
+
+class Blend:
+    """Several styles in one: the weighted mean of their pictures. Used like a Stylizer, one image at a time."""
+
+    def __init__(self, stylizers: Sequence[Stylizer], weights: Sequence[float]):
+        if not stylizers or len(stylizers) != len(weights) or min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(
+                f"{len(stylizers)} styles need as many weights, at least one above 0, got {weights}"
+            )
+        self._stylizers = stylizers
+        self._shares = [np.float32(weight / sum(weights)) for weight in weights]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        stylized = np.empty(image.shape, np.float32)
+        for part in self.parts(image):
+            stylized[part.rows, part.columns] = part.pixels
+        return stylized
+
+    def tile_for(self, height: int, width: int) -> int | None:
+        """The smallest that any of the styles needs."""
+        tiles = [stylizer.tile_for(height, width) for stylizer in self._stylizers]
+        return min((tile for tile in tiles if tile), default=None)
+
+    def parts(self, image: np.ndarray, on_progress: Progress = lambda share: None) -> Iterator[Part]:
+        """As Stylizer's; the styles take turns, part by part."""
+        tile = self.tile_for(*image.shape[:2])
+        shares_done = [0.0] * len(self._stylizers)
+
+        def progress_of(index: int) -> Progress:
+            def report(share: float) -> None:
+                shares_done[index] = share
+                on_progress(sum(shares_done) / len(shares_done))
+
+            return report
+
+        runs = [
+            stylizer.parts(image, progress_of(index), tile) for index, stylizer in enumerate(self._stylizers)
+        ]
+        for parts in zip(*runs, strict=True):
+            pixels = sum(share * part.pixels for share, part in zip(self._shares, parts, strict=True))
+            yield Part(parts[0].rows, parts[0].columns, pixels)
 
 
 def load_stylizer(
