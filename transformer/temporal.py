@@ -6,13 +6,13 @@ the clip stands still, each picture is therefore mixed with the one before.
 
 import numpy as np
 
-STILL, MOVED = (
-    8.0,
-    24.0,
-)  # levels of 0..255 by which a pixel may differ and still counts as unchanged; surely moved
+# Levels of 0..255 by which a pixel may differ and still counts as unchanged; by which it has surely moved.
+STILL, MOVED = 8.0, 24.0
 NOISE_WINDOW = (
-    3  # pixels a side over which differences are averaged: camera noise differs from pixel to pixel
+    5  # pixels a side over which differences are averaged: camera noise differs from pixel to pixel
 )
+# What moves counts as moving for REACH blocks of BLOCK pixels around: strokes follow edges into plain areas.
+BLOCK, REACH = 4, 4
 
 
 class TemporalSmoother:
@@ -33,10 +33,26 @@ class TemporalSmoother:
             self._content, self._shown = content, stylized
             return stylized
         change = box_mean(np.abs(content - self._content).max(axis=-1), NOISE_WINDOW)  # [H, W]
+        change = box_mean(spread(change), 2 * BLOCK + 1)  # so that no edge of a block shows
         kept = self._strength * ((MOVED - change) / (MOVED - STILL)).clip(0, 1)[..., np.newaxis]
         self._content = content + kept * (self._content - content)
         self._shown = stylized + kept * (self._shown - stylized)
         return self._shown
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """The largest value of REACH blocks around each pixel, no finer than blocks: [H, W] -> [H, W]."""
+    height, width = values.shape
+    padded = np.pad(values, ((0, -height % BLOCK), (0, -width % BLOCK)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK).max((1, 3))
+    for axis in (0, 1):
+        margins = [(0, 0), (0, 0)]
+        margins[axis] = (REACH, REACH)
+        around, side = np.pad(blocks, margins), blocks.shape[axis]
+        blocks = np.max(
+            [around.take(range(start, start + side), axis) for start in range(2 * REACH + 1)], axis=0
+        )
+    return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
 
 
 def box_mean(values: np.ndarray, size: int) -> np.ndarray:
