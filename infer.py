@@ -12,7 +12,6 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from itertools import cycle
 from math import isfinite
 from pathlib import Path
@@ -379,8 +378,8 @@ def _target_name(path: Path, photos: tuple[Path, ...], style_name: str) -> Path:
     return Path(name)
 
 
-def load_styles(config: InferConfig):
-    """What stylizes, and the name it gives to pictures."""
+def load_styles(config: InferConfig, threads: int | None = None):
+    """What stylizes, on so many threads or all cores, and the name it gives to pictures."""
     from transformer.runtime import Blend, load_stylizer
     from transformer.style_folder import find_style
 
@@ -388,7 +387,14 @@ def load_styles(config: InferConfig):
     style_dirs = [find_style(name) for name, _ in shares]
     max_memory = config.max_memory and config.max_memory * 1e9 / len(shares)
     stylizers = [
-        load_stylizer(style_dir, config.runtime, tile=config.tile, max_memory=max_memory, trust=config.trust)
+        load_stylizer(
+            style_dir,
+            config.runtime,
+            tile=config.tile,
+            max_memory=max_memory,
+            trust=config.trust,
+            threads=threads,
+        )
         for style_dir in style_dirs
     ]
     name = "_".join(style_dir.resolve().name for style_dir in style_dirs)
@@ -419,12 +425,15 @@ def stylize_photos(config: InferConfig) -> int:
     """Stylizes every photo, names those that fail on stderr and goes on; the exit status, 0 or 1."""
     from data.encoding import check_image_suffix
     from data.images import ImageError, list_images
-    from data.overlap import overlapped
     from data.photo import load_photo, save_photo
+    from data.side_by_side import MemoryBudget, side_by_side
+    from transformer.runtime import available_cores
     from transformer.style_folder import StyleError
 
     photo_paths = list_images(config.photos)
-    stylizer, name = load_styles(config)
+    # One photo by all cores; several are done faster a core each.
+    workers = min(available_cores(), len(photo_paths))
+    stylizer, name = load_styles(config, threads=available_cores() if workers == 1 else 1)
     targets = target_paths(photo_paths, config, name)
     for target in targets.values():
         check_image_suffix(target)
@@ -433,27 +442,27 @@ def stylize_photos(config: InferConfig) -> int:
         path: target for path, target in targets.items() if not (config.skip_existing and target.is_file())
     }
     bar, start, failures = PhotoBar(len(targets), len(targets) - len(missing)), time.perf_counter(), 0
+    budget = MemoryBudget(stylizer.memory_for_all())
 
-    def stylize(path: Path, photo) -> tuple:
+    def stylize(path: Path) -> None:
+        photo = load_photo(path, max_side=config.max_side)
         canvas = photo.canvas(targets[path])
-        with bar.of_photo(stylizer.tile_for(*photo.shape[:2]) is not None) as on_progress:
+        size = photo.shape[:2]
+        with (
+            budget.taking(stylizer.bytes_for(*size)),
+            bar.of_photo(stylizer.tile_for(*size) is not None) as on_progress,
+        ):
             for rows, columns, stylized in stylizer.parts(photo, on_progress):
                 controls.paint(canvas, rows, columns, photo, stylized)
-        return photo, canvas
-
-    def write(path: Path, made: tuple) -> None:
-        photo, canvas = made
         save_photo(targets[path], canvas, photo, restore_size=config.restore_size)
 
     with bar:
-        for path, outcome in overlapped(
-            missing, partial(load_photo, max_side=config.max_side), stylize, write
-        ):
-            try:
-                outcome()
-            except (ImageError, StyleError, MemoryError) as error:
+        for path, error in side_by_side(missing, stylize, workers):
+            if isinstance(error, ImageError | StyleError | MemoryError):
                 failures += 1
-                bar.report(error if str(error).startswith(str(path)) else f"{path}: {error}")
+                bar.report(error if str(path) in str(error) else f"{path}: {error}")
+            elif error is not None:
+                raise error
             bar.advance()
     if len(targets) > 1:
         done = len(missing) - failures

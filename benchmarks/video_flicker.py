@@ -47,11 +47,14 @@ def main() -> None:
     stylize = load_stylizer(find_style(options.name))
     plain = [stylize(frame) for frame in frames]
     changes = [
-        box_mean(np.abs(after - before).mean(-1), 5) for before, after in zip(frames, frames[1:], strict=False)
+        box_mean(np.abs(after - before).mean(-1), 5)
+        for before, after in zip(frames, frames[1:], strict=False)
     ]
     print(f"{options.clip or 'synthetic clip'}, {len(frames)} frames, style {options.name}")
     still = np.mean([(change < options.still).mean() for change in changes])
-    print(f"unchanged pixels {still:.1%}; change of the source there {flicker(frames, changes, options.still):.2f}")
+    print(
+        f"unchanged pixels {still:.1%}; change of the source there {flicker(frames, changes, options.still):.2f}"
+    )
     print("--temporal  flicker  of plain  ghosting")
     reference = flicker(plain, changes, options.still)
     for strength in STRENGTHS:

@@ -139,7 +139,10 @@ def save_image(path: Path, image: np.ndarray) -> None:
 
 def quantized(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """An image, 0..255, clipped and rounded to the full range of uint8 or uint16."""
-    return np.rint(image.clip(0, 255) * np.float32(full_scale(np.dtype(dtype)) / 255)).astype(dtype)
+    values = image.clip(0, 255)
+    if dtype != np.uint8:
+        values *= np.float32(full_scale(np.dtype(dtype)) / 255)
+    return np.rint(values, out=values).astype(dtype)
 
 
 def list_images(inputs: Iterable[Path]) -> list[Path]:

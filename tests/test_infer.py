@@ -272,5 +272,5 @@ def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, mon
 
 def test_a_programming_error_keeps_its_traceback(photo, waves, tmp_path, monkeypatch):
     monkeypatch.setattr("transformer.runtime.load_stylizer", lambda *_, **__: 7)
-    with pytest.raises(AttributeError, match="parts|tile_for"):
+    with pytest.raises(AttributeError, match="'int' object has no attribute"):
         infer.main([str(photo(tmp_path / "a.png")), "--style", waves])

@@ -101,6 +101,16 @@ class Stylizer:
             return None
         return self._largest_tile(height, width)
 
+    def bytes_for(self, height: int, width: int) -> float:
+        """Bytes that computing an image takes for a while; infinite in tiles, which use all cores by themselves."""
+        if self.tile_for(height, width):
+            return float("inf")
+        return self._whole_bytes(height, width) - BASE_BYTES
+
+    def memory_for_all(self) -> float:
+        """Bytes that images computed at the same time may take together."""
+        return (self._max_memory or max(WHOLE_LIMIT, available_memory() / 4)) - BASE_BYTES
+
     def _whole_bytes(self, height: int, width: int) -> float:
         return BASE_BYTES + height * width * (PICTURE_BYTES + WHOLE_BYTES * self._width / HALF_WIDTH)
 
@@ -152,6 +162,14 @@ class Blend:
         tiles = [stylizer.tile_for(height, width) for stylizer in self._stylizers]
         return min((tile for tile in tiles if tile), default=None)
 
+    def bytes_for(self, height: int, width: int) -> float:
+        """Of the style that takes most: one is computed after the other."""
+        return max(stylizer.bytes_for(height, width) for stylizer in self._stylizers)
+
+    def memory_for_all(self) -> float:
+        """As Stylizer's."""
+        return min(stylizer.memory_for_all() for stylizer in self._stylizers)
+
     def parts(self, image: np.ndarray, on_progress: Progress = lambda share: None) -> Iterator[Part]:
         """As Stylizer's; the styles take turns, part by part."""
         tile = self.tile_for(*image.shape[:2])
@@ -179,12 +197,14 @@ def load_stylizer(
     tile: str | int = "auto",
     max_memory: float | None = None,
     trust: bool = False,
+    threads: int | None = None,
 ) -> Stylizer:
     """Loads a style once, see Stylizer.
 
     runtime: "auto" is "onnx" where the .onnx file is there, else "tensorflow".
     tile: "auto", "off", or the side of tiles in pixels. max_memory: bytes that "auto" keeps within.
-    trust: runs a TensorFlow graph whatever operations it holds.
+    trust: runs a TensorFlow graph whatever operations it holds. threads: of ONNX Runtime for one image, by default a
+    thread a core; who stylizes several images at once does better with 1.
     Raises StyleError for a folder that lacks what the runtime needs, holds it damaged, or whose graph is refused.
     """
     if runtime not in RUNTIMES:
@@ -195,7 +215,7 @@ def load_stylizer(
     if runtime == "tensorflow":
         return Stylizer(_load_tensorflow(checkpoint_dir, trust), tile=tile, max_memory=max_memory)
     path = checkpoint_dir / ONNX_FILE
-    session = _load_onnx(path)
+    session = _load_onnx(path, threads or available_cores())
     width = float(session.get_modelmeta().custom_metadata_map.get("width", 1.0))
     return Stylizer(
         lambda images: session.run(None, {"X": images})[0],
@@ -206,14 +226,14 @@ def load_stylizer(
     )
 
 
-def _load_onnx(path: Path):
+def _load_onnx(path: Path, threads: int):
     if not path.is_file():
         raise StyleError(f"{path}: no such file; use --runtime tensorflow or export the style again")
     import onnxruntime
 
     try:
         return onnxruntime.InferenceSession(
-            str(path), session_options(available_cores()), providers=["CPUExecutionProvider"]
+            str(path), session_options(threads), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
         raise StyleError(
