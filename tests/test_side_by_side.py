@@ -1,0 +1,73 @@
+"""data/side_by_side.py: several at once, in order, and never more than there is memory for."""
+
+import threading
+import time
+
+import pytest
+
+from data.side_by_side import MemoryBudget, side_by_side
+
+
+def test_items_come_in_order_with_what_went_wrong():
+    def work(item: int) -> None:
+        time.sleep(0.01 * (item == 0))  # the first is done last
+        if item == 2:
+            raise ValueError("two")
+
+    outcomes = list(side_by_side(range(5), work, workers=3))
+    assert [item for item, _ in outcomes] == [0, 1, 2, 3, 4]
+    assert [type(error) for _, error in outcomes] == [type(None)] * 2 + [ValueError] + [type(None)] * 2
+
+
+def test_as_many_work_at_once_as_there_are_workers():
+    together = threading.Barrier(3, timeout=10)  # breaks unless three wait for each other
+    assert [error for _, error in side_by_side(range(6), lambda _: together.wait() and None, workers=3)] == [
+        None
+    ] * 6
+
+
+def test_little_is_begun_ahead_of_what_is_taken():
+    begun = []
+    outcomes = side_by_side(range(100), begun.append, workers=2)
+    next(outcomes)
+    time.sleep(0.05)
+    assert len(begun) <= 6
+    outcomes.close()
+    time.sleep(0.05)
+    assert len(begun) <= 6  # the others were called off
+
+
+def test_a_budget_makes_wait_who_wants_too_much_at_once():
+    budget, held, most = MemoryBudget(100), [], []
+    lock = threading.Lock()
+
+    def work(wanted: int) -> None:
+        with budget.taking(wanted):
+            with lock:
+                held.append(wanted)
+                most.append(sum(held))
+            time.sleep(0.005)
+            with lock:
+                held.remove(wanted)
+
+    assert not any(error for _, error in side_by_side([40, 70, 30, 60, 30, 30, 90, 10], work, workers=4))
+    assert max(most) <= 100 and len(most) == 8
+
+
+def test_who_wants_more_than_all_gets_all():
+    budget = MemoryBudget(100)
+    with budget.taking(float("inf")):
+        waiting = threading.Thread(target=lambda: budget.taking(1).__enter__(), daemon=True)
+        waiting.start()
+        waiting.join(0.05)
+        assert waiting.is_alive()
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_a_failure_gives_back_what_it_held():
+    budget = MemoryBudget(100)
+    with pytest.raises(ValueError, match="no"), budget.taking(100):
+        raise ValueError("no")
+    with budget.taking(100):
+        pass

@@ -1,0 +1,82 @@
+"""transformer/temporal.py: still parts calm down, moving ones are left alone."""
+
+import numpy as np
+import pytest
+
+from transformer.temporal import TemporalSmoother, box_mean
+
+generator = np.random.default_rng(0)
+
+
+def frame_of(noise: float = 0.0) -> np.ndarray:
+    gradient = np.linspace(60, 180, 80)[np.newaxis, :, np.newaxis] * np.ones((60, 1, 3))
+    return (gradient + generator.normal(0, noise, gradient.shape)).astype(np.float32)
+
+
+def restless() -> np.ndarray:
+    return generator.uniform(0, 255, (60, 80, 3)).astype(np.float32)
+
+
+def test_the_first_frame_is_shown_as_it_is():
+    stylized = restless()
+    np.testing.assert_array_equal(TemporalSmoother(0.8)(frame_of(), stylized), stylized)
+
+
+def test_no_strength_changes_nothing():
+    smoother = TemporalSmoother(0.0)
+    for _ in range(3):
+        stylized = restless()
+        np.testing.assert_array_equal(smoother(frame_of(), stylized), stylized)
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.5])
+def test_flicker_of_a_still_clip_falls_by_more_than_half(noise):
+    smoother = TemporalSmoother(0.8)
+    plain, shown = [], []
+    for _ in range(12):
+        plain.append(restless())
+        shown.append(smoother(frame_of(noise), plain[-1]))
+    flicker = [np.abs(np.diff(np.stack(frames[4:]), axis=0)).mean() for frames in (plain, shown)]
+    assert flicker[1] < 0.5 * flicker[0]
+
+
+def test_what_moves_is_shown_without_a_ghost():
+    smoother = TemporalSmoother(0.9)
+    for step in range(6):
+        content, stylized = frame_of(), restless()
+        content[20:40, 10 * step : 10 * step + 20] = 255  # a white square on its way
+        shown = smoother(content, stylized)
+        if step:
+            place = (slice(20, 40), slice(10 * step, 10 * step + 20))
+            left = (slice(20, 40), slice(10 * step - 10, 10 * step))  # where it was: the ground appears again
+            for part in (place, left):
+                np.testing.assert_allclose(shown[part], stylized[part], atol=1e-3)
+    assert np.abs(shown[:4] - stylized[:4]).mean() > 10  # far from it the smoothing goes on
+
+
+def test_a_slow_change_is_followed():
+    smoother = TemporalSmoother(0.9)
+    for level in range(0, 200, 2):  # each step is below what counts as a change
+        content = np.full((16, 16, 3), level, np.float32)
+        shown = smoother(content, content)
+    assert np.abs(shown - content).max() < 24
+
+
+def test_frames_of_another_size_start_anew():
+    smoother = TemporalSmoother(0.9)
+    smoother(frame_of(), restless())
+    small = np.zeros((5, 7, 3), np.float32)
+    np.testing.assert_array_equal(smoother(small, small + 9), small + 9)
+
+
+def test_box_mean_is_the_mean_of_neighbours():
+    values = generator.normal(size=(6, 7))
+    padded = np.pad(values, 1, mode="edge")
+    assert box_mean(values, 3)[2, 3] == pytest.approx(padded[2:5, 3:6].mean())
+    assert box_mean(values, 3)[0, 0] == pytest.approx(padded[:3, :3].mean())
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.0])
+def test_a_strength_out_of_range_is_refused(strength):
+    with pytest.raises(ValueError, match="at least 0 and below 1"):
+        TemporalSmoother(strength)

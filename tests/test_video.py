@@ -1,0 +1,160 @@
+"""data/video.py: frames change, all else stays."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from data.decoding import ImageError
+from data.video import check_video_suffix, is_video, stylize_video, video_frames
+
+FRAMES, RATE = 12, Fraction(30000, 1001)
+
+
+def write_clip(path: Path, *, height=36, width=48, sound=True, times=range(FRAMES), codec="libx264") -> Path:
+    """Frames of one colour each, brighter by the frame; and a tone."""
+    with av.open(str(path), "w") as target:
+        pictures = target.add_stream(codec, rate=RATE, options={"crf": "5"})
+        pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
+        tone = target.add_stream("aac", rate=44100) if sound else None
+        for index, time in enumerate(times):
+            pixels = np.full((height, width, 3), 40 + 10 * index, np.uint8)
+            pixels[: height // 2, : width // 2] = (
+                200,
+                50,
+                50,
+            )  # the upper left corner, to tell how it is turned
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, 1 / RATE
+            target.mux(pictures.encode(frame))
+        target.mux(pictures.encode())
+        if tone:
+            samples = int(44100 * FRAMES / RATE)
+            for start in range(0, samples - 1024, 1024):
+                wave = np.sin(np.arange(start, start + 1024) / 10)[np.newaxis].astype(np.float32)
+                block = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+                block.rate, block.pts, block.time_base = 44100, start, Fraction(1, 44100)
+                target.mux(tone.encode(block))
+            target.mux(tone.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+def packets(path: Path, kind: str) -> list[tuple[float, bytes]]:
+    """Times and bytes of the packets of the first stream of a kind."""
+    with av.open(str(path)) as source:
+        stream = next(stream for stream in source.streams if stream.type == kind)
+        return [
+            (round(float(packet.pts * packet.time_base), 4), bytes(packet))
+            for packet in source.demux(stream)
+            if packet.pts is not None
+        ]
+
+
+def negative(image: np.ndarray) -> np.ndarray:
+    return 255 - image
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_frames_are_stylized_and_sound_and_times_are_kept(clip, tmp_path, suffix):
+    target = tmp_path / f"new{suffix}"
+    assert stylize_video(clip, target, negative) == FRAMES
+    before, after = list(video_frames(clip)), list(video_frames(target))
+    assert len(after) == FRAMES and after[0].shape == before[0].shape
+    for index in range(FRAMES):
+        np.testing.assert_allclose(after[index].mean((0, 1)), 255 - before[index].mean((0, 1)), atol=4)
+    sounds = [packets(path, "audio") for path in (clip, target)]
+    assert [data for _, data in sounds[1]] == [data for _, data in sounds[0]]
+    times = [np.array(sorted(time for time, _ in packets(path, "video"))) for path in (clip, target)]
+    starts = [sound[0][0] for sound in sounds]  # Matroska has no times below 0, and moves both streams
+    np.testing.assert_allclose(times[1] - starts[1], times[0] - starts[0], atol=2e-3)
+
+
+def test_colours_survive_the_way_there_and_back(clip, tmp_path):
+    stylize_video(clip, tmp_path / "same.mp4", lambda image: image)
+    for before, after in zip(video_frames(clip), video_frames(tmp_path / "same.mp4"), strict=True):
+        assert np.abs(after - before).mean() < 3
+
+
+def test_uneven_frame_times_are_kept(tmp_path):
+    times = [0, 1, 2, 5, 6, 11, 12, 20]
+    clip = write_clip(tmp_path / "uneven.mkv", times=times, sound=False)
+    assert stylize_video(clip, tmp_path / "new.mkv", negative) == len(times)
+    before, after = (
+        sorted(time for time, _ in packets(path, "video")) for path in (clip, tmp_path / "new.mkv")
+    )
+    np.testing.assert_allclose(after, before, atol=2e-3)
+
+
+def test_a_silent_clip_stays_silent(tmp_path):
+    clip = write_clip(tmp_path / "silent.mp4", sound=False)
+    stylize_video(clip, tmp_path / "new.mp4", negative)
+    with av.open(str(tmp_path / "new.mp4")) as written:
+        assert [stream.type for stream in written.streams] == ["video"]
+
+
+def test_frames_come_one_at_a_time(clip, tmp_path):
+    seen = []
+    stylize_video(clip, tmp_path / "new.mp4", negative, lambda done, frames: seen.append((done, frames)))
+    assert seen == [(index, FRAMES) for index in range(1, FRAMES + 1)]
+
+
+def test_the_size_may_change_and_odd_sides_are_extended(clip, tmp_path):
+    stylize_video(clip, tmp_path / "new.mp4", lambda image: image[:21, :31])
+    assert next(video_frames(tmp_path / "new.mp4")).shape == (22, 32, 3)
+
+
+def test_webm_is_written_without_sound_that_it_cannot_hold(clip, tmp_path):
+    with pytest.raises(ImageError, match=r"cannot hold the sound of .*aac.*\.mkv"):
+        stylize_video(clip, tmp_path / "new.webm", negative)
+    assert list(tmp_path.iterdir()) == []
+    silent = write_clip(tmp_path / "silent.mp4", sound=False)
+    assert stylize_video(silent, tmp_path / "new.webm", negative) == FRAMES
+
+
+def test_a_failure_half_way_leaves_no_file(clip, tmp_path):
+    calls = iter(range(5))
+
+    def fail_later(image):
+        next(calls)
+        return image
+
+    with pytest.raises(StopIteration):
+        stylize_video(clip, tmp_path / "new.mp4", fail_later)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no clip at all" * 100])
+def test_a_file_that_is_no_clip_is_named(tmp_path, content):
+    (tmp_path / "bad.mp4").write_bytes(content)
+    with pytest.raises(ImageError, match=r"bad\.mp4: .*give a clip") as error:
+        stylize_video(tmp_path / "bad.mp4", tmp_path / "new.mp4", negative)
+    assert "\n" not in str(error.value) and not (tmp_path / "new.mp4").exists()
+
+
+def test_a_missing_clip_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r"nowhere\.mp4"):
+        stylize_video(tmp_path / "nowhere.mp4", tmp_path / "new.mp4", negative)
+
+
+def test_sound_alone_is_no_clip(tmp_path):
+    with av.open(str(tmp_path / "tone.m4a"), "w", format="mp4") as target:
+        tone = target.add_stream("aac", rate=44100)
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        block.rate = 44100
+        target.mux(tone.encode(block))
+        target.mux(tone.encode())
+    with pytest.raises(ImageError, match="holds no video stream"):
+        stylize_video(tmp_path / "tone.m4a", tmp_path / "new.mp4", negative)
+
+
+def test_suffixes_tell_videos():
+    assert is_video(Path("a.MP4")) and is_video(Path("a.avi")) and not is_video(Path("a.png"))
+    with pytest.raises(ImageError, match=r"end the name in one of \.mp4"):
+        check_video_suffix(Path("a.avi"))
