@@ -438,9 +438,7 @@ def stylize_photos(config: InferConfig) -> int:
     for target in targets.values():
         check_image_suffix(target)
     controls = load_controls(config)
-    missing = {
-        path: target for path, target in targets.items() if not (config.skip_existing and target.is_file())
-    }
+    missing = [path for path, target in targets.items() if not (config.skip_existing and target.is_file())]
     bar, start, failures = PhotoBar(len(targets), len(targets) - len(missing)), time.perf_counter(), 0
     budget = MemoryBudget(stylizer.memory_for_all())
 
@@ -833,6 +831,7 @@ def main(arguments: list[str] | None = None) -> int:
     from transformer.style_folder import StyleError
 
     expected = [ImageError, StyleError, UsageError, OSError, MemoryError]
+    previous = signal.signal(signal.SIGTERM, interrupt)
     if config.mode == "optimize":
         from loss_net.weights import WeightsError
 
@@ -846,8 +845,10 @@ def main(arguments: list[str] | None = None) -> int:
     except tuple(expected) as error:
         print(f"infer.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, Interrupted) as error:
+        return getattr(error, "status", 128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def save_image(path: Path, image: np.ndarray) -> None:
 
 def quantized(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """An image, 0..255, clipped and rounded to the full range of uint8 or uint16."""
-    values = image.clip(0, 255)
+    values = np.asarray(image, np.float32).clip(0, 255)
     if dtype != np.uint8:
         values *= np.float32(full_scale(np.dtype(dtype)) / 255)
     return np.rint(values, out=values).astype(dtype)

@@ -14,8 +14,14 @@ Item = TypeVar("Item")
 def side_by_side(
     items: Iterable[Item], work: Callable[[Item], None], workers: int
 ) -> Iterator[tuple[Item, Exception | None]]:
-    """work(item) for each, `workers` at a time; yields each item in order, with what went wrong, once it is done."""
+    """work(item) for each, `workers` at a time; yields each item in order, with what went wrong, once it is done.
+
+    A single worker is the caller's own thread, which Ctrl-C reaches at once.
+    """
     coming = iter(items)
+    if workers == 1:
+        yield from ((item, _failure(work, item)) for item in coming)
+        return
     with ThreadPoolExecutor(workers) as pool:
         try:
             waiting = deque((item, pool.submit(work, item)) for item in islice(coming, 2 * workers))
@@ -26,6 +32,14 @@ def side_by_side(
                 yield item, error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _failure(work: Callable[[Item], None], item: Item) -> Exception | None:
+    try:
+        work(item)
+    except Exception as error:
+        return error
+    return None
 
 
 class MemoryBudget:

@@ -274,3 +274,182 @@ def test_a_programming_error_keeps_its_traceback(photo, waves, tmp_path, monkeyp
     monkeypatch.setattr("transformer.runtime.load_stylizer", lambda *_, **__: 7)
     with pytest.raises(AttributeError, match="'int' object has no attribute"):
         infer.main([str(photo(tmp_path / "a.png")), "--style", waves])
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def stylized_by(tmp_path: Path, photo_path: Path, *flags: object) -> np.ndarray:
+    target = tmp_path / f"art{len(list(tmp_path.iterdir()))}.png"
+    assert infer.main([str(photo_path), *map(str, flags), "-o", str(target)]) == 0
+    return pixels_of(target)
+
+
+def test_tiles_give_the_picture_of_the_whole_and_show_how_far_they_are(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png", height=70, width=90)
+    whole = stylized_by(tmp_path, path, "--style", waves, "--tile", "off").astype(int)
+    assert capsys.readouterr().err == ""
+    in_tiles = stylized_by(tmp_path, path, "--style", waves, "--tile", 32).astype(int)
+    assert np.abs(in_tiles - whole).max() <= 2
+    assert "in tiles: 100%" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_said_with_the_size_that_would_do(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png", height=500, width=700)
+    arguments = (path, "--style", waves, "-o", tmp_path / "b.png", "--max-memory", 0.2)
+    assert re.search(r"a\.png: 500x700 pixels .* give --max-side \d+ or less", refusal(capsys, 1, *arguments))
+
+
+def test_a_blend_is_the_weighted_mean_of_its_styles(photo, shelf, tmp_path):
+    path = photo(tmp_path / "a.png")
+    waves, stars = (stylized_by(tmp_path, path, "--style", name).astype(float) for name in ("waves", "stars"))
+    blend = stylized_by(tmp_path, path, "--blend", "waves:1", "stars:3")
+    np.testing.assert_allclose(blend, 0.25 * waves + 0.75 * stars, atol=1)
+
+
+def test_a_blend_is_named_after_its_styles(photo, shelf, tmp_path, working_dir):
+    assert infer.main([str(photo(tmp_path / "a.png")), "--blend", "waves", "stars:0.5"]) == 0
+    assert [found.name for found in working_dir.iterdir()] == ["a_waves_stars.png"]
+
+
+def test_strength_mask_and_colours_combine(photo, waves, tmp_path):
+    path = photo(tmp_path / "a.png", height=20, width=30)
+    Image.new("L", (30, 20)).save(tmp_path / "black.png")
+    Image.new("L", (60, 40), 255).save(tmp_path / "white.png")
+    content = pixels_of(path)
+    plain = stylized_by(tmp_path, path, "--style", waves).astype(float)
+    np.testing.assert_array_equal(stylized_by(tmp_path, path, "--style", waves, "--strength", 0), content)
+    np.testing.assert_array_equal(
+        stylized_by(tmp_path, path, "--style", waves, "--mask", tmp_path / "black.png"), content
+    )
+    np.testing.assert_array_equal(
+        stylized_by(tmp_path, path, "--style", waves, "--mask", tmp_path / "white.png"), plain
+    )
+    half = stylized_by(
+        tmp_path, path, "--style", waves, "--mask", tmp_path / "white.png", "--strength", 0.5, "--keep-colors"
+    ).astype(float)
+    luminance = [picture @ [0.299, 0.587, 0.114] for picture in (half, content, plain)]
+    inside = (half > 1).all(-1) & (half < 254).all(-1)  # where nothing was clipped
+    expected = (luminance[1] + luminance[2]) / 2
+    assert np.median(np.abs(luminance[0] - expected)[inside]) < 8 and inside.any()
+
+
+def test_a_missing_mask_is_named(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png")
+    assert "nowhere.png" in refusal(capsys, 1, path, "--style", waves, "--mask", tmp_path / "nowhere.png")
+
+
+def test_the_size_is_restored(photo, waves, tmp_path):
+    path = photo(tmp_path / "a.png", height=40, width=80)
+    flags = ("--style", waves, "--max-side", 20)
+    small = stylized_by(tmp_path, path, *flags)
+    large = stylized_by(tmp_path, path, *flags, "--restore-size")
+    assert small.shape == (10, 20, 3) and large.shape == (40, 80, 3)
+    expected = Image.fromarray(small).resize((80, 40), Image.Resampling.LANCZOS)
+    np.testing.assert_allclose(large, np.asarray(expected), atol=1)
+
+
+def test_existing_pictures_are_skipped_and_the_others_made(photo, waves, tmp_path, capsys):
+    for name in ("a.png", "b.png", "c.png"):
+        photo(tmp_path / "photos" / name)
+    arguments = [str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]
+    (tmp_path / "art").mkdir()
+    (tmp_path / "art" / "b_waves.png").write_bytes(b"mine")
+    assert infer.main([*arguments, "--skip-existing"]) == 0
+    assert (tmp_path / "art" / "b_waves.png").read_bytes() == b"mine"
+    assert len(list((tmp_path / "art").iterdir())) == 3
+    assert "2 pictures" in capsys.readouterr().err
+    assert infer.main(arguments) == 0
+    assert (tmp_path / "art" / "b_waves.png").read_bytes() != b"mine"
+
+
+def test_many_photos_give_the_pictures_of_one_at_a_time(photo, waves, tmp_path):
+    sizes = [(20 + 7 * index, 50 - 3 * index) for index in range(9)]
+    paths = [
+        photo(tmp_path / "photos" / f"{index}.png", height=height, width=width, seed=index)
+        for index, (height, width) in enumerate(sizes)
+    ]
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    for path in paths:
+        expected = expected_pixels(path, waves, tmp_path).astype(int)
+        assert np.abs(pixels_of(tmp_path / "art" / f"{path.stem}_waves.png") - expected).max() <= 1
+
+
+def test_hostile_files_are_named_and_the_others_done(photo, waves, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    photo(folder / "good.jpg")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes((folder / "good.jpg").read_bytes()[:300])
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "folder.png").mkdir()
+    picture = Image.open(folder / "good.jpg")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    picture.resize((300, 1)).save(folder / "thin.png")
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    picture.convert("P").save(folder / "palette.png", transparency=3)
+    picture.save(folder / "moving.gif", save_all=True, append_images=[picture.rotate(90)])
+    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    made = {path.stem.removesuffix("_waves") for path in (tmp_path / "art").iterdir()}
+    assert made == {"good", "dot", "thin", "cmyk", "palette", "moving"}
+    lines = [
+        line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "infer.py: " in line
+    ]
+    assert [Path(line.split(": ")[1]).name for line in lines[:-1]] == ["cut.jpg", "empty.jpg", "text.jpg"]
+    assert "6 pictures" in lines[-1] and "3 of 9 photos failed" in lines[-1]
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """Six frames of noise."""
+    import av
+
+    with av.open(str(tmp_path / "clip.mp4"), "w") as target:
+        stream = target.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for seed in range(6):
+            pixels_u8 = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels_u8, format="rgb24")))
+        target.mux(stream.encode())
+    return tmp_path / "clip.mp4"
+
+
+def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
+    from data.video import video_frames
+
+    assert infer.main([str(clip), "--style", waves, "--temporal", "0.5"]) == 0
+    assert [found.name for found in working_dir.iterdir()] == ["clip_waves.mp4"]
+    frames = list(video_frames(working_dir / "clip_waves.mp4"))
+    assert len(frames) == 6 and frames[0].shape == (48, 64, 3)
+    target = tmp_path / "art.mkv"
+    assert (
+        infer.main([str(clip), "--style", waves, "--max-side", "32", "--strength", "0", "-o", str(target)])
+        == 0
+    )
+    assert next(video_frames(target)).shape == (24, 32, 3)
+
+
+def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png")
+    assert "one video at a time" in refusal(capsys, 2, clip, path, "--style", waves)
+    assert "is the clip itself" in refusal(capsys, 2, clip, "--style", waves, "-o", clip)
+    assert "end the name in one of" in refusal(capsys, 1, clip, "--style", waves, "-o", tmp_path / "a.avi")
+    assert "for videos" in refusal(capsys, 2, path, "--style", waves, "--temporal", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--style", "a", "--blend", "a:1", "b:1"], "either --style or --blend"),
+        (["--blend", "a:1", "b:-1"], "weights of at least 0"),
+        (["--blend", "a:0", "b:0"], "weights are all 0"),
+        (["--style", "a", "--strength", "1.5"], "--strength must be from 0 to 1, got 1.5"),
+        (["--style", "a", "--temporal", "1"], "--temporal must be from 0 to below 1"),
+        (["--style", "a", "--restore-size"], "give --max-side too"),
+        (["--style", "a", "--max-memory", "0"], "--max-memory must be above 0"),
+        (["--style", "a", "--tile", "7"], "'7' is not auto, off, or pixels from 16 on"),
+        (["--style", "a", "--tile", "large"], "'large' is not auto"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(capsys, arguments, words):
+    assert words in usage_error(capsys, "photo.png", *arguments)

@@ -1,12 +1,14 @@
 """Both runtimes give one picture, and a folder that cannot be used is named in one line. And: the styles there are."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from transformer.runtime import RUNTIMES, load_stylizer
+from transformer.checkpoint import export_style
+from transformer.runtime import RUNTIMES, TILES, Blend, load_stylizer
 from transformer.style_folder import META_FILES, ONNX_FILE, StyleError, find_style, list_styles, style_info
 
 SIZES = [(1, 1), (1, 7), (5, 3), (8, 8), (13, 22), (33, 47)]
@@ -182,3 +184,97 @@ def test_a_damaged_style_json_is_named(style_dir):
     with pytest.raises(StyleError, match=r"style\.json: cannot be read") as error:
         style_info(style_dir)
     assert "\n" not in str(error.value)
+
+
+# Memory: whole or in tiles
+
+
+def test_small_images_are_computed_whole_and_large_ones_in_tiles(style_dirs):
+    stylizer = load_stylizer(style_dirs["waves"])
+    assert stylizer.tile_for(1000, 1000) is None
+    assert stylizer.tile_for(8400, 12000) == TILES[0]
+    assert load_stylizer(style_dirs["waves"], tile="off").tile_for(8400, 12000) is None
+    assert load_stylizer(style_dirs["waves"], tile=64).tile_for(10, 10) == 64
+
+
+def test_less_memory_means_smaller_tiles_and_at_last_an_error(style_dirs):
+    def tile_within(gigabytes: float) -> int | None:
+        return load_stylizer(style_dirs["waves"], max_memory=gigabytes * 1e9).tile_for(2000, 3000)
+
+    tiles = [tile_within(gigabytes) for gigabytes in (5, 0.8, 0.43, 0.39)]
+    assert tiles[0] is None and tiles[1] == TILES[0]
+    assert tiles == sorted(tiles, key=lambda tile: -(tile or 10**6)) and tiles[-1] in TILES[1:]
+    with pytest.raises(
+        MemoryError, match=r"2000x3000 pixels .* even in tiles, 0\.3 GB are allowed; give --max-side"
+    ):
+        tile_within(0.3)
+
+
+def test_what_is_free_is_the_limit_where_none_is_given(style_dirs, monkeypatch):
+    monkeypatch.setattr("transformer.runtime.available_memory", lambda: 1e9)
+    with pytest.raises(MemoryError, match="1.0 GB are allowed"):
+        load_stylizer(style_dirs["waves"]).tile_for(20_000, 20_000)
+
+
+def test_a_large_image_is_computed_in_tiles_by_the_library_too(style_dirs, monkeypatch):
+    image = random_images(70, 90, 3)
+    whole = load_stylizer(style_dirs["waves"], tile="off")(image)
+    monkeypatch.setattr("transformer.runtime.WHOLE_LIMIT", 0)
+    monkeypatch.setattr("transformer.runtime.TILES", (32,))
+    stylizer = load_stylizer(style_dirs["waves"])
+    assert len(list(stylizer.parts(image))) > 1
+    assert np.abs(stylizer(image) - whole).max() <= 2
+
+
+def test_tensorflow_has_no_tiles_and_says_so(style_dirs):
+    assert load_stylizer(style_dirs["waves"], "tensorflow").tile_for(8400, 12000) is None
+    with pytest.raises(StyleError, match="--tile off"):
+        load_stylizer(style_dirs["waves"], "tensorflow", tile=64)(random_images(20, 20, 3))
+
+
+def test_a_style_may_be_shared_by_threads(stylizers):
+    images = [random_images(9 + index, 30 - index, 3) for index in range(12)]
+    expected = [stylizers["onnx"](image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for stylized, alone in zip(pool.map(stylizers["onnx"], images), expected, strict=True):
+            np.testing.assert_allclose(stylized, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan])
+def test_a_network_that_gives_no_numbers_is_named(style_dir, varied_network, value):
+    network = varied_network(1)
+    network.parameters["decoder/conv3/bias"].assign([value, 0, 0])
+    export_style(style_dir, network, {})
+    with pytest.raises(StyleError, match="NaN or infinite"):
+        load_stylizer(style_dir)(random_images(9, 9, 3))
+
+
+# Blends
+
+
+def test_a_blend_is_the_mean_in_the_shares_of_its_weights(style_dirs):
+    image = random_images(30, 40, 3)
+    stylizers = [load_stylizer(style_dir) for style_dir in style_dirs.values()]
+    waves, stars = (stylizer(image) for stylizer in stylizers)
+    np.testing.assert_allclose(Blend(stylizers, [3, 1])(image), 0.75 * waves + 0.25 * stars, atol=1e-3)
+
+
+def test_a_blend_in_tiles_is_the_blend_and_its_progress_ends_at_one(style_dirs):
+    image, shares = random_images(60, 70, 3), []
+    whole = Blend([load_stylizer(style_dir) for style_dir in style_dirs.values()], [1, 1])(image)
+    tiles = (32, 16)  # unlike ones, as where one style is wider: the smaller serves both
+    stylizers = [
+        load_stylizer(style_dir, tile=tile)
+        for style_dir, tile in zip(style_dirs.values(), tiles, strict=True)
+    ]
+    blend = Blend(stylizers, [1, 1])
+    assert blend.tile_for(60, 70) == 16
+    assert np.abs(blend(image) - whole).max() <= 2
+    list(blend.parts(image, shares.append))
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weights", [[1], [0, 0], [1, -1]])
+def test_a_blend_without_proper_weights_is_refused(stylizers, weights):
+    with pytest.raises(ValueError, match="at least one above 0"):
+        Blend([stylizers["onnx"]] * 2, weights)
