@@ -9,7 +9,7 @@ import pytest
 from transformer.checkpoint import export_style
 from transformer.runtime import load_stylizer
 from transformer.style_folder import ONNX_FILE, StyleError
-from transformer.tiling import Moments, TiledStylizer, _cut, _norm
+from transformer.tiling import COMPACT, PRECISE, Moments, TiledStylizer, _cut, _norm
 
 # height, width, tile: odd and thin sides, tiles larger than the image, of one trunk pixel, and not dividing it
 CASES = [
@@ -35,20 +35,31 @@ def tiled(style_dirs) -> TiledStylizer:
     return TiledStylizer(style_dirs["waves"] / ONNX_FILE, threads=2)
 
 
-def stylized_in_tiles(tiled: TiledStylizer, image, tile: int) -> np.ndarray:
+def stylized_in_tiles(tiled: TiledStylizer, image, tile: int, stored=None) -> np.ndarray:
     """The picture put together; NaN where no part came."""
     picture = np.full(image.shape, np.nan, np.float32)
-    for part in tiled.parts(image, tile):
+    for part in tiled.parts(image, tile, stored=stored):
         picture[part.rows, part.columns] = part.pixels
     return picture
 
 
+@pytest.mark.parametrize(("stored", "tolerance"), [(PRECISE, 0.05), (COMPACT, 2)])
 @pytest.mark.parametrize(("height", "width", "tile"), CASES)
-def test_tiles_give_the_picture_of_the_whole(style_dirs, tiled, height, width, tile):
+def test_tiles_give_the_picture_of_the_whole(style_dirs, tiled, height, width, tile, stored, tolerance):
     image = random_image(height, width)
     whole = load_stylizer(style_dirs["waves"], tile="off")(image)
-    apart = np.abs(stylized_in_tiles(tiled, image, tile) - whole)
-    assert apart.max() <= 2 and np.percentile(apart, 99.9) <= 1
+    apart = np.abs(stylized_in_tiles(tiled, image, tile, stored) - whole)
+    assert apart.max() <= tolerance and np.percentile(apart, 99.9) <= tolerance / 2
+
+
+def test_very_large_images_are_held_compactly(style_dirs, tiled):
+    image = random_image(40, 50)
+    precise, compact = (stylized_in_tiles(tiled, image, 16, stored) for stored in (PRECISE, COMPACT))
+    assert np.abs(precise - compact).max() > 1e-3
+    np.testing.assert_array_equal(stylized_in_tiles(tiled, image, 16), precise)
+    tight = TiledStylizer(style_dirs["waves"] / ONNX_FILE, threads=2, precise_limit=0)
+    np.testing.assert_array_equal(stylized_in_tiles(tight, image, 16), compact)
+    assert tight.held_bytes(40, 50) < 0.7 * tiled.held_bytes(40, 50)
 
 
 @pytest.mark.parametrize("residual_blocks", [0, 3])

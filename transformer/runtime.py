@@ -134,9 +134,10 @@ class Stylizer:
                 raise StyleError(
                     "tiles are computed by ONNX Runtime alone; use --tile off or a style with an .onnx"
                 )
-            from transformer.tiling import TiledStylizer
+            from transformer.tiling import PRECISE_LIMIT, TiledStylizer
 
-            self._tiled = TiledStylizer(self._onnx_path, available_cores())
+            precise_limit = min(PRECISE_LIMIT, (self._max_memory or available_memory()) / 2)
+            self._tiled = TiledStylizer(self._onnx_path, available_cores(), precise_limit)
         return self._tiled
 
 

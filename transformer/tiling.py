@@ -33,7 +33,10 @@ from transformer.onnx_graph import (
 )
 from transformer.runtime import Part, Progress, session_options
 
-STORED = np.float16  # of a convolution's sums between two layers; the residual sum itself is float32
+# Numbers in which a convolution's sums wait for the next layer; the residual sum itself is always float32.
+PRECISE, COMPACT = np.dtype(np.float32), np.dtype(np.float16)
+PRECISE_LIMIT = 2e9  # bytes up to which sums are held in PRECISE
+_ONNX_TYPES = {PRECISE: TensorProto.FLOAT, COMPACT: TensorProto.FLOAT16}
 
 
 class Tile(NamedTuple):
@@ -87,30 +90,43 @@ class Moments(NamedTuple):
 class TiledStylizer:
     """A style's network for images of any size. Raises StyleError for an .onnx file of another network."""
 
-    def __init__(self, onnx_path: Path, threads: int):
-        self._parameters, self.architecture = read_onnx_parameters(onnx_path)
-        self._threads = threads
+    def __init__(self, onnx_path: Path, threads: int, precise_limit: float = PRECISE_LIMIT):
+        self._parameters, self._architecture = read_onnx_parameters(onnx_path)
+        self._threads, self._precise_limit = threads, precise_limit
 
     def parts(
-        self, image: np.ndarray, tile: int, on_progress: Progress = lambda share: None
+        self,
+        image: np.ndarray,
+        tile: int,
+        on_progress: Progress = lambda share: None,
+        stored: np.dtype | None = None,
     ) -> Iterator[Part]:
         """The stylized `image` [H, W, 3], RGB 0..255 of any number type, part after part, each pixel once.
 
-        Tiles are at most `tile` pixels a side. All it needs of `image` is `shape` and slicing.
+        Tiles are at most `tile` pixels a side. All it needs of `image` is `shape` and slicing. `stored`: PRECISE or
+        COMPACT; by default PRECISE for images that are not too large for it.
         """
-        image_run = _ImageRun(self._parameters, self.architecture, image, tile, self._threads, on_progress)
+        stored = np.dtype(stored or self._stored(*image.shape[:2]))
+        image_run = _ImageRun(
+            self._parameters, self._architecture, image, tile, self._threads, on_progress, stored
+        )
         yield from image_run.parts()
 
     def held_bytes(self, height: int, width: int) -> int:
         """Bytes of the feature maps held at once at the most, for an image of height x width."""
-        pixels = padded_side(height) * padded_side(width)
-        _, half, quarter = (spec.out_channels for spec in self.architecture.encoder)
-        half_sums, quarter_sums = (
-            channels * scale * np.dtype(STORED).itemsize
-            for channels, scale in ((half, 1 / 4), (quarter, 1 / 16))
-        )
-        trunk = quarter / 16 * np.dtype(np.float32).itemsize
-        return round(pixels * max(half_sums + quarter_sums, trunk + 2 * quarter_sums, trunk + half_sums))
+        return _held_bytes(self._architecture, height, width, self._stored(height, width))
+
+    def _stored(self, height: int, width: int) -> np.dtype:
+        needed = _held_bytes(self._architecture, height, width, PRECISE)
+        return PRECISE if needed <= self._precise_limit else COMPACT
+
+
+def _held_bytes(architecture: Architecture, height: int, width: int, stored: np.dtype) -> int:
+    pixels = padded_side(height) * padded_side(width)
+    _, half, quarter = (spec.out_channels for spec in architecture.encoder)
+    half_sums, quarter_sums = half / 4 * stored.itemsize, quarter / 16 * stored.itemsize
+    trunk = quarter / 16 * np.dtype(np.float32).itemsize
+    return round(pixels * max(half_sums + quarter_sums, trunk + 2 * quarter_sums, trunk + half_sums))
 
 
 class _ImageRun:
@@ -124,9 +140,10 @@ class _ImageRun:
         tile: int,
         threads: int,
         on_progress: Progress,
+        stored: np.dtype,
     ):
         self._parameters, self._architecture, self._image = parameters, architecture, image
-        self._threads, self._on_progress = threads, on_progress
+        self._threads, self._on_progress, self._stored = threads, on_progress, stored
         self._height, self._width = (padded_side(side) for side in image.shape[:2])
         self._places = _cut(self._height, self._width, tile)  # at full resolution
         self._scales = _scales(architecture)  # of a convolution's output to the image
@@ -136,22 +153,23 @@ class _ImageRun:
         """The whole way; a stage is one or two convolutions over all tiles."""
         conv1, conv2, conv3 = self._architecture.encoder
         up1, up2, last = self._architecture.decoder
-        _, norm1 = self._pass(_Stage(self._parameters, [conv1], give_sums=False), None, [])
-        half, norm2 = self._pass(_Stage(self._parameters, [conv1, conv2]), None, [norm1])
-        quarter, norm3 = self._pass(_Stage(self._parameters, [conv3], after=conv2), half, [norm2])
+        _, norm1 = self._pass(self._stage([conv1], give_sums=False), None, [])
+        half, norm2 = self._pass(self._stage([conv1, conv2]), None, [norm1])
+        quarter, norm3 = self._pass(self._stage([conv3], after=conv2), half, [norm2])
         del half
         trunk, sums = self._activated(quarter, norm3), None
         for first, second in self._architecture.residual:
-            sums, norm = self._pass(_Stage(self._parameters, [first]), trunk, [], into=sums)
-            quarter, norm = self._pass(
-                _Stage(self._parameters, [second], after=first), sums, [norm], into=quarter
-            )
+            sums, norm = self._pass(self._stage([first]), trunk, [], into=sums)
+            quarter, norm = self._pass(self._stage([second], after=first), sums, [norm], into=quarter)
             self._add(trunk, quarter, norm)
         sums = quarter = None
-        half, norm4 = self._pass(_Stage(self._parameters, [up1]), trunk, [])
+        half, norm4 = self._pass(self._stage([up1]), trunk, [])
         del trunk
-        _, norm5 = self._pass(_Stage(self._parameters, [up2], after=up1, give_sums=False), half, [norm4])
-        yield from self._finished(_Stage(self._parameters, [up2, last], after=up1), half, [norm4, norm5])
+        _, norm5 = self._pass(self._stage([up2], after=up1, give_sums=False), half, [norm4])
+        yield from self._finished(self._stage([up2, last], after=up1), half, [norm4, norm5])
+
+    def _stage(self, specs: Sequence[ConvSpec], **options) -> "_Stage":
+        return _Stage(self._parameters, specs, self._stored, **options)
 
     def _pass(
         self,
@@ -160,12 +178,12 @@ class _ImageRun:
         norms: Sequence[Affine],
         into: np.ndarray | None = None,
     ) -> tuple[np.ndarray | None, Affine]:
-        """The stage over all tiles of `source`, or of the image: its sums [C, H, W] STORED, and their norm."""
+        """The stage over all tiles of `source`, or of the image: its sums [C, H, W], and their norm."""
         spec = stage.specs[-1]
         scale = self._scales[spec.name]
         shape = (spec.out_channels, int(self._height * scale), int(self._width * scale))
         if stage.give_sums and into is None:
-            into = np.empty(shape, STORED)
+            into = np.empty(shape, self._stored)
 
         def compute(place: Tile) -> Moments:
             place = place.scaled(scale)
@@ -269,11 +287,12 @@ class _Stage:
         self,
         parameters: Mapping[str, np.ndarray],
         specs: Sequence[ConvSpec],
+        stored: np.dtype,
         after: ConvSpec | None = None,
         give_sums: bool = True,
     ):
         self.specs, self.give_sums = specs, give_sums
-        model = _stage_model(parameters, specs, after, give_sums)
+        model = _stage_model(parameters, specs, _ONNX_TYPES[stored], after, give_sums)
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
         )
@@ -306,7 +325,11 @@ class _Stage:
 
 
 def _stage_model(
-    parameters: Mapping[str, np.ndarray], specs: Sequence[ConvSpec], after: ConvSpec | None, give_sums: bool
+    parameters: Mapping[str, np.ndarray],
+    specs: Sequence[ConvSpec],
+    stored: int,
+    after: ConvSpec | None,
+    give_sums: bool,
 ) -> onnx.ModelProto:
     writer = GraphWriter(parameters)
     reads_pixels, is_last = specs[0].in_channels == 3, not specs[-1].norm
@@ -318,7 +341,7 @@ def _stage_model(
 
     channels = specs[0].in_channels
     shape = [1, "H", "W", 3] if reads_pixels else [1, channels, "H", "W"]
-    value = named_input("value", TensorProto.FLOAT16 if after else TensorProto.FLOAT, shape)
+    value = named_input("value", stored if after else TensorProto.FLOAT, shape)
     if after:
         value = writer.add("Cast", value, to=TensorProto.FLOAT)
     if reads_pixels:
@@ -336,8 +359,8 @@ def _stage_model(
         writer.add("Transpose", value, perm=[0, 2, 3, 1], output="pixels")
         return writer.model(inputs, [value_info("pixels", [1, "h", "w", 3])])
     if give_sums:
-        writer.add("Cast", value, to=TensorProto.FLOAT16, output="sums")
-        outputs.append(value_info("sums", [1, specs[-1].out_channels, "h", "w"], TensorProto.FLOAT16))
+        writer.add("Cast", value, to=stored, output="sums")
+        outputs.append(value_info("sums", [1, specs[-1].out_channels, "h", "w"], stored))
     mean = writer.add("ReduceMean", value, axes=[2, 3], keepdims=1)
     writer.add("Identity", mean, output="mean")
     writer.add("ReduceSumSquare", writer.add("Sub", value, mean), axes=[2, 3], keepdims=1, output="squares")
