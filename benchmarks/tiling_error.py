@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.images import load_image, resize_image
 from transformer.runtime import load_stylizer
 from transformer.style_folder import find_style
 
+ROOT = Path(__file__).resolve().parents[1]
 # height, width: square, odd, portrait, panorama, thin, large
 SIZES = ((512, 512), (511, 767), (1333, 751), (301, 2999), (1, 5000), (37, 23), (3000, 2000))
 TILES = (384, 128)
