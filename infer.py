@@ -423,6 +423,9 @@ def stylize_inputs(config: InferConfig) -> int:
 
 def stylize_photos(config: InferConfig) -> int:
     """Stylizes every photo, names those that fail on stderr and goes on; the exit status, 0 or 1."""
+    from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
+
     from data.encoding import check_image_suffix
     from data.images import ImageError, list_images
     from data.photo import load_photo, save_photo
@@ -433,7 +436,10 @@ def stylize_photos(config: InferConfig) -> int:
     photo_paths = list_images(config.photos)
     # One photo by all cores; several are done faster a core each.
     workers = min(available_cores(), len(photo_paths))
-    stylizer, name = load_styles(config, threads=available_cores() if workers == 1 else 1)
+    read = partial(load_photo, max_side=config.max_side)
+    with ThreadPoolExecutor(1) as reader:  # the first photo is read while the style loads
+        being_read = {photo_paths[0]: reader.submit(read, photo_paths[0])}
+        stylizer, name = load_styles(config, threads=available_cores() if workers == 1 else 1)
     targets = target_paths(photo_paths, config, name)
     for target in targets.values():
         check_image_suffix(target)
@@ -443,7 +449,7 @@ def stylize_photos(config: InferConfig) -> int:
     budget = MemoryBudget(stylizer.memory_for_all())
 
     def stylize(path: Path) -> None:
-        photo = load_photo(path, max_side=config.max_side)
+        photo = being_read.pop(path).result() if path in being_read else read(path)
         canvas = photo.canvas(targets[path])
         size = photo.shape[:2]
         with (
@@ -851,5 +857,12 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, previous)
 
 
+def leave(status: int) -> None:
+    """Ends the process without taking apart what it holds, which would take a twentieth of a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
