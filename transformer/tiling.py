@@ -80,7 +80,7 @@ class Affine(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What a tile adds to the statistics: pixels, mean [C], and sum of squared differences from it [C]."""
+    """What a tile adds to the statistics: pixels, mean and sum of squared differences from it, [1, C, 1, 1]."""
 
     count: int
     mean: np.ndarray
@@ -316,9 +316,8 @@ class _Stage:
         feeds = {"value": np.ascontiguousarray(value)}
         for index, pad in enumerate(pads):
             feeds[f"pads{index}"] = np.array([0, 0, pad.top, pad.left, 0, 0, pad.bottom, pad.right], np.int64)
-        first = len(self.specs) - len(
-            norms
-        )  # the first convolution has none where it reads pixels or the trunk
+        # The first convolution has no norm before it where it reads pixels or the trunk.
+        first = len(self.specs) - len(norms)
         for index, norm in enumerate(norms, first):
             feeds[f"gain{index}"], feeds[f"shift{index}"] = norm
         return self._session.run(None, feeds)
