@@ -98,6 +98,12 @@ def test_16_bit_opacity_is_kept(tmp_path, deep_pixels):
     np.testing.assert_array_equal(read_deep(tmp_path / "out.tif")[..., 3], deep_pixels[..., 3])
 
 
+def test_16_bit_opacity_becomes_8_bit_where_the_format_has_no_more(tmp_path, deep_pixels):
+    negative(load_photo(write_deep(tmp_path / "in.png", deep_pixels)), tmp_path / "out.webp")
+    written = np.asarray(Image.open(tmp_path / "out.webp"))[..., 3]
+    np.testing.assert_allclose(written, deep_pixels[..., 3] / 257, atol=0.51)
+
+
 def test_what_is_transparent_is_stylized_over_white(tmp_path):
     Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "in.png")
     np.testing.assert_array_equal(load_photo(tmp_path / "in.png")[:, :], np.full((4, 4, 3), 255))

@@ -56,7 +56,7 @@ def test_what_moves_is_shown_without_a_ghost():
 
 def test_a_slow_change_is_followed():
     smoother = TemporalSmoother(0.9)
-    for level in range(0, 200, 2):  # each step is below what counts as a change
+    for level in range(0, 250, 6):  # each step is below what counts as a change
         content = np.full((16, 16, 3), level, np.float32)
         shown = smoother(content, content)
     assert np.abs(shown - content).max() < 24
