@@ -216,6 +216,14 @@ def test_what_is_free_is_the_limit_where_none_is_given(style_dirs, monkeypatch):
         load_stylizer(style_dirs["waves"]).tile_for(20_000, 20_000)
 
 
+@pytest.mark.parametrize(("runtime", "tile"), [("onnx", "off"), ("tensorflow", "auto")])
+def test_a_whole_image_that_memory_cannot_hold_is_refused(style_dirs, monkeypatch, runtime, tile):
+    stylizer = load_stylizer(style_dirs["waves"], runtime, tile=tile)
+    monkeypatch.setattr("transformer.runtime.available_memory", lambda: 2.5e8)
+    with pytest.raises(MemoryError, match=r"400x300 pixels .* 0\.2 GB are free; give --max-side \d+ or less"):
+        stylizer(random_images(400, 300, 3))
+
+
 def test_a_large_image_is_computed_in_tiles_by_the_library_too(style_dirs, monkeypatch):
     image = random_images(70, 90, 3)
     whole = load_stylizer(style_dirs["waves"], tile="off")(image)

@@ -26,9 +26,8 @@ from transformer.style_folder import StyleError, first_line
 OPSET = 17  # of 2022: any ONNX Runtime from 1.12 on reads it
 IR_VERSION = 8
 INPUT_NAME, OUTPUT_NAME = "X", "g"
-OUTPUT_BLOCK = (
-    4  # the last layer computes 4x4 pixels of 3 channels as 48: 3 would leave most of a CPU's lanes idle
-)
+# The last layer computes 4x4 pixels of 3 channels as 48: 3 would leave most of a CPU's lanes idle.
+OUTPUT_BLOCK = 4
 ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "linear": None}
 
 

@@ -86,7 +86,15 @@ class Stylizer:
         on_progress(1.0)
 
     def _whole(self, image: np.ndarray) -> Part:
-        rows, columns = (slice(0, side) for side in image.shape[:2])
+        height, width = image.shape[:2]
+        needed, available = self._whole_bytes(height, width), available_memory()
+        if needed > available:
+            raise MemoryError(
+                f"{height}x{width} pixels (height x width) need some {needed / 1e9:.1f} GB of memory at once, "
+                f"{available / 1e9:.1f} GB are free; {_smaller(height, width, available / needed)}, or --tile auto "
+                "with a style that has an .onnx"
+            )
+        rows, columns = slice(0, height), slice(0, width)
         pixels = np.asarray(image[rows, columns], np.float32)
         return Part(rows, columns, self._stylize_batch(pixels[np.newaxis])[0])
 
@@ -122,10 +130,9 @@ class Stylizer:
             needed = held + tile**2 * at_once
             if needed <= limit:
                 return tile
-        side = int(max(height, width) * (limit / needed) ** 0.5) // 10 * 10
         raise MemoryError(
             f"{height}x{width} pixels (height x width) need some {needed / 1e9:.1f} GB of memory even in tiles, "
-            f"{limit / 1e9:.1f} GB are allowed; give --max-side {side} or less"
+            f"{limit / 1e9:.1f} GB are allowed; {_smaller(height, width, limit / needed)}"
         )
 
     def _load_tiled(self):
@@ -139,6 +146,11 @@ class Stylizer:
             precise_limit = min(PRECISE_LIMIT, (self._max_memory or available_memory()) / 2)
             self._tiled = TiledStylizer(self._onnx_path, available_cores(), precise_limit)
         return self._tiled
+
+
+def _smaller(height: int, width: int, share: float) -> str:
+    """What to do where there is only that share of the memory that an image needs."""
+    return f"give --max-side {int(max(height, width) * share**0.5) // 10 * 10} or less"
 
 
 class Blend:
@@ -214,7 +226,7 @@ def load_stylizer(
     if runtime == "auto":
         runtime = "onnx" if (checkpoint_dir / ONNX_FILE).is_file() else "tensorflow"
     if runtime == "tensorflow":
-        return Stylizer(_load_tensorflow(checkpoint_dir, trust), tile=tile, max_memory=max_memory)
+        return Stylizer(_load_tensorflow(checkpoint_dir, trust), width=1.0, tile=tile, max_memory=max_memory)
     path = checkpoint_dir / ONNX_FILE
     session = _load_onnx(path, threads or available_cores())
     width = float(session.get_modelmeta().custom_metadata_map.get("width", 1.0))
