@@ -30,7 +30,7 @@ def assert_same_weights(actual_dir: Path, expected_dir: Path) -> None:
     actual, expected = exported_weights(actual_dir), exported_weights(expected_dir)
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 def last_line(capsys) -> str:
