@@ -3,19 +3,25 @@
 import argparse
 import hashlib
 import json
-import shutil
-import signal
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from loss_net.recipes import RECIPES
+from transformer.interrupts import INTERRUPTED, Interrupts
+from transformer.style_folder import StyleError
 
 PREVIEW_SIDE = 512  # pixels, longest side of preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
-INTERRUPTED = {"SIGINT": 130, "SIGTERM": 143}  # exit status of a shell command ended by that signal
+CACHE_DETAIL = 2  # short side of cached photos in crops: their smallest crop is half of what is seen
+NEVER_CHANGED = ("width", "residual_blocks")  # by --resume: they are what the saved weights are of
+GRID_FACTORS = (1 / 16, 1 / 4, 1, 4, 16)  # of the style weight, in --preview-grid
+GRID_PHOTOS = 3  # of --preview, else of --val-dir or --content-dir
+GRID_SIDE = 320  # pixels, longest side of the pictures on the sheet
+GRID_ITERATIONS = 60  # of the slow method; more change little but time
 
 
 def knob(help: str, default=None, *, many: bool = False, choices=None, at_least=None, kind=None):
@@ -54,7 +60,7 @@ class TrainConfig:
     )
     # the training
     steps: int = knob("updates of the network", 12000, at_least=1)
-    batch_size: int = knob("images per step", 2, at_least=1)
+    batch_size: int = knob("images per step, of all GPUs and machines together", 2, at_least=1)
     image_size: int = knob("side of the square training crops in pixels", 256, at_least=32)
     learning_rate: float = knob("peak of Adam's learning rate; it falls to 0 as a cosine", 2e-3, at_least=0)
     precision: str = knob(
@@ -62,6 +68,13 @@ class TrainConfig:
         "float32",
         choices=("float32", "bfloat16"),
     )
+    clip_norm: float = knob(
+        "gradients longer than so many times their running mean are shortened to that; 0: none is",
+        10.0,
+        at_least=0,
+    )
+    xla: bool = knob("compile the step with XLA: try it on a GPU; on CPUs it is slower", False)
+    cache: Path = knob("folder to keep decoded photos in, for trainings that follow", kind=Path)
     seed: int = knob("of initial weights, photo order and crops", 0, at_least=0)
     # what is watched
     preview: tuple[Path, ...] = knob("photos shown stylized in TensorBoard", (), many=True, kind=Path)
@@ -72,15 +85,21 @@ class TrainConfig:
     log_dir: Path = knob("folder for TensorBoard and the training state (default: runs/NAME)", kind=Path)
     output_dir: Path = knob("folder that holds the finished styles", Path("checkpoints"), kind=Path)
     save_every: int = knob("steps between saved states, previews and validations", 500, at_least=1)
+    keep: int = knob("saved states that are kept", 3, at_least=1)
     # what style.json says of the picture
     style_source: str = knob("where the style picture comes from, for style.json", "", kind=str)
     style_license: str = knob("licence of the style picture, for style.json", "", kind=str)
 
 
-def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argparse.Namespace]:
-    """The configuration, and the flags that belong to this call only: config, resume, overwrite.
+class UsageError(Exception):
+    """A setting that does not fit the machines it is used on."""
 
-    Defaults come from TrainConfig, then --config, then the flags; later ones win.
+
+def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argparse.Namespace]:
+    """The configuration, and what belongs to this call only: resume, overwrite, preview_grid, saved.
+
+    Defaults come from TrainConfig, then the run that --resume goes on with, then --config, then the flags; later
+    ones win. `saved` is that run's state: None without --resume, or where there is none yet.
     """
     parser = argparse.ArgumentParser(
         prog="train.py", description="Train a fast style transfer network for one style picture."
@@ -88,26 +107,81 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
     for option in fields(TrainConfig):
         _add_flag(parser, option)
     parser.add_argument("--config", type=Path, help="JSON written by a former run; flags override it")
-    parser.add_argument("--resume", action="store_true", help="go on from the state in LOG_DIR")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="always",
+        choices=("always", "auto"),
+        help="go on from the state in LOG_DIR, with that run's settings where no flag is given;"
+        " auto: start from the beginning if there is none, so that one command serves both",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a finished style or an old run of this name"
+    )
+    parser.add_argument(
+        "--preview-grid",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="SHEET.png",
+        help="instead of training, show what several style weights would give"
+        " (default: LOG_DIR/preview_grid.png)",
+    )
+    parser.add_argument(
+        "--grid-weights", nargs="+", type=float, metavar="WEIGHT", help="the style weights of --preview-grid"
     )
     options = parser.parse_args(arguments)
     names = [option.name for option in fields(TrainConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not MISSING}
     try:
-        config = _checked(replace(TrainConfig(), **{**_read_config(options.config), **given}))
+        given = {**_read_config(options.config), **given}
+        if options.preview_grid is not None and given.get("style") is not None:
+            given.setdefault("name", given["style"].stem)
+        options.saved = _saved_run(given) if options.resume else None
+        former = _known_settings("the saved state", options.saved.info["config"]) if options.saved else {}
+        config = _checked(replace(TrainConfig(), **{**former, **given}))
+        _check_grid_weights(options)
+    except StyleError as error:  # in the saved state, not in the flags
+        print(f"train.py: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     except ValueError as error:
         parser.error(str(error))
     return config, options
 
 
+def _saved_run(given: dict) -> Any:
+    """The state that --resume goes on from, None if there is none at all; StyleError if all are damaged."""
+    from transformer.training_state import newest_state, state_paths
+
+    log_dir = given.get("log_dir") or (Path("runs") / given["name"] if given.get("name") else None)
+    if log_dir is None:
+        raise ValueError("--resume needs the --name or the --log-dir of the run")
+    return newest_state(log_dir / "state") if state_paths(log_dir / "state") else None
+
+
+def _check_grid_weights(options: argparse.Namespace) -> None:
+    if options.grid_weights and options.preview_grid is None:
+        raise ValueError("--grid-weights needs --preview-grid")
+    for weight in options.grid_weights or ():
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"--grid-weights must be at least 0, got {weight}")
+
+
 def _add_flag(parser: argparse.ArgumentParser, option) -> None:
     about = option.metadata
     default = option.default
+    flag = f"--{option.name.replace('_', '-')}"
+    if isinstance(default, bool):
+        parser.add_argument(
+            flag,
+            action=argparse.BooleanOptionalAction,
+            default=MISSING,
+            help=f"{about['help']} (default: no)",
+        )
+        return
     suffix = f" (default: {default})" if default not in (None, (), "") else ""
     parser.add_argument(
-        f"--{option.name.replace('_', '-')}",
+        flag,
         type=about["kind"] or type(default),
         default=MISSING,  # told apart from a value that happens to equal the default
         choices=about["choices"],
@@ -127,25 +201,30 @@ def _read_config(path: Path | None) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"--config {path}: must hold a JSON object, got {type(values).__name__}")
     values = values.get("config", values)  # a style.json holds it beside other things
+    return _known_settings(f"--config {path}", values)
+
+
+def _known_settings(source: str, values: dict) -> dict:
+    """JSON values as those of TrainConfig; ValueError names `source` and the first that does not fit."""
     known = {option.name: option for option in fields(TrainConfig)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ValueError(f"--config {path}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
-    return {name: _from_json(path, known[name], value) for name, value in values.items()}
+        raise ValueError(f"{source}: unknown key {', '.join(unknown)}; known are {', '.join(known)}")
+    return {name: _from_json(source, known[name], value) for name, value in values.items()}
 
 
-def _from_json(path: Path, option, value):
+def _from_json(source: str, option, value):
     kind, many = option.metadata["kind"] or type(option.default), option.metadata["many"]
     if value is None and option.default is None:
         return None
     expected = {Path: str, float: (int, float)}.get(kind, kind)
     items = value if many and isinstance(value, list) else [value]
     fits = isinstance(value, list) == many and all(
-        isinstance(item, expected) and not isinstance(item, bool) for item in items
+        isinstance(item, expected) and isinstance(item, bool) == (kind is bool) for item in items
     )
     if not fits:
         wanted = f"{'a list of ' if many else ''}{kind.__name__}"
-        raise ValueError(f"--config {path}: {option.name} must be {wanted}, got {json.dumps(value)}")
+        raise ValueError(f"{source}: {option.name} must be {wanted}, got {json.dumps(value)}")
     return tuple(kind(item) for item in items) if many else kind(value)
 
 
@@ -179,10 +258,10 @@ def config_json(config: TrainConfig) -> dict:
     return json.loads(json.dumps(asdict(config), default=str))
 
 
-def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
-    """Everything that the run needs and that can be known before TensorFlow is imported.
+def check_inputs(config: TrainConfig) -> None:
+    """Everything that is read, as far as can be known before TensorFlow is imported.
 
-    Raises ImageError, WeightsError, StyleError, FileExistsError and other OSErrors, one line each.
+    Raises ImageError, WeightsError, StyleError and other OSErrors, one line each.
     """
     from data.images import list_images, load_image
     from loss_net.weights import check_vgg_source
@@ -196,119 +275,256 @@ def check_inputs(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
         list_images([config.val_dir])
     if config.start_from is not None:
         find_style(config.start_from)
+
+
+def check_targets(config: TrainConfig, options: argparse.Namespace) -> None:
+    """Everything that is written, likewise. Raises FileExistsError and other OSErrors."""
+    from transformer.training_state import state_paths
+
     style_dir, state_dir = config.output_dir / config.name, config.log_dir / "state"
-    if style_dir.exists() and not overwrite:
+    if style_dir.exists() and not options.overwrite:
         raise FileExistsError(f"{style_dir}: exists; give another --name, or --overwrite to replace it")
-    if resume and not (state_dir / "checkpoint").is_file():
+    if options.resume == "always" and options.saved is None:
         raise FileNotFoundError(f"{state_dir}: holds no training state to resume; start without --resume")
-    if (state_dir / "checkpoint").is_file() and not (resume or overwrite):
+    if state_paths(state_dir) and not (options.resume or options.overwrite):
         raise FileExistsError(
             f"{state_dir}: holds the state of an earlier run; go on with --resume, or --overwrite it"
         )
     for folder in (config.output_dir, config.log_dir):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".writable").touch()
+    (folder / ".writable").unlink()
 
 
 def clear_former_run(config: TrainConfig) -> None:
-    """Removes the state and the TensorBoard events that an earlier run of this name has left."""
-    shutil.rmtree(config.log_dir / "state", ignore_errors=True)
-    for events_path in config.log_dir.glob("events.out.tfevents.*"):
-        events_path.unlink()
+    """Removes the states and the TensorBoard events that an earlier run of this name has left."""
+    from transformer.training_state import state_paths
+
+    for path in (*state_paths(config.log_dir / "state"), *config.log_dir.glob("events.out.tfevents.*")):
+        path.unlink()
 
 
-def train(config: TrainConfig, *, resume: bool) -> int:
-    """Trains, watches and exports one style; the exit status: 0, or 130/143 where a signal ended it early."""
+def changed_settings(config: TrainConfig, saved: Any) -> Iterator[str]:
+    """A line for every setting that is not what `saved` was trained with; StyleError for one that must be."""
+    former = _known_settings("the saved state", saved.info["config"])
+    for name, old in former.items():
+        new, flag = getattr(config, name), f"--{name.replace('_', '-')}"
+        if new == old:
+            continue
+        if name in NEVER_CHANGED:
+            raise StyleError(
+                f"{saved.path}: was trained with {flag} {old}, got {new}; resume with {flag} {old}, or start"
+                " another run"
+            )
+        if name == "start_from":
+            yield f"{flag} is {new}, was {old}: without effect, the saved weights are gone on with"
+        else:
+            yield f"{flag} is {new}, was {old}: the new value holds from step {saved.step} on"
+
+
+def _is_chief() -> bool:
+    if "TF_CONFIG" not in os.environ:
+        return True  # without importing TensorFlow
+    from transformer.cluster_config import cluster_of_environment
+
+    try:
+        return cluster_of_environment()[0] == 0
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def train(config: TrainConfig, saved: Any = None) -> int:
+    """Trains, watches and exports one style, from `saved` if that is given; the exit status: 0, or 130/143.
+
+    Where the process is one of several workers and another is lost, it starts itself anew and waits for that.
+    """
     from transformer.quiet_start import start_tensorflow
 
-    device = start_tensorflow()
-    run = _build_run(config, resume=resume)
+    joins = "TF_CONFIG" in os.environ
+    device = start_tensorflow(leave_devices_alone=joins)
+    from transformer.distribution import LOST_WORKER, join_cluster
+
+    cluster = join_cluster()
+    if config.batch_size % cluster.replicas:
+        raise UsageError(
+            f"--batch-size must be a multiple of {cluster.replicas}, the number of GPUs or workers, got"
+            f" {config.batch_size}"
+        )
+    with cluster.strategy.scope():
+        run, crops = _build_run(config, cluster)
+    run.restore(saved)
+    first_step = run.step
+    if cluster.is_chief:
+        _say_what_is_coming(config, run, cluster, device)
     with Interrupts() as interrupts:
-        last_step, means = _train_steps(config, run, interrupts, title=f"{config.name} on {device}")
+        try:
+            _train_under_a_bar(config, run, interrupts, title=f"{config.name} on {device}")
+        except LOST_WORKER as error:
+            if cluster.workers == 1 or run.step == first_step:
+                raise
+            _start_anew(str(error))
     if interrupts.received:
-        resumable = f"{interrupts.received} at step {last_step}; state saved, go on with --resume"
+        resumable = f"{interrupts.received} at step {run.step}; state saved, go on with --resume"
         print(f"train.py: {resumable}", file=sys.stderr)
         return INTERRUPTED[interrupts.received]
-    _export(config, run, means)
+    if cluster.is_chief:
+        _export(config, run, crops)
     return 0
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one training works with."""
-
-    network: Any  # transformer.network.Transformer; not imported, for TensorFlow comes last
-    training_step: Callable
-    state: Any  # transformer.checkpoint.TrainingState
-    first_step: int  # steps done before this call
-    batches: Iterable
-    skipped: Any  # data.pipeline.SkippedFiles
-    watch: "Watch"
+def _start_anew(reason: str) -> None:
+    """Replaces this process by the same command with --resume; it then waits until all workers are there."""
+    reason = next(iter(reason.splitlines()), "")[:100]
+    print(f"train.py: a worker was lost ({reason}); waiting for it to come back", file=sys.stderr, flush=True)
+    resume = [] if any(part.startswith("--resume") for part in sys.argv) else ["--resume=auto"]
+    os.execv(sys.executable, [*sys.orig_argv, *resume])
 
 
-def _build_run(config: TrainConfig, *, resume: bool) -> Run:
+def _build_run(config: TrainConfig, cluster: Any) -> tuple[Any, Any]:
+    """The run, before its first step, and the stream of its crops."""
     import tensorflow as tf
 
-    from data.pipeline import content_batches
+    from data.images import load_image
+    from data.pipeline import CropStream, Share, photos_digest, validation_images
     from transformer.architecture import Architecture
-    from transformer.checkpoint import TrainingState, load_parameters
+    from transformer.checkpoint import load_parameters
     from transformer.network import Transformer
+    from transformer.optimizer import Optimizer
+    from transformer.run import Plan, Run, state_variables
     from transformer.style_folder import find_style
-    from transformer.training import build_optimizer, build_training_step
+    from transformer.training import build_training_step
+    from transformer.training_state import TrainingState
+    from transformer.watch import Watch
 
     compute_dtype = tf.as_dtype(config.precision)
     loss = _build_loss(config, compute_dtype)
-    architecture = Architecture(config.width, config.residual_blocks)
-    network = Transformer(architecture, seed=config.seed, compute_dtype=compute_dtype)
-    optimizer = build_optimizer(config.learning_rate, config.steps)
-    training_step = build_training_step(network, loss, optimizer)
-    state = TrainingState(config.log_dir / "state", network, optimizer)
-    if config.start_from is not None and not resume:
-        load_parameters(find_style(config.start_from), network)
-    first_step = state.restore() if resume else 0
-    batches, skipped = content_batches(
-        config.content_dir,
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        first_step=first_step,
+    network = Transformer(
+        Architecture(config.width, config.residual_blocks), seed=config.seed, compute_dtype=compute_dtype
     )
-    return Run(network, training_step, state, first_step, batches, skipped, Watch(config, network, loss))
+    optimizer = Optimizer(
+        list(network.parameters.values()),
+        learning_rate=config.learning_rate,
+        steps=config.steps,
+        clip_norm=config.clip_norm,
+    )
+    if config.start_from is not None:
+        load_parameters(find_style(config.start_from), network)
+    photos = _photos(config)
+    crops = CropStream(photos, image_size=config.image_size, seed=config.seed)
+    share = Share(cluster.worker, cluster.workers, cluster.local_replicas)
+    watch = None
+    if cluster.is_chief:
+        previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
+        val_images = []
+        if config.val_dir is not None:
+            val_images = validation_images(
+                config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE
+            )
+        config_text = json.dumps(config_json(config), indent=2) + "\n"
+        (config.log_dir / "config.json").write_text(config_text, encoding="utf-8")  # --config reads it
+        watch = Watch(
+            config.log_dir,
+            network,
+            loss,
+            photos=_shortened(previews),
+            val_images=val_images,
+            config=config_json(config),
+        )
+    run = Run(
+        Plan(config.steps, config.batch_size, config.save_every, config.summary_every),
+        network=network,
+        optimizer=optimizer,
+        training_step=build_training_step(
+            network, loss, optimizer, strategy=cluster.strategy, xla=config.xla
+        ),
+        batches_from=lambda image: cluster.distributed(
+            crops.batches(config.batch_size, first_image=image, share=share)
+        ),
+        state=TrainingState(
+            config.log_dir / "state",
+            state_variables(network, optimizer),
+            keep=config.keep,
+            is_writer=cluster.is_chief,
+        ),
+        watch=watch,
+        cluster=cluster,
+        gflop_per_step=2e-9
+        * config.batch_size
+        * (
+            3 * network.architecture.multiply_adds(config.image_size, config.image_size)  # and twice backward
+            + loss.multiply_adds(config.image_size)
+        ),
+        facts={"config": config_json(config), "photos": photos_digest(photos.paths)},
+    )
+    return run, crops
 
 
-def _train_steps(
-    config: TrainConfig, run: Run, interrupts: "Interrupts", title: str
-) -> tuple[int, dict[str, float]]:
-    """Trains to the last step or an interrupt; the step reached, and the latest mean losses."""
+def _shortened(previews: dict[str, Any]) -> dict[str, Any]:
+    by_stem = {Path(name).stem: photo for name, photo in previews.items()}
+    return by_stem if len(by_stem) == len(previews) else previews  # two may share a stem
+
+
+def _photos(config: TrainConfig) -> Any:
+    """The photos to train on: of the folder, or of the cache, which is filled first."""
+    from data.pipeline import PhotoFolder
+
+    folder = PhotoFolder(config.content_dir)
+    if config.cache is None:
+        return folder
+    from tqdm import tqdm
+
+    from data.photo_cache import SKIPPED_FILE, PhotoCache
+    from transformer.runtime import available_cores
+
+    cache = PhotoCache(config.cache, folder.paths, CACHE_DETAIL * config.image_size)
+    missing = len(cache.missing)
+    with tqdm(total=missing, unit="photo", desc="packing photos", disable=not missing) as bar:
+        for done in cache.pack(threads=available_cores()):
+            bar.update(done - bar.n)
+    skipped = len(cache.unreadable)
+    if skipped:
+        print(f"train.py: {skipped} files skipped, see {config.cache / SKIPPED_FILE}", file=sys.stderr)
+    return cache
+
+
+def _say_what_is_coming(config: TrainConfig, run: Any, cluster: Any, device: str) -> None:
+    """Before the first step: how large the network and its steps are, and what memory they will take."""
+    from transformer.pace import bytes_needed
+    from transformer.runtime import available_memory
+
+    parameters = sum(variable.shape.num_elements() for variable in run.network.parameters.values())
+    needed = bytes_needed(
+        width=config.width,
+        image_size=config.image_size,
+        batch_size=config.batch_size // cluster.workers,
+        bytes_per_value=2 if config.precision == "bfloat16" else 4,
+    )
+    free = f", {available_memory() / 1e9:.1f} GB free" if device == "CPU" else " of the GPU"
+    spread = f"; {cluster.replicas} replicas in {cluster.workers} workers" if cluster.replicas > 1 else ""
+    print(
+        f"train.py: {parameters:,} parameters, {run.gflop_per_step:.3g} GFLOP a step, some"
+        f" {needed / 1e9:.1f} GB of memory{free}{spread}",
+        file=sys.stderr,
+    )
+
+
+def _train_under_a_bar(config: TrainConfig, run: Any, interrupts: Interrupts, title: str) -> None:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from transformer.summaries import RunningMeans
-    from transformer.training import check_finite, training_steps
+    total = config.steps * config.batch_size
+    bar = tqdm(total=total, initial=run.step * config.batch_size, unit="img", desc=title)
+    with logging_redirect_tqdm(), bar:
 
-    means, latest, step = RunningMeans(), {}, run.first_step
-    images, images_done = config.steps * config.batch_size, run.first_step * config.batch_size
-    with logging_redirect_tqdm(), tqdm(total=images, initial=images_done, unit="img", desc=title) as bar:
-        for step, losses in training_steps(
-            run.training_step, run.batches, steps=config.steps, first_step=run.first_step
-        ):
-            means.add(losses)
-            bar.update(config.batch_size)
-            if step % config.summary_every == 0 or step == config.steps:
-                latest = means.flush(config.batch_size)
-                bar.set_postfix_str(f"loss {latest['total']:.4g}")
-                run.watch.losses(step, latest)
-            is_due = step % config.save_every == 0 or step == config.steps
-            if not (is_due or interrupts.received):
-                continue
-            check_finite(step, losses)  # a broken state must not replace a whole one
-            with means.clock_stopped():
-                run.state.save(step)
-                if interrupts.received:
-                    break
-                run.watch.pictures(step)
-    return step, latest
+        def show(step: int, line: str) -> None:
+            bar.set_postfix_str(line, refresh=False)
+            bar.update(step * config.batch_size - bar.n)
+
+        run.train(interrupts, show)
 
 
 def _build_loss(config: TrainConfig, compute_dtype):
@@ -316,93 +532,30 @@ def _build_loss(config: TrainConfig, compute_dtype):
     from loss_net.perceptual import build_perceptual_loss
     from loss_net.weights import load_vgg_weights
 
-    recipe = replace(
-        RECIPES[config.preset],
-        content_weight=config.content_weight,
-        style_weight=config.style_weight,
-        tv_weight=config.tv_weight,
-    )
+    recipe = _recipe(config)
     weights = load_vgg_weights(config.vgg, recipe.architecture)
     style = load_image(config.style, max_side=config.style_size)
     return build_perceptual_loss(weights, [style], recipe, compute_dtype=compute_dtype)
 
 
-class Interrupts:
-    """Within it SIGINT and SIGTERM are noted in `received` instead of ending the process between two files."""
-
-    def __init__(self):
-        self.received = ""
-
-    def __enter__(self):
-        self._former = {name: signal.signal(getattr(signal, name), self._note) for name in INTERRUPTED}
-        return self
-
-    def __exit__(self, *_):
-        for name, handler in self._former.items():
-            signal.signal(getattr(signal, name), handler)
-
-    def _note(self, number, _frame):
-        if self.received:  # the second Ctrl-C is meant
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
+def _recipe(config: TrainConfig):
+    return replace(
+        RECIPES[config.preset],
+        content_weight=config.content_weight,
+        style_weight=config.style_weight,
+        tv_weight=config.tv_weight,
+    )
 
 
-class Watch:
-    """What TensorBoard shows of a run: losses, preview photos, validation loss, graph and configuration."""
-
-    def __init__(self, config: TrainConfig, network, loss):
-        import tensorflow as tf
-
-        from data.images import load_image
-        from data.pipeline import validation_images
-        from transformer.summaries import TrainingSummaries
-
-        images = tf.TensorSpec([1, None, None, 3], tf.float32)
-        self._stylize = tf.function(network, input_signature=[images])
-        self._loss = tf.function(loss, input_signature=[images, images])
-        photos = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
-        shortened = {Path(name).stem: photo for name, photo in photos.items()}
-        self._previews = shortened if len(shortened) == len(photos) else photos  # two may share a stem
-        self._val_images = []
-        if config.val_dir is not None:
-            self._val_images = validation_images(
-                config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE
-            )
-        self.validation: dict[str, float] = {}
-        text = json.dumps(config_json(config), indent=2) + "\n"
-        (config.log_dir / "config.json").write_text(text, encoding="utf-8")  # --config reads it
-        self._summaries = TrainingSummaries(config.log_dir)
-        self._summaries.write_config(config_json(config))
-        self._summaries.write_graph(self._stylize.get_concrete_function())
-
-    def losses(self, step: int, means: dict[str, float]) -> None:
-        """Scalars of the training loss."""
-        self._summaries.write_losses(step, means)
-
-    def pictures(self, step: int) -> None:
-        """Previews, and the validation loss where there are validation photos."""
-        import numpy as np
-
-        if self._previews:
-            stylized = [self._stylize(photo[np.newaxis])[0].numpy() for photo in self._previews.values()]
-            self._summaries.write_previews(
-                step, list(self._previews), list(self._previews.values()), stylized
-            )
-        if self._val_images:
-            batches = [image[np.newaxis] for image in self._val_images]
-            terms = [self._loss(self._stylize(images), images) for images in batches]
-            self.validation = {name: float(np.mean([term[name] for term in terms])) for name in terms[0]}
-            self._summaries.write_validation(step, self.validation)
-
-
-def _export(config: TrainConfig, run: Run, means: dict[str, float]) -> None:
+def _export(config: TrainConfig, run: Any, crops: Any) -> None:
     from importlib.metadata import version
 
-    from data.images import list_images
     from transformer.checkpoint import export_style
+    from transformer.pace import peak_memory_bytes
 
     style_dir = config.output_dir / config.name
-    photos = len(list_images([config.content_dir]))
+    skipped_steps = int(run.optimizer.variables["skipped"])
+    unreadable = len(crops.skipped) or len(getattr(crops.photos, "unreadable", ()))
     info = {
         "name": config.name,
         "config": config_json(config),
@@ -412,12 +565,81 @@ def _export(config: TrainConfig, run: Run, means: dict[str, float]) -> None:
             "source": config.style_source,
             "license": config.style_license,
         },
-        "training_data": {"folder": config.content_dir.name, "photos": photos, "skipped": len(run.skipped)},
-        "losses": {"training": means, "validation": run.watch.validation},
+        "training_data": {
+            "folder": config.content_dir.name,
+            "photos": len(crops.photos.paths),
+            "skipped": unreadable,
+        },
+        "steps": {"done": run.step, "skipped": skipped_steps, "returns": run.returns},
+        "losses": {
+            "training": run.losses,
+            "validation": run.validation,
+            "best_validation": run.best_validation,
+        },
         "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "onnx")},
     }
-    export_style(style_dir, run.network, info)
+    try:
+        export_style(style_dir, run.network, info)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            f"{style_dir}: cannot be written ({reason}); the training is done and its state whole: make room,"
+            " then --resume"
+        ) from error
+    said = [f"{skipped_steps} steps were skipped as not finite"] if skipped_steps else []
+    said += [f"{unreadable} files could not be read"] if unreadable else []
+    peak = peak_memory_bytes()
+    said += [f"peak memory {peak / 1e9:.2f} GB"] if peak else []
+    print(f"train.py: {'; '.join(said)}", file=sys.stderr)
     print(f"train.py: {style_dir} is ready: python infer.py PHOTO --style {style_dir}", file=sys.stderr)
+
+
+def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ...]) -> int:
+    """Writes a sheet of photos stylized by the slow method at each style weight, and shows it in TensorBoard."""
+    from transformer.quiet_start import start_tensorflow
+
+    start_tensorflow()
+    import tensorflow as tf
+    from tqdm import tqdm
+
+    from data.contact_sheet import contact_sheet
+    from data.images import list_images, load_image, save_image
+    from loss_net.optimize import optimize_image
+    from loss_net.perceptual import build_perceptual_loss
+    from loss_net.weights import load_vgg_weights
+    from transformer.summaries import TrainingSummaries
+
+    recipe = replace(_recipe(config), iterations=GRID_ITERATIONS)
+    vgg_weights = load_vgg_weights(config.vgg, recipe.architecture)
+    style = load_image(config.style, max_side=config.style_size)
+    paths = config.preview or list_images([config.val_dir or config.content_dir])
+    photos = {path.stem: load_image(path, max_side=GRID_SIDE) for path in paths[:GRID_PHOTOS]}
+    rows = {name: [photo] for name, photo in photos.items()}
+    with tqdm(total=len(photos) * len(weights) * GRID_ITERATIONS, unit="it", desc="preview grid") as bar:
+        for weight in weights:
+            loss = build_perceptual_loss(
+                vgg_weights,
+                [style],
+                replace(recipe, style_weight=weight),
+                compute_dtype=tf.as_dtype(config.precision),
+            )
+            for name, photo in photos.items():
+                images = []
+                for step, _, image in optimize_image(loss.for_content(photo[None]), photo, recipe):
+                    images = [image]
+                    bar.update(step > 0)
+                rows[name] += images
+    labels = ["photo", *(f"--style-weight {weight:g}" for weight in weights)]
+    title = f"{config.style.name}, preset {config.preset}"
+    sheet = contact_sheet(rows, labels, title=title, corner=style)
+    save_image(sheet_path, sheet)
+    TrainingSummaries(config.log_dir).write_sheet("preview_grid", sheet)
+    print(
+        f"train.py: {sheet_path} is ready; choose a column, then train with its --style-weight;"
+        f" in TensorBoard: tensorboard --logdir {config.log_dir}",
+        file=sys.stderr,
+    )
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -425,14 +647,26 @@ def main(arguments: list[str] | None = None) -> int:
     config, options = parse_args(arguments)
     from data.images import ImageError
     from loss_net.weights import WeightsError
-    from transformer.style_folder import StyleError
+    from transformer.training_state import remove_unfinished
 
     try:
-        check_inputs(config, resume=options.resume, overwrite=options.overwrite)
-        if not options.resume:
-            clear_former_run(config)
-        return train(config, resume=options.resume)
-    except (ImageError, WeightsError, StyleError, OSError, FloatingPointError) as error:
+        check_inputs(config)
+        if options.preview_grid is not None:
+            _check_writable(config.log_dir)
+            is_named = options.preview_grid != Path()
+            sheet_path = options.preview_grid if is_named else config.log_dir / "preview_grid.png"
+            weights = options.grid_weights or [config.style_weight * factor for factor in GRID_FACTORS]
+            return preview_grid(config, sheet_path, tuple(weights))
+        if _is_chief():
+            check_targets(config, options)
+            if options.saved is None:
+                clear_former_run(config)
+            else:
+                for line in changed_settings(config, options.saved):
+                    print(f"train.py: {line}", file=sys.stderr)
+            remove_unfinished(config.log_dir / "state")
+        return train(config, options.saved)
+    except (ImageError, WeightsError, StyleError, OSError, FloatingPointError, UsageError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before the first step; later ones are noted by Interrupts

@@ -21,8 +21,10 @@ __all__ = [
     "list_images",
     "load_image",
     "load_mask",
+    "load_pixels",
     "mix_images",
     "resize_image",
+    "resize_pixels",
     "save_image",
 ]
 
@@ -45,6 +47,14 @@ def load_image(
     if max_side is not None:
         pixels = resize_pixels(pixels, *shrunk_size(pixels.shape[:2], max_side))
     return np.ascontiguousarray(rgb_over(pixels, background))
+
+
+def load_pixels(path: Path) -> np.ndarray:
+    """Reads a picture as `load_image` does, rounded to 8 bits: [H, W, 3] RGB uint8. Raises ImageError."""
+    pixels = decode_file(Path(path)).pixels
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == 3:
+        return np.ascontiguousarray(pixels)
+    return np.rint(rgb_over(pixels)).clip(0, 255).astype(np.uint8)
 
 
 def load_mask(path: Path) -> np.ndarray:

@@ -1,22 +1,27 @@
 """Content images for training: a folder of photographs -> an endless tf.data stream of batches.
 
-Every crop is a function of (seed, epoch, position), so two runs with one seed see the same images in the same
-order, however many threads decode.
+Every crop is a function of the seed and its number, so two runs with one seed see the same images in the same
+order, however many threads decode, wherever they were interrupted and on however many workers they run.
 """
 
 import functools
+import hashlib
 import logging
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from data.images import ImageError, list_images, load_image, resize_image
+from data.images import ImageError, list_images, load_image, load_pixels, resize_pixels
 
 PREFETCH_BATCHES = 4
-PARALLEL_DECODES = 2  # a step takes far longer than decoding its batch; more threads only get in its way
+PARALLEL_DECODES = max(
+    2, (os.cpu_count() or 1) // 2
+)  # more threads than that only get in the way of the step
 
 MIN_SIDE = 2  # pixels of a content photo; one row or column teaches nothing
 
@@ -45,43 +50,82 @@ class SkippedFiles:
             logger.warning("skipped: %s", error)
 
 
-def content_batches(
-    content_dir: Path, *, image_size: int, batch_size: int, seed: int, first_step: int = 0
-) -> tuple[tf.data.Dataset, SkippedFiles]:
-    """Endless batches [batch_size, image_size, image_size, 3], RGB float32 0..255, and the files skipped so far.
+class PhotoFolder:
+    """The photographs of a folder, found recursively, decoded whenever they are asked for.
 
-    Photos are found recursively, reshuffled every epoch, cropped at random, scaled and mirrored; an unreadable
-    one is skipped. The stream starts where step `first_step` of an unbroken run would. Raises ImageError for a
-    folder that is missing, empty or without a readable photo.
+    Like data.photo_cache.PhotoCache it has `paths` and `load(index)` -> [H, W, 3] uint8. Raises ImageError for a
+    folder that is missing or empty.
     """
-    paths = list_images([Path(content_dir)])
-    skipped = SkippedFiles()
 
-    def load(counter: np.ndarray) -> np.ndarray:
-        """[image_size, image_size, 3]; the crop number `counter` of the endless stream."""
-        generator = np.random.default_rng((seed, int(counter)))
-        for path in _candidates(paths, seed, int(counter)):
+    def __init__(self, content_dir: Path):
+        self.paths = list_images([Path(content_dir)])
+
+    def load(self, index: int) -> np.ndarray:
+        return load_pixels(self.paths[index])
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every global batch one process prepares: the `worker`-th of `workers` equal ones."""
+
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1  # that the process feeds; each gets its own batch
+
+
+WHOLE = Share()
+
+
+class CropStream:
+    """The endless crops of a training: crop number n is a function of (photos, seed, n) and of nothing else."""
+
+    def __init__(self, photos, *, image_size: int, seed: int):
+        self.photos = photos
+        self.image_size = image_size
+        self.seed = seed
+        self.skipped = SkippedFiles()
+
+    def crop(self, number: int) -> np.ndarray:
+        """[image_size, image_size, 3] uint8. Raises ImageError if no photo at all can be read."""
+        generator = np.random.default_rng((self.seed, int(number)))
+        paths = self.photos.paths
+        for index in _candidates(len(paths), self.seed, int(number)):
             try:
-                return random_crop(_load_content(path), image_size, generator)
+                return random_crop(_large_enough(self.photos, index), self.image_size, generator)
             except ImageError as error:
-                skipped.add(path, error)
-        raise ImageError(f"{content_dir}: none of its {len(paths)} files can be read as an image")
+                self.skipped.add(paths[index], error)
+        folder = os.path.commonpath([path.parent for path in paths])
+        raise ImageError(f"{folder}: none of its {len(paths)} files can be read as an image")
 
-    load(
-        np.int64(first_step * batch_size)
-    )  # a folder of which nothing can be read fails here, not in tf.data
+    def batches(self, batch_size: int, *, first_image: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
+        """Endless batches [B, image_size, image_size, 3], RGB float32 0..255, from crop `first_image` on.
 
-    def load_tensor(counter: tf.Tensor) -> tf.Tensor:
-        image = tf.numpy_function(load, [counter], tf.float32, stateful=False)
-        return tf.ensure_shape(image, (image_size, image_size, 3))
+        `batch_size` is that of all workers together; B is what is left for one replica.
+        """
+        self.crop(first_image)  # a folder of which nothing can be read fails here, not in tf.data
+        own = batch_size // share.workers  # of every global batch
+        offset = first_image + share.worker * own
 
-    dataset = (
-        tf.data.Dataset.counter(start=first_step * batch_size)
-        .map(load_tensor, num_parallel_calls=PARALLEL_DECODES, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(PREFETCH_BATCHES)
-    )
-    return dataset, skipped
+        def load_tensor(counter: tf.Tensor) -> tf.Tensor:
+            number = offset + counter // own * batch_size + counter % own
+            pixels = tf.numpy_function(self.crop, [number], tf.uint8, stateful=False)
+            return tf.ensure_shape(pixels, (self.image_size, self.image_size, 3))
+
+        return (
+            tf.data.Dataset.counter()
+            .map(load_tensor, num_parallel_calls=PARALLEL_DECODES, deterministic=True)
+            .batch(own // share.replicas, drop_remainder=True)
+            .map(lambda pixels: tf.cast(pixels, tf.float32))
+            .prefetch(PREFETCH_BATCHES)
+        )
+
+
+def photos_digest(paths: Sequence[Path]) -> str:
+    """Of the files' names and sizes: two trainings with one digest see the same photos in the same order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name}|{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
 
 
 def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[np.ndarray]:
@@ -99,32 +143,31 @@ def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[
     return images
 
 
-def random_crop(image: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """A random square of an image [H, W, 3], mirrored half the time: [size, size, 3] float32 0..255.
+def random_crop(pixels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """A random square of a photo [H, W, 3], mirrored half the time: [size, size, 3], of the same type.
 
     The square's side lies between `size` and the short side of the photo, so that training sees whole scenes
     and native detail alike; only a photo smaller than `size` is enlarged.
     """
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     short_side = min(height, width)
     side = int(generator.integers(min(size, short_side), short_side + 1))
     top = int(generator.integers(height - side + 1))
     left = int(generator.integers(width - side + 1))
-    crop = image[top : top + side, left : left + side]
-    if side != size:
-        crop = resize_image(crop, height=size, width=size)
+    crop = resize_pixels(pixels[top : top + side, left : left + side], size, size)
     return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
 
 
-def _load_content(path: Path) -> np.ndarray:
-    image = load_image(path)
-    height, width = image.shape[:2]
+def _large_enough(photos, index: int) -> np.ndarray:
+    pixels = photos.load(index)
+    height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         size = f"{height}x{width} pixels (height x width)"
         raise ImageError(
-            f"{path}: is {size}, too small, needs at least {MIN_SIDE}x{MIN_SIDE}; give a larger image"
+            f"{photos.paths[index]}: is {size}, too small, needs at least {MIN_SIDE}x{MIN_SIDE}; give a larger"
+            " image"
         )
-    return image
+    return pixels
 
 
 @functools.lru_cache(maxsize=2)  # decoding threads work at most one epoch's end and the next one's start
@@ -132,9 +175,9 @@ def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, 1, epoch)).permutation(count)
 
 
-def _candidates(paths: list[Path], seed: int, counter: int) -> Iterator[Path]:
-    """The photo that is due at `counter`, then, should it be unreadable, others of the same epoch."""
-    epoch, position = divmod(counter, len(paths))
-    order = _epoch_order(len(paths), seed, epoch)
-    for offset in range(len(paths)):
-        yield paths[order[(position + offset) % len(paths)]]
+def _candidates(count: int, seed: int, number: int) -> Iterator[int]:
+    """The photo that is due for crop `number`, then, should it be unreadable, others of the same epoch."""
+    epoch, position = divmod(number, count)
+    order = _epoch_order(count, seed, epoch)
+    for offset in range(count):
+        yield int(order[(position + offset) % count])

@@ -41,10 +41,20 @@ def _correlations(features: tf.Tensor) -> tf.Tensor:
 
 
 def content_loss(
-    stylized_map: tf.Tensor, content_map: tf.Tensor, divisor: Divisor = PER_ELEMENT
+    stylized_map: tf.Tensor,
+    content_map: tf.Tensor,
+    divisor: Divisor = PER_ELEMENT,
+    *,
+    relative: bool = False,
 ) -> tf.Tensor:
-    """How far one layer's feature map [B, H, W, C] is from the content's: a sum of squares over `divisor`."""
+    """How far one layer's feature map [B, H, W, C] is from the content's: a sum of squares over `divisor`.
+
+    `relative`: over the sum of squares of the content's map instead, image by image.
+    """
     squares = tf.math.squared_difference(_exact(stylized_map), _exact(content_map))
+    if relative:
+        energy = tf.reduce_sum(tf.square(_exact(content_map)), axis=(1, 2, 3))  # [B]
+        return tf.reduce_mean(_ratio(tf.reduce_sum(squares, axis=(1, 2, 3)), energy))
     batch_size = tf.cast(tf.shape(stylized_map)[0], squares.dtype)
     return tf.reduce_sum(squares) / (batch_size * _size(divisor, stylized_map, squares.dtype))
 
@@ -56,21 +66,25 @@ def style_loss(
     blend_weights: tf.Tensor | None = None,
     gram_divisor: Divisor = PER_ELEMENT,
     divisor: Divisor = PER_GRAM_ELEMENT,
+    relative: bool = False,
     image_pixels: tf.Tensor | int = 1,
 ) -> tf.Tensor:
     """How far one layer's Gram matrices are from the styles': sums of squares over `divisor`, blended. Scalar.
 
     stylized_map [B, H, W, C]; style_grams [S, C, C] with the same gram_divisor, one for each of S styles;
     blend_weights [S], by default equal and summing to 1; image_pixels: H*W of the stylized image.
+    `relative`: over the sum of squares of each style's own Gram matrix instead of `divisor`.
     """
     grams = gram_matrix(stylized_map, gram_divisor)
     squares = tf.math.squared_difference(grams[:, tf.newaxis], style_grams)  # [B, S, C, C]
     by_style = tf.reduce_mean(tf.reduce_sum(squares, axis=(2, 3)), axis=0)  # [S]
+    if relative:
+        by_style = _ratio(by_style, tf.reduce_sum(tf.square(style_grams), axis=(1, 2)))
     if blend_weights is None:
         blended = tf.reduce_mean(by_style)
     else:
         blended = tf.tensordot(tf.cast(blend_weights, by_style.dtype), by_style, 1)
-    return blended / _size(divisor, stylized_map, blended.dtype, image_pixels)
+    return blended if relative else blended / _size(divisor, stylized_map, blended.dtype, image_pixels)
 
 
 def total_variation_loss(images: tf.Tensor, form: str = "mean_squares") -> tf.Tensor:
@@ -105,6 +119,11 @@ def _neighbour_difference(images: tf.Tensor, axis: int) -> tf.Tensor:
 
 def _mean(values: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), values.dtype))
+
+
+def _ratio(squares: tf.Tensor, energy: tf.Tensor) -> tf.Tensor:
+    # features of a real picture have an energy far above this; of all zeros they must not make NaN
+    return squares / tf.maximum(energy, tf.constant(1e-6, energy.dtype))
 
 
 def _exact(values: tf.Tensor) -> tf.Tensor:

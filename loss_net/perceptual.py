@@ -35,6 +35,13 @@ class PerceptualLoss:
         content_maps = self._content_maps(content)
         return lambda stylized: self._terms(stylized, content_maps)
 
+    def multiply_adds(self, side: int) -> int:
+        """Of the convolutions of one training image of side x side: the content's pass, the stylized image's, and
+        the same again for its gradient."""
+        content_layers, style_layers = tuple(self.recipe.content_layers), tuple(self.recipe.style_layers)
+        stylized_pass = self.vgg.multiply_adds((*content_layers, *style_layers), side)
+        return self.vgg.multiply_adds(content_layers, side) + 2 * stylized_pass
+
     def _content_maps(self, content: tf.Tensor) -> Features:
         maps = self.vgg(content, tuple(self.recipe.content_layers))  # stops at its deepest layer
         return {layer: tf.stop_gradient(feature_map) for layer, feature_map in maps.items()}
@@ -44,7 +51,10 @@ class PerceptualLoss:
         # one pass over the stylized images serves content and style
         stylized_maps = self.vgg(stylized, tuple({**recipe.content_layers, **recipe.style_layers}))
         content_terms = [
-            weight * content_loss(stylized_maps[layer], content_maps[layer], recipe.content_divisor)
+            weight
+            * content_loss(
+                stylized_maps[layer], content_maps[layer], recipe.content_divisor, relative=recipe.relative
+            )
             for layer, weight in recipe.content_layers.items()
         ]
         image_pixels = tf.shape(stylized)[1] * tf.shape(stylized)[2]
@@ -59,6 +69,7 @@ class PerceptualLoss:
                 blend_weights=self.blend_weights,
                 gram_divisor=recipe.gram_divisor,
                 divisor=recipe.style_divisor,
+                relative=recipe.relative,
                 image_pixels=image_pixels,
             )
             for layer, weight in recipe.style_layers.items()

@@ -57,6 +57,7 @@ class Recipe:
     content_divisor: Divisor = PER_ELEMENT
     gram_divisor: Divisor = PER_ELEMENT
     style_divisor: Divisor = PER_GRAM_ELEMENT
+    relative: bool = False  # each layer's sum of squares over that of its target, instead of both divisors
     style_layers_averaged: bool = False  # the mean over the style layers instead of their sum
     tv_form: str = "mean_squares"  # see losses.total_variation_loss
     pixel_unit: float = 1.0  # levels of 0..255 in the source's unit of pixels, for tv and the optimiser
@@ -184,6 +185,18 @@ RECIPES = {
         content_weight=7.5,
         style_weight=100.0,
         tv_weight=200.0,
+    ),
+    "balanced": Recipe(
+        source="this project: docs/method.md",
+        architecture="vgg19",
+        pooling="max",
+        content_layers={"relu4_2": 1.0},
+        style_layers=GATYS_LAYERS,
+        content_weight=1.0,
+        style_weight=8.0,
+        tv_weight=5e-5,
+        relative=True,
+        style_layers_averaged=True,
     ),
     "johnson": Recipe(
         source="https://github.com/jcjohnson/fast-neural-style",

@@ -63,6 +63,14 @@ class Vgg:
             features[conv.replace("conv", "relu")] = feature_map
         return {layer: features[layer] for layer in layers}
 
+    def multiply_adds(self, layers: Iterable[str], side: int) -> int:
+        """Multiply-accumulate operations of one pass to the deepest of `layers`, for one image of side x side."""
+        total = 0
+        for conv in self._names_to(layers):
+            block = int(conv.removeprefix("conv").partition("_")[0])
+            total += (side >> (block - 1)) ** 2 * self.kernels[conv].shape.num_elements()
+        return total
+
     def _convolve(self, conv: str, feature_map: tf.Tensor) -> tf.Tensor:
         if conv in self.turned_kernels:
             return _convolution_by_gradient(feature_map, self.kernels[conv], self.turned_kernels[conv])

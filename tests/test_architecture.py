@@ -274,8 +274,9 @@ def flag(name: str) -> str:
 
 def test_every_field_of_a_training_is_a_flag_and_a_json_key_of_the_same_name(flags_of):
     names = {option.name for option in fields(train.TrainConfig)}
-    of_this_call_only = {"config", "resume", "overwrite"}
-    assert flags_of(train) == {flag(name): name for name in names | of_this_call_only}
+    of_this_call_only = {"config", "resume", "overwrite", "preview_grid", "grid_weights"}
+    negations = {"--no-xla": "xla"}
+    assert flags_of(train) == {flag(name): name for name in names | of_this_call_only} | negations
     assert set(train.config_json(train.TrainConfig())) == names
 
 

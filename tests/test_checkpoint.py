@@ -1,6 +1,7 @@
-"""What training leaves on disk: a state that goes on as if unbroken, and a style that old scripts can load."""
+"""The style that training leaves on disk, which old scripts can load."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,7 @@ import pytest
 import tensorflow as tf
 
 from transformer.architecture import Architecture
-from transformer.checkpoint import STATES_KEPT, TrainingState, export_style
-from transformer.network import Transformer
-from transformer.style_folder import StyleError
-from transformer.training import build_optimizer, build_training_step
+from transformer.checkpoint import export_style
 
 TINY = Architecture(width=0.125, residual_blocks=1)
 STYLE_FILES = {
@@ -32,93 +30,6 @@ def random_images(*shape: int, seed: int = 0) -> np.ndarray:
 
 def copy_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"total": tf.reduce_mean(tf.math.squared_difference(stylized, content))}
-
-
-class Training:
-    """A tiny training and its state in `folder`."""
-
-    def __init__(self, folder: Path, *, seed: int = 0, architecture: Architecture = TINY):
-        self.network = Transformer(architecture, seed=seed)
-        optimizer = build_optimizer(1e-2, 20)
-        self.step = build_training_step(self.network, copy_loss, optimizer)
-        self.state = TrainingState(folder, self.network, optimizer)
-
-    def advance(self, *seeds: int) -> None:
-        for seed in seeds:
-            self.step(tf.constant(random_images(1, 16, 16, 3, seed=seed)))
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        return {name: variable.numpy() for name, variable in self.network.parameters.items()}
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A training saved after 3 steps, then taken one step further: its folder and its parameters."""
-    folder = tmp_path_factory.mktemp("state")
-    training = Training(folder)
-    training.advance(1, 2, 3)
-    training.state.save(3)
-    training.advance(4)
-    return folder, training.parameters()
-
-
-def copied(folder: Path, target: Path) -> Path:
-    """A copy that a test may damage."""
-    target.mkdir()
-    for path in folder.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    return target
-
-
-def test_a_restored_training_goes_on_as_if_unbroken(saved):
-    folder, unbroken = saved
-    training = Training(folder, seed=9)  # other weights at first, untouched Adam moments
-    assert training.state.restore() == 3
-    training.advance(4)
-    for name, value in training.parameters().items():
-        np.testing.assert_array_equal(value, unbroken[name], err_msg=name)
-
-
-def test_only_the_last_few_states_are_kept(tmp_path):
-    training = Training(tmp_path / "state")
-    for step in (5, 10, 15, 20):
-        training.state.save(step)
-    indices = sorted(path.name for path in (tmp_path / "state").glob("*.index"))
-    assert len(indices) == STATES_KEPT
-    assert Training(tmp_path / "state").state.restore() == 20
-
-
-def assert_one_line(error: pytest.ExceptionInfo, *words: str) -> None:
-    message = str(error.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-
-
-def test_restoring_from_an_empty_folder_says_to_start_afresh(tmp_path):
-    with pytest.raises(StyleError) as error:
-        Training(tmp_path / "state").state.restore()
-    assert_one_line(error, str(tmp_path / "state"), "no training state", "without --resume")
-
-
-@pytest.mark.parametrize(
-    "architecture", [Architecture(0.25, 1), Architecture(0.125, 0), Architecture(0.125, 2)]
-)
-def test_a_state_of_another_network_is_refused_by_the_flags_to_use(saved, architecture):
-    with pytest.raises(StyleError) as error:
-        Training(saved[0], architecture=architecture).state.restore()
-    assert_one_line(error, str(saved[0]), "--width", "--residual-blocks")
-
-
-@pytest.mark.parametrize("pattern", ["*.index", "*.data-*"])
-@pytest.mark.parametrize("fraction", [0, 0.5])
-def test_a_damaged_state_is_refused_by_its_path(saved, tmp_path, pattern, fraction):
-    folder = copied(saved[0], tmp_path / "state")
-    path = next(folder.glob(pattern))
-    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
-    with pytest.raises(StyleError) as error:
-        Training(folder).state.restore()
-    assert_one_line(error, str(folder), "damaged")
 
 
 def test_a_style_is_exactly_these_files(style_dirs):
@@ -214,7 +125,7 @@ def test_the_picture_of_a_lesson_30_script_is_the_clipped_one_of_the_network(sty
 
 def test_a_style_works_after_its_folder_was_moved(style_dirs, tmp_path):
     images = random_images(1, 16, 16, 3)
-    moved = copied(style_dirs["waves"], tmp_path / "elsewhere")
+    moved = shutil.copytree(style_dirs["waves"], tmp_path / "elsewhere")
     assert tf.train.latest_checkpoint(str(moved)) == str(moved / "fast_style_transfer")
     np.testing.assert_array_equal(
         lesson_30_stylize(moved, images), lesson_30_stylize(style_dirs["waves"], images)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from data import pipeline
-from data.images import ImageError, load_image, resize_image
-from data.pipeline import content_batches, random_crop, validation_images
+from data.images import ImageError, load_image, load_pixels, resize_image
+from data.pipeline import CropStream, PhotoFolder, Share, photos_digest, random_crop, validation_images
 
 COLOURS = [(36 * number, 255 - 36 * number, 128) for number in range(7)]  # one photo each
 SIZE = 8  # pixels, of the crops
@@ -44,10 +44,15 @@ def textured_dir(tmp_path) -> Path:
     return textured_dir
 
 
-def stream(content_dir: Path, *, count: int = BATCHES, **options) -> np.ndarray:
+def crop_stream(content_dir: Path, seed: int = 0) -> CropStream:
+    return CropStream(PhotoFolder(content_dir), image_size=SIZE, seed=seed)
+
+
+def stream(
+    content_dir: Path, *, count: int = BATCHES, seed: int = 0, batch_size=BATCH, **where
+) -> np.ndarray:
     """The first `count` batches: [count, BATCH, SIZE, SIZE, 3]."""
-    options = {"image_size": SIZE, "batch_size": BATCH, "seed": 0, **options}
-    batches, _ = content_batches(content_dir, **options)
+    batches = crop_stream(content_dir, seed).batches(batch_size, **where)
     return np.stack(list(batches.take(count).as_numpy_iterator()))
 
 
@@ -67,7 +72,7 @@ def coordinate_image(height: int, width: int) -> np.ndarray:
 
 
 def test_batches_are_float32_of_known_shape(textured_dir):
-    batches, _ = content_batches(textured_dir, image_size=SIZE, batch_size=BATCH, seed=0)
+    batches = crop_stream(textured_dir).batches(BATCH)
     assert batches.element_spec == tf.TensorSpec([BATCH, SIZE, SIZE, 3], tf.float32)
     assert next(iter(batches)).shape == (BATCH, SIZE, SIZE, 3)
 
@@ -98,7 +103,7 @@ def test_one_seed_gives_one_stream(textured_dir):
 
 
 def test_iterating_twice_gives_the_same_stream(textured_dir):
-    batches, _ = content_batches(textured_dir, image_size=SIZE, batch_size=BATCH, seed=0)
+    batches = crop_stream(textured_dir).batches(BATCH)
     first, second = (np.stack(list(batches.take(BATCHES).as_numpy_iterator())) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
@@ -108,13 +113,13 @@ def test_the_stream_depends_neither_on_the_threads_nor_on_which_is_faster(textur
     expected = stream(textured_dir)
     started = []
 
-    def load_image_slowly(path: Path) -> np.ndarray:
+    def load_pixels_slowly(path: Path) -> np.ndarray:
         started.append(path)
-        time.sleep(0.3 if len(started) == 1 else 0)
-        return load_image(path)
+        time.sleep(0.3 if len(started) == 2 else 0)  # the first is read to see whether anything can be
+        return load_pixels(path)
 
     monkeypatch.setattr(pipeline, "PARALLEL_DECODES", 4)
-    monkeypatch.setattr(pipeline, "load_image", load_image_slowly)
+    monkeypatch.setattr(pipeline, "load_pixels", load_pixels_slowly)
     np.testing.assert_array_equal(stream(textured_dir), expected)
 
 
@@ -144,8 +149,35 @@ def test_a_photo_is_cropped_anew_every_epoch(textured_dir):
 
 @pytest.mark.parametrize("first_step", [1, 3, 5])
 def test_a_later_start_joins_the_unbroken_run(textured_dir, first_step):
-    resumed = stream(textured_dir, count=BATCHES - first_step, first_step=first_step)
+    resumed = stream(textured_dir, count=BATCHES - first_step, first_image=first_step * BATCH)
     np.testing.assert_array_equal(resumed, stream(textured_dir)[first_step:])
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 1), (2, 2), (4, 1)])
+@pytest.mark.parametrize("first_image", [0, 8])
+def test_workers_and_their_replicas_share_every_batch_in_order(textured_dir, workers, replicas, first_image):
+    whole = stream(textured_dir, batch_size=8, count=3, first_image=first_image)
+    shares = [
+        stream(
+            textured_dir,
+            batch_size=8,
+            count=3 * replicas,
+            first_image=first_image,
+            share=Share(worker, workers, replicas),
+        ).reshape(3, 8 // workers, SIZE, SIZE, 3)
+        for worker in range(workers)
+    ]
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+
+
+def test_the_digest_of_photos_changes_with_a_name_a_size_and_the_order(textured_dir):
+    paths = PhotoFolder(textured_dir).paths
+    digest = photos_digest(paths)
+    assert photos_digest(list(paths)) == digest
+    assert photos_digest(paths[::-1]) != digest and photos_digest(paths[1:]) != digest
+    with paths[0].open("ab") as file:
+        file.write(b"more")
+    assert photos_digest(paths) != digest
 
 
 @pytest.mark.parametrize("fault", ["no image", "cut short", "too small"])
@@ -158,7 +190,8 @@ def test_an_unreadable_file_is_skipped_and_named_once(flat_dir, caplog, fault):
     else:
         Image.new("RGB", (1, 1)).save(bad_path)
     caplog.set_level(logging.INFO)
-    batches, skipped = content_batches(flat_dir, image_size=SIZE, batch_size=BATCH, seed=0)
+    crops = crop_stream(flat_dir)
+    batches, skipped = crops.batches(BATCH), crops.skipped
     epochs = epochs_of_colours(np.stack(list(batches.take(BATCHES).as_numpy_iterator())))
     for epoch in epochs:
         assert set(epoch) == {colour for colour in COLOURS if colour != COLOURS[2]}
@@ -172,7 +205,8 @@ def test_an_unreadable_file_is_skipped_and_named_once(flat_dir, caplog, fault):
 def test_every_unreadable_file_is_counted(flat_dir):
     for number in (6, 0, 4):
         (flat_dir / f"{number}.png").write_bytes(b"")
-    batches, skipped = content_batches(flat_dir, image_size=SIZE, batch_size=BATCH, seed=0)
+    crops = crop_stream(flat_dir)
+    batches, skipped = crops.batches(BATCH), crops.skipped
     assert len(list(batches.take(BATCHES))) == BATCHES
     assert skipped.paths == [flat_dir / f"{number}.png" for number in (0, 4, 6)]
 
@@ -181,19 +215,19 @@ def test_a_folder_of_nothing_readable_is_refused_with_its_name(tmp_path):
     for number in range(2):
         (tmp_path / f"{number}.jpg").write_text("no image")
     with pytest.raises(ImageError) as caught:
-        content_batches(tmp_path, image_size=SIZE, batch_size=BATCH, seed=0)
+        crop_stream(tmp_path).batches(BATCH)
     assert str(caught.value) == f"{tmp_path}: none of its 2 files can be read as an image"
 
 
-@pytest.mark.parametrize("read", ["content_batches", "validation_images"])
+@pytest.mark.parametrize("read", ["PhotoFolder", "validation_images"])
 @pytest.mark.parametrize(
     ("folder", "fault"), [("empty", "the folder holds no images"), ("missing", "no such file or folder")]
 )
 def test_an_empty_or_missing_folder_is_refused_at_once(tmp_path, folder, fault, read):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError) as caught:
-        if read == "content_batches":
-            content_batches(tmp_path / folder, image_size=SIZE, batch_size=BATCH, seed=0)
+        if read == "PhotoFolder":
+            PhotoFolder(tmp_path / folder)
         else:
             validation_images(tmp_path / folder, max_images=1, max_side=SIZE)
     assert str(caught.value).startswith(f"{tmp_path / folder}: {fault}; ")
@@ -203,13 +237,15 @@ def test_crops_range_from_native_detail_to_the_whole_photo(monkeypatch):
     """Every square of an allowed side is met, anywhere in the photo, mirrored or not."""
     seen = {"sides": set(), "corners": set()}
 
-    def note_and_cut(crop: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    def note_and_cut(crop: np.ndarray, height: int, width: int) -> np.ndarray:
         assert crop.shape[0] == crop.shape[1]
+        if crop.shape[0] == height:
+            return crop
         seen["sides"].add(crop.shape[0])
         seen["corners"].add((crop.shape[0], *crop[0, 0, :2].astype(int)))
         return crop[:height, :width]
 
-    monkeypatch.setattr(pipeline, "resize_image", note_and_cut)
+    monkeypatch.setattr(pipeline, "resize_pixels", note_and_cut)
     generator, image = np.random.default_rng(0), coordinate_image(7, 6)
     for _ in range(1000):
         random_crop(image, 4, generator)

@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 
 import train
-from transformer import training
+from transformer import run
 from transformer.runtime import load_stylizer
+from transformer.training_state import read_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +32,11 @@ def assert_same_weights(actual_dir: Path, expected_dir: Path) -> None:
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(actual[name], value, err_msg=name)
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Of the states in folder/log, newest first."""
+    return [read_state(path).step for path in state_paths(folder / "log" / "state")]
 
 
 def last_line(capsys) -> str:
@@ -69,8 +75,8 @@ def sigterm_after_3_steps(monkeypatch):
                 os.kill(os.getpid(), signal.SIGTERM)
             yield step, losses
 
-    training_steps = training.training_steps
-    monkeypatch.setattr(training, "training_steps", interrupted_steps)
+    training_steps = run.training_steps
+    monkeypatch.setattr(run, "training_steps", interrupted_steps)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +90,7 @@ def test_sigterm_saves_the_state_and_ends_with_its_status(
     assert train.main(tiny_flags(interrupted_run, "--save-every", "100")) == 143
     assert last_line(capsys) == "train.py: SIGTERM at step 3; state saved, go on with --resume"
     assert not (interrupted_run / "styles" / "tiny").exists()
-    newest = tf.train.latest_checkpoint(str(interrupted_run / "log" / "state"))
-    assert newest is not None and newest.endswith("-3")
+    assert saved_steps(interrupted_run) == [3, 0]
 
 
 def test_a_resumed_training_ends_as_an_unbroken_one(
@@ -99,8 +104,8 @@ def test_a_resumed_training_ends_as_an_unbroken_one(
         first_steps.append(first_step)
         return training_steps(*arguments, first_step=first_step, **options)
 
-    training_steps = training.training_steps
-    monkeypatch.setattr(training, "training_steps", recorded_steps)
+    training_steps = run.training_steps
+    monkeypatch.setattr(run, "training_steps", recorded_steps)
     assert train.main(tiny_flags(interrupted_run, "--resume")) == 0
     assert first_steps == [3]
     assert_same_weights(interrupted_run / "styles" / "tiny", tiny_run / "styles" / "tiny")
@@ -116,8 +121,7 @@ def test_overwrite_replaces_the_style_and_starts_from_the_first_step(
     assert train.main(tiny_flags(interrupted_run, "--overwrite", "--steps", "1", "--preset", "lesson30")) == 0
     assert not (style_dir / "stale.txt").exists()
     assert json.loads((style_dir / "style.json").read_text())["config"]["preset"] == "lesson30"
-    states = tf.train.get_checkpoint_state(str(interrupted_run / "log" / "state"))
-    assert states.model_checkpoint_path.endswith("-1")
+    assert saved_steps(interrupted_run) == [1, 0]
 
 
 @pytest.mark.parametrize("resume", [(), ("--resume",)], ids=["anew", "resume"])
@@ -159,17 +163,19 @@ def test_photos_none_of_which_can_be_read_are_refused_in_one_line(
     assert line.startswith("train.py: ") and "can be read as an image" in line
 
 
-def test_a_training_that_diverges_ends_in_one_line_and_keeps_no_broken_state(
+def test_a_training_that_diverges_goes_back_and_at_last_ends_in_one_line_with_advice(
     tiny_vgg_channels, tiny_flags, tmp_path, capsys
 ):
-    assert train.main(tiny_flags(tmp_path, "--learning-rate", "1e30")) == 1
-    line = last_line(capsys)
-    assert line.startswith("train.py: ") and "nan at step" in line
+    flags = tiny_flags(tmp_path, "--learning-rate", "1e30", "--steps", "60", "--save-every", "10")
+    assert train.main(flags) == 1
+    printed = capsys.readouterr().err.splitlines()
+    returns = [line for line in printed if "gone back to step 0 with" in line]
+    assert [line.partition(" with ")[2][:6] for line in returns] == ["0.5 of", "0.25 o", "0.125 "]
+    assert printed[-1].startswith("train.py: ") and "lower --learning-rate or --style-weight" in printed[-1]
     assert not (tmp_path / "styles" / "tiny").exists()
-    newest = tf.train.latest_checkpoint(str(tmp_path / "log" / "state"))
-    for name, _ in tf.train.list_variables(newest) if newest else ():
-        value = tf.train.load_variable(newest, name)
-        assert not isinstance(value, np.ndarray) or np.isfinite(value).all(), name
+    for path in state_paths(tmp_path / "log" / "state"):
+        for name, value in read_state(path).arrays.items():
+            assert np.isfinite(value).all(), name
 
 
 def test_interrupts_notes_the_first_signal_and_lets_the_second_through():

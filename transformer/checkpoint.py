@@ -1,7 +1,4 @@
-"""What training leaves on disk: its resumable state, and the finished style that people use.
-
-The state is a tf.train.Checkpoint. The style is a folder: a meta-graph checkpoint, an ONNX file, style.json.
-"""
+"""The finished style that people use: a folder with a meta-graph checkpoint, an ONNX file and style.json."""
 
 import json
 import os
@@ -16,41 +13,6 @@ from transformer.meta_graph import write_meta_graph
 from transformer.network import Transformer
 from transformer.onnx_graph import build_onnx_model
 from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError, first_line
-
-STATES_KEPT = 2  # the newest may be damaged by a crash of the machine; the one before is then still whole
-
-
-class TrainingState:
-    """Network, optimiser and step in a folder, the last few kept."""
-
-    def __init__(self, state_dir: Path, network: Transformer, optimizer: tf.keras.optimizers.Optimizer):
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        slots = {f"optimizer{index}": variable for index, variable in enumerate(_tensors_of(optimizer))}
-        checkpoint = tf.train.Checkpoint(step=self.step, parameters=network.parameters, **slots)
-        self._manager = tf.train.CheckpointManager(checkpoint, str(state_dir), max_to_keep=STATES_KEPT)
-
-    def save(self, step: int) -> None:
-        """Writes the state as of `step`; the file named `checkpoint` is switched over last."""
-        self.step.assign(step)
-        self._manager.save(checkpoint_number=step)
-
-    def restore(self) -> int:
-        """Restores the newest state and returns its step; StyleError if there is none or it does not fit."""
-        newest = self._manager.latest_checkpoint
-        if newest is None:
-            raise StyleError(f"{self._manager.directory}: holds no training state; start without --resume")
-        try:
-            self._manager.checkpoint.restore(newest).assert_existing_objects_matched()
-        except Exception as error:  # TensorFlow raises unrelated classes, IndexError among them
-            raise StyleError(
-                f"{newest}: does not fit this network or is damaged ({first_line(error)}); resume with the --width and"
-                " --residual-blocks it was trained with, or start without --resume"
-            ) from error
-        return int(self.step)
-
-
-def _tensors_of(optimizer: tf.keras.optimizers.Optimizer) -> list[tf.Variable]:
-    return [variable.value for variable in optimizer.variables]
 
 
 def load_parameters(style_dir: Path, network: Transformer) -> None:
@@ -76,7 +38,8 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
 def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> None:
     """Writes the finished style to `style_dir`, whole or not at all; an older one there is replaced.
 
-    Everything is written to a folder beside it, which is then renamed. `style_info` becomes style.json.
+    Everything is written to a folder beside it, which is then renamed. `style_info` becomes style.json. Raises
+    OSError where it cannot be written.
     """
     parameters = {name: variable.numpy() for name, variable in network.parameters.items()}
     unfinished_dir = style_dir.with_name(f".{style_dir.name}.{os.getpid()}.unfinished")
@@ -85,6 +48,10 @@ def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> 
     try:
         _write_style(unfinished_dir, parameters, network, style_info)
         _replace_folder(style_dir, unfinished_dir)
+    except tf.errors.OpError as error:  # TensorFlow's writers have their own errors for a full disk
+        raise OSError(
+            f"{style_dir}: cannot be written ({first_line(error)}); check the space there"
+        ) from error
     finally:
         shutil.rmtree(unfinished_dir, ignore_errors=True)
 

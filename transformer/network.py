@@ -93,7 +93,8 @@ class Transformer(tf.Module):
         self.architecture = architecture
         self.compute_dtype = compute_dtype
         self.parameters = {
-            name: tf.Variable(value, name=name)
+            # under tf.distribute every replica computes the same update, so any one of them will do
+            name: tf.Variable(value, name=name, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
             for name, value in initial_parameters(architecture, seed).items()
         }
 

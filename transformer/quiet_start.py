@@ -6,8 +6,10 @@ import sys
 import tempfile
 
 
-def start_tensorflow(*, one_op_at_a_time: bool = False) -> str:
+def start_tensorflow(*, one_op_at_a_time: bool = False, leave_devices_alone: bool = False) -> str:
     """Imports TensorFlow and finds its devices; returns "GPU" or "CPU".
+
+    `leave_devices_alone`: nothing is computed yet, as a process that joins a cluster must.
 
     `one_op_at_a_time`: operations are computed one after the other, each on all cores, which is faster where one
     graph of large convolutions is all there is to do, and slower where a tf.data pipeline runs beside it.
@@ -24,7 +26,8 @@ def start_tensorflow(*, one_op_at_a_time: bool = False) -> str:
             if one_op_at_a_time:
                 with contextlib.suppress(RuntimeError):  # TensorFlow runs already, and keeps its setting
                     tf.config.threading.set_inter_op_parallelism_threads(1)
-            tf.constant(0.0)  # the first tensor is what looks for devices
+            if not leave_devices_alone:
+                tf.constant(0.0)  # the first tensor is what looks for devices
             return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
         except BaseException:
             held_back.seek(0)

@@ -1,0 +1,46 @@
+"""Pictures side by side with labels, to choose from."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data.images import resize_image, shrunk_size
+
+GAP = 6  # pixels around pictures
+LABEL_HEIGHT = 22  # pixels
+FONT_SIZE = 15  # pixels
+PAPER, INK = (255, 255, 255), (20, 20, 20)
+
+
+def contact_sheet(
+    rows: Mapping[str, Sequence[np.ndarray]], labels: Sequence[str], *, title: str, corner: np.ndarray
+) -> np.ndarray:
+    """One image [H, W, 3], RGB 0..255: a row of pictures by name, a label over each column.
+
+    Pictures are [H, W, 3], all of one row equally large. On top, `title` beside the small picture `corner`.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(FONT_SIZE)
+    columns = [max(row[column].shape[1] for row in rows.values()) + GAP for column in range(len(labels))]
+    heights = {name: row[0].shape[0] + LABEL_HEIGHT + GAP for name, row in rows.items()}
+    height, width = shrunk_size(corner.shape[:2], columns[0] - GAP)
+    corner = resize_image(corner, height=height, width=width)
+    top = corner.shape[0] + 2 * GAP
+    sheet = Image.new("RGB", (sum(columns) + GAP, top + LABEL_HEIGHT + sum(heights.values())), PAPER)
+    draw = ImageDraw.Draw(sheet)
+
+    def paste(image: np.ndarray, left: int, upper: int) -> None:
+        sheet.paste(Image.fromarray(np.rint(image.clip(0, 255)).astype(np.uint8)), (left, upper))
+
+    paste(corner, GAP, GAP)
+    draw.text((columns[0] + GAP, GAP), title, INK, font)
+    for column, label in enumerate(labels):
+        draw.text((GAP + sum(columns[:column]), top), label, INK, font)
+    upper = top + LABEL_HEIGHT
+    for name, row in rows.items():
+        for column, picture in enumerate(row):
+            paste(picture, GAP + sum(columns[:column]), upper)
+        draw.text((GAP, upper + row[0].shape[0]), name, INK, font)
+        upper += heights[name]
+    return np.asarray(sheet, np.float32)

@@ -1,0 +1,193 @@
+"""The state of a training on disk: exact, whole or not there, and never read when it is damaged."""
+
+import errno
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transformer import training_state
+from transformer.style_folder import StyleError
+from transformer.training_state import TrainingState, newest_state, read_state, remove_unfinished, state_paths
+
+
+class Value:
+    """As much of a tf.Variable as a state needs."""
+
+    def __init__(self, value):
+        self.value = np.asarray(value)
+
+    @property
+    def shape(self):
+        return self.value.shape
+
+    def numpy(self):
+        return self.value
+
+    def assign(self, value):
+        self.value = value
+
+
+def variables(seed: int = 0) -> dict[str, Value]:
+    generator = np.random.default_rng(seed)
+    return {
+        "parameters/conv/kernel": Value(generator.normal(size=(3, 3, 4, 5)).astype(np.float32)),
+        "optimizer/moment": Value(generator.normal(size=200).astype(np.float32)),
+        "optimizer/steps": Value(np.int64(seed)),
+    }
+
+
+def saved(folder: Path, *steps: int, keep: int = 3) -> TrainingState:
+    for step in steps:
+        state = TrainingState(folder, variables(step), keep=keep)
+        state.save(step, {"losses": {"total": step / 3}})
+    return state
+
+
+def steps_of(folder: Path) -> list[int]:
+    return [read_state(path).step for path in state_paths(folder)]
+
+
+def test_what_is_restored_is_bit_for_bit_what_was_saved(tmp_path):
+    saved(tmp_path, 7)
+    restored = TrainingState(tmp_path, variables(99), keep=3)
+    state = newest_state(tmp_path)
+    restored.restore(state)
+    for name, variable in variables(7).items():
+        np.testing.assert_array_equal(restored.variables[name].numpy(), variable.numpy())
+        assert restored.variables[name].numpy().dtype == variable.numpy().dtype
+    assert state.info == {"losses": {"total": 7 / 3}, "step": 7}  # numbers of JSON come back exactly
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_last_few_are_kept(tmp_path, keep):
+    saved(tmp_path, 5, 10, 15, 20, keep=keep)
+    assert steps_of(tmp_path) == [20, 15, 10][:keep]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        path.name for path in state_paths(tmp_path)
+    )
+
+
+def test_steps_are_sorted_as_numbers(tmp_path):
+    saved(tmp_path, 99_999_999, 100_000_000, 5)
+    assert steps_of(tmp_path) == [100_000_000, 99_999_999, 5]
+
+
+@pytest.mark.parametrize("fraction", [0, 0.3, 0.999])
+def test_a_state_cut_short_gives_way_to_the_one_before_with_a_warning(tmp_path, caplog, fraction):
+    saved(tmp_path, 5, 10)
+    path = state_paths(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
+    assert newest_state(tmp_path).step == 5
+    [message] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert str(path) in message and "damaged" in message and "the state before it is tried" in message
+
+
+def test_no_flipped_bit_ever_changes_what_is_read(tmp_path):
+    saved(tmp_path, 5)
+    path = state_paths(tmp_path)[0]
+    whole, content = read_state(path), bytearray(path.read_bytes())
+    refused = 0
+    for position in np.random.default_rng(0).integers(0, 8 * len(content), 400):
+        content[position // 8] ^= 1 << position % 8
+        path.write_bytes(content)
+        try:
+            state = read_state(path)
+        except StyleError:
+            refused += 1
+        else:  # a byte of the archive that means nothing, such as a time
+            assert state.info == whole.info and state.arrays.keys() == whole.arrays.keys()
+            for name, value in whole.arrays.items():
+                np.testing.assert_array_equal(state.arrays[name], value)
+        content[position // 8] ^= 1 << position % 8
+    assert refused > 300
+
+
+def test_a_state_under_the_name_of_another_step_is_refused(tmp_path):
+    saved(tmp_path, 5)
+    path = state_paths(tmp_path)[0]
+    with pytest.raises(StyleError, match="of step 5"):
+        read_state(path.rename(path.with_name("step_00000009.npz")))
+
+
+def test_where_all_are_damaged_it_is_said_how_many(tmp_path):
+    saved(tmp_path, 5, 10)
+    for path in state_paths(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(StyleError, match="all 2 are damaged; start without --resume"):
+        newest_state(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_a_folder_without_a_state_says_to_start_afresh(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StyleError, match="holds no training state to resume; start without --resume"):
+        newest_state(tmp_path / folder)
+
+
+def test_an_older_one_can_be_asked_for(tmp_path):
+    saved(tmp_path, 5, 10, 15)
+    assert newest_state(tmp_path, before=15).step == 10
+
+
+def test_later_states_are_dropped(tmp_path):
+    saved(tmp_path, 5, 10, 15).drop_after(5)
+    assert steps_of(tmp_path) == [5]
+
+
+@pytest.mark.parametrize("change", ["shape", "missing", "unknown"])
+def test_a_state_of_another_network_is_refused_by_the_flags_to_use(tmp_path, change):
+    saved(tmp_path, 5)
+    other = variables()
+    if change == "shape":
+        other["optimizer/moment"] = Value(np.zeros(3, np.float32))
+    elif change == "missing":
+        other["optimizer/more"] = Value(np.zeros(3, np.float32))
+    else:
+        del other["optimizer/moment"]
+    before = {name: variable.numpy() for name, variable in other.items()}
+    with pytest.raises(StyleError, match="--width and --residual-blocks"):
+        TrainingState(tmp_path, other, keep=3).restore(newest_state(tmp_path))
+    assert all(other[name].numpy() is value for name, value in before.items())
+
+
+def test_a_full_disk_leaves_the_older_states_and_says_so_in_one_line(tmp_path, monkeypatch):
+    state = saved(tmp_path, 5, 10)
+
+    def full(stream, **arrays):
+        stream.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training_state.np, "savez", full)
+    with pytest.raises(OSError) as caught:
+        state.save(15, {})
+    message = str(caught.value)
+    assert "\n" not in message
+    for words in (
+        str(tmp_path),
+        "step 15",
+        "No space left on device",
+        "the state of step 10 is whole",
+        "--resume",
+    ):
+        assert words in message
+    assert steps_of(tmp_path) == [10, 5]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_only_the_writer_writes(tmp_path):
+    state = TrainingState(tmp_path / "state", variables(), keep=3, is_writer=False)
+    state.save(5, {})
+    assert not (tmp_path / "state").exists()
+    saved(tmp_path / "state", 5, 10)
+    state.drop_after(5)
+    assert steps_of(tmp_path / "state") == [10, 5]
+
+
+def test_what_a_kill_left_behind_is_no_state_and_is_removed(tmp_path):
+    saved(tmp_path, 5)
+    (tmp_path / ".step_00000010.npz.123.unfinished").write_bytes(b"half")
+    assert steps_of(tmp_path) == [5]
+    remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000005.npz"]

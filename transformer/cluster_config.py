@@ -1,0 +1,25 @@
+"""TF_CONFIG: the environment variable that makes a process one worker of a cluster. Imports no TensorFlow."""
+
+import json
+import os
+
+
+def cluster_of_environment() -> tuple[int, int]:
+    """(worker, workers) by TF_CONFIG; (0, 1) where it is not set.
+
+    Raises ValueError for one that cannot be understood.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0, 1
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        if not isinstance(workers, list) or task["type"] != "worker" or not 0 <= task["index"] < len(workers):
+            raise ValueError("the task must be one of the workers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"TF_CONFIG: cannot be understood ({error!r}), got {text}; it must look like"
+            ' {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
+    return int(task["index"]), len(workers)
