@@ -25,7 +25,8 @@ from loss_net.topology import CONV_LAYERS
 from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape, load_vgg_weights
 from transformer.architecture import Architecture
 from transformer.network import Transformer
-from transformer.training import build_optimizer, build_training_step
+from transformer.optimizer import Optimizer
+from transformer.training import build_training_step
 
 WARMUP_RUNS, TIMED_RUNS = 3, 12
 PEAK_SHAPES = ((4, 128, 128), (4, 64, 256), (4, 32, 512))  # batch, side, channels of VGG's 3x3 convolutions

@@ -53,7 +53,7 @@ class Vgg:
                 self.turned_kernels[conv] = tf.constant(turned, compute_dtype)
 
     def __call__(self, images: tf.Tensor, layers: Iterable[str]) -> dict[str, tf.Tensor]:
-        feature_map = tf.cast(images - self.mean_rgb, self.compute_dtype)
+        feature_map = tf.cast(tf.cast(images, self.mean_rgb.dtype) - self.mean_rgb, self.compute_dtype)
         features = {}
         for conv in self._names_to(layers):
             if conv.endswith("_1") and conv != "conv1_1":

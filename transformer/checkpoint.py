@@ -41,7 +41,7 @@ def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> 
     Everything is written to a folder beside it, which is then renamed. `style_info` becomes style.json. Raises
     OSError where it cannot be written.
     """
-    parameters = {name: variable.numpy() for name, variable in network.parameters.items()}
+    parameters = {name: variable.numpy().astype(np.float32) for name, variable in network.parameters.items()}
     unfinished_dir = style_dir.with_name(f".{style_dir.name}.{os.getpid()}.unfinished")
     shutil.rmtree(unfinished_dir, ignore_errors=True)
     unfinished_dir.mkdir(parents=True)

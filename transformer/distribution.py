@@ -4,7 +4,8 @@ The GPUs of one machine work as replicas under MirroredStrategy; where TF_CONFIG
 one worker of it under MultiWorkerMirroredStrategy, on GPUs or not. Worker 0 is the chief, which alone writes.
 """
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,15 +50,11 @@ class Cluster:
         if self.workers == 1:
             return values
 
-        @tf.function
-        def summed(vector: tf.Tensor) -> tf.Tensor:
-            def of_replica(vector: tf.Tensor) -> tf.Tensor:
-                context = tf.distribute.get_replica_context()
-                return context.all_reduce(tf.distribute.ReduceOp.SUM, vector)
+        return _summing(self.strategy)(tf.constant(values)).numpy() / self.local_replicas
 
-            return self.strategy.experimental_local_results(self.strategy.run(of_replica, args=(vector,)))[0]
-
-        return summed(tf.constant(values)).numpy() / self.local_replicas
+    def wait_for_all(self) -> None:
+        """Returns when every worker has called this: one that left earlier would look lost to the others."""
+        self.sum_of_workers(np.zeros(1))
 
     def share_of_chief(self, variables: Mapping[str, tf.Variable], numbers: list[int]) -> list[int]:
         """Sets `variables` to the chief's values on every worker; returns the chief's `numbers`.
@@ -75,6 +72,16 @@ class Cluster:
         for variable, value in zip(variables.values(), values, strict=True):
             variable.assign(value.reshape(variable.shape).astype(variable.dtype.as_numpy_dtype))
         return [int(number) for number in first]
+
+
+@functools.lru_cache(maxsize=1)  # traced once
+def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(reduce_retracing=True)
+    def summed(vector: tf.Tensor) -> tf.Tensor:
+        of_replicas = strategy.run(tf.identity, args=(vector,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, of_replicas, axis=None)
+
+    return summed
 
 
 def join_cluster() -> Cluster:

@@ -86,9 +86,9 @@ def instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -
     """Normalises every channel of every image to zero mean and unit variance, then scale * x + offset.
 
     Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022. feature_map [B, H, W, C] of any float type,
-    scale and offset [C]. Statistics are float32 whatever the feature map's type.
+    scale and offset [C]. Statistics are of the type of scale and offset, whatever the feature map's.
     """
-    if feature_map.shape[0] is None:
+    if feature_map.shape[0] is None or feature_map.dtype == tf.float64:  # the fused kernel has no float64
         return _instance_norm_by_moments(feature_map, scale, offset)
     return _instance_norm_by_image(feature_map, scale, offset)
 
@@ -105,7 +105,7 @@ def _instance_norm_by_image(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf
 
 def _instance_norm_by_moments(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     mean, variance = tf.nn.moments(
-        tf.cast(feature_map, tf.float32), axes=[1, 2], keepdims=True
+        tf.cast(feature_map, scale.dtype), axes=[1, 2], keepdims=True
     )  # [B, 1, 1, C]
     gain = scale * tf.math.rsqrt(variance + NORM_EPSILON)
     shift = offset - mean * gain

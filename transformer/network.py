@@ -53,9 +53,10 @@ def stylize(
     """Stylizes images [B, H, W, 3], RGB 0..255, of any size from 1x1: the same shape and float32.
 
     Values may leave 0..255 a little; export and inference clip them. `compute_dtype` is that of the
-    convolutions; statistics and output stay float32.
+    convolutions; statistics and output stay float32, but are float64 where it is that.
     """
     shape = tf.shape(images)
+    images = tf.cast(images, _exact_dtype(compute_dtype))
     padded = pad_to(images, _padded_side(shape[1]), _padded_side(shape[2]))
     feature_map = tf.cast(padded / OUTPUT_CENTER - 1.0, compute_dtype)
     for spec in architecture.encoder:
@@ -64,8 +65,12 @@ def stylize(
         feature_map += _apply(second, _apply(first, feature_map, parameters), parameters)
     for spec in architecture.decoder:
         feature_map = _apply(spec, feature_map, parameters)
-    stylized = OUTPUT_CENTER + OUTPUT_SPAN * tf.cast(feature_map, tf.float32)
+    stylized = OUTPUT_CENTER + OUTPUT_SPAN * tf.cast(feature_map, images.dtype)
     return tf.slice(stylized, [0, 0, 0, 0], shape)
+
+
+def _exact_dtype(compute_dtype: tf.DType) -> tf.DType:
+    return tf.float64 if compute_dtype == tf.float64 else tf.float32
 
 
 def _padded_side(side: tf.Tensor) -> tf.Tensor:
@@ -81,7 +86,8 @@ def _apply(spec: ConvSpec, feature_map: tf.Tensor, parameters: Mapping[str, tf.T
             feature_map, parameters[f"{spec.name}/scale"], parameters[f"{spec.name}/offset"]
         )
     else:  # tanh of a bfloat16 sum would show as bands in the picture, hence float32
-        feature_map = tf.cast(feature_map, tf.float32) + parameters[f"{spec.name}/bias"]
+        bias = parameters[f"{spec.name}/bias"]
+        feature_map = tf.cast(feature_map, bias.dtype) + bias
     return ACTIVATIONS[spec.activation](feature_map)
 
 
@@ -92,9 +98,13 @@ class Transformer(tf.Module):
         super().__init__(name="transformer")
         self.architecture = architecture
         self.compute_dtype = compute_dtype
+        # under tf.distribute every replica computes the same update, so any one of them will do
+        kind = {
+            "dtype": _exact_dtype(compute_dtype),
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
         self.parameters = {
-            # under tf.distribute every replica computes the same update, so any one of them will do
-            name: tf.Variable(value, name=name, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+            name: tf.Variable(value, name=name, **kind)
             for name, value in initial_parameters(architecture, seed).items()
         }
 

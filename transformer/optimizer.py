@@ -10,9 +10,10 @@ import tensorflow as tf
 
 WARMUP_STEPS = 100  # Adam's first steps, on unsettled statistics, are the ones that saturate the output
 BETA1, BETA2 = 0.9, 0.999  # Kingma & Ba 2014
-# Added to the root of the second moment. Kingma & Ba's 1e-8 suits losses of about 1 and no others: that of
-# preset johnson has gradients of 1e-9, lengstrom's of 1e4. This small it never counts, and 0 / 0 stays away.
-EPSILON = 1e-19
+# Of the root mean square of the gradient, added to the root of the second moment. Kingma & Ba's 1e-8 itself suits
+# losses of about 1 and no others: gradients of preset johnson are 1e-9, those of lengstrom 1e4. Where a gradient
+# is zero but for rounding (an offset that the next instance norm takes away) it keeps Adam from blowing that up.
+EPSILON_SHARE = 1e-6
 NORM_DECAY = 0.98  # of the running mean of gradient norms: it remembers some 50 steps
 NORM_SETTLED = 50  # updates until that mean is one to clip by
 
@@ -46,22 +47,24 @@ class Optimizer:
         self.clip_norm = clip_norm
         self._schedule = learning_rate_schedule(learning_rate, steps)
         self._sizes = [variable.shape.num_elements() for variable in self.parameters]
-        count = sum(self._sizes)
+        count, self._dtype = sum(self._sizes), self.parameters[0].dtype
         self.variables = {
-            "first_moment": _state(tf.zeros([count])),
-            "second_moment": _state(tf.zeros([count])),
+            "first_moment": _state(tf.zeros([count], self._dtype)),
+            "second_moment": _state(tf.zeros([count], self._dtype)),
             "steps": _state(tf.constant(0, tf.int64)),  # done, with those that were skipped
             "updates": _state(tf.constant(0, tf.int64)),
             "skipped": _state(tf.constant(0, tf.int64)),
             "skipped_in_a_row": _state(tf.constant(0, tf.int64)),
-            "mean_norm": _state(tf.constant(0.0)),
-            "rate_scale": _state(tf.constant(1.0)),  # lowered when a training had to be taken back
+            "mean_norm": _state(tf.constant(0.0, self._dtype)),
+            "rate_scale": _state(
+                tf.constant(1.0, self._dtype)
+            ),  # lowered when a training had to be taken back
         }
 
     @property
     def learning_rate(self) -> tf.Tensor:
         """Of the step to come."""
-        return self.variables["rate_scale"] * tf.cast(self._schedule(self.variables["steps"]), tf.float32)
+        return self.variables["rate_scale"] * tf.cast(self._schedule(self.variables["steps"]), self._dtype)
 
     def apply(self, gradient: tf.Tensor, is_usable: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update by `gradient` [P], all parameters in a row, or none unless `is_usable`; what it says of it."""
@@ -74,11 +77,13 @@ class Optimizer:
         updates = variables["updates"] + tf.cast(is_usable, tf.int64)
         first = BETA1 * variables["first_moment"] + (1 - BETA1) * gradient
         second = BETA2 * variables["second_moment"] + (1 - BETA2) * tf.square(gradient)
-        count = tf.cast(tf.maximum(updates, 1), tf.float32)
-        correction = tf.sqrt(1 - tf.pow(BETA2, count)) / (1 - tf.pow(BETA1, count))
-        change = _zero_unless(is_usable, learning_rate * correction * first / (tf.sqrt(second) + EPSILON))
-        self._subtract(change)
+        count = tf.cast(tf.maximum(updates, 1), self._dtype)
+        beta1, beta2 = tf.constant(BETA1, self._dtype), tf.constant(BETA2, self._dtype)
+        correction = tf.sqrt(1 - tf.pow(beta2, count)) / (1 - tf.pow(beta1, count))
         mean_norm = self._mean_norm(norm)
+        epsilon = EPSILON_SHARE * mean_norm / tf.sqrt(tf.cast(tf.size(gradient), self._dtype))
+        change = tf.math.divide_no_nan(learning_rate * correction * first, tf.sqrt(second) + epsilon)
+        self._subtract(_zero_unless(is_usable, change))
         for name, value in {"first_moment": first, "second_moment": second, "mean_norm": mean_norm}.items():
             variables[name].assign(tf.where(is_usable, value, variables[name]))
         skipped = tf.cast(tf.logical_not(is_usable), tf.int64)
@@ -93,21 +98,26 @@ class Optimizer:
         said = {name: tf.cast(counts[name], tf.float32) for name in ("skipped", "skipped_in_a_row")}
         return {"gradient_norm": norm, "learning_rate": learning_rate, **said}
 
+    def value(self, name: str) -> float:
+        """Of one of the scalar `variables`, as a number; int() and float() do not know distributed variables."""
+        return self.variables[name].numpy().item()
+
     def lower_rate(self, factor: float) -> None:
         """Multiplies the learning rate of all steps to come; not to be called within a compiled step."""
-        self.variables["rate_scale"].assign(self.variables["rate_scale"] * factor)
+        self.variables["rate_scale"].assign(self.value("rate_scale") * factor)
 
     def _clipping(self, norm: tf.Tensor) -> tf.Tensor:
         """The factor that shortens a gradient of `norm`; at most 1."""
         longest = self.clip_norm * self.variables["mean_norm"]
         is_settled = self.variables["updates"] >= NORM_SETTLED
         is_long = tf.logical_and(is_settled, norm > longest)
-        return tf.where(is_long, tf.math.divide_no_nan(longest, norm), 1.0) if self.clip_norm else 1.0
+        one = tf.constant(1.0, self._dtype)
+        return tf.where(is_long, tf.math.divide_no_nan(longest, norm), one) if self.clip_norm else one
 
     def _mean_norm(self, norm: tf.Tensor) -> tf.Tensor:
         # an arithmetic mean at first; later a clipped gradient counts as clipped, or one could raise the bar
-        updates = tf.cast(self.variables["updates"], tf.float32)
-        share = tf.maximum(1 - NORM_DECAY, 1 / (updates + 1))
+        updates = tf.cast(self.variables["updates"], self._dtype)
+        share = tf.maximum(tf.constant(1 - NORM_DECAY, self._dtype), 1 / (updates + 1))
         return self.variables["mean_norm"] + share * (
             self._clipping(norm) * norm - self.variables["mean_norm"]
         )

@@ -155,7 +155,7 @@ class Run:
             self.best_validation = {"step": self.step, "total": total}
 
     def _save(self) -> None:
-        if int(self.optimizer.variables["skipped_in_a_row"]):
+        if self.optimizer.value("skipped_in_a_row"):
             return  # maybe the weights are lost; the states there are hold good ones
         self.state.save(
             self.step,
@@ -184,13 +184,13 @@ class Run:
         self.step, self.images, self.returns = self._cluster.share_of_chief(self.state.variables, numbers)
 
     def _go_back(self, trouble: Diverged) -> None:
-        rate_scale = float(self.optimizer.variables["rate_scale"])
+        rate_scale = self.optimizer.value("rate_scale")
         if self.returns == RETURNS_LIMIT:
             raise Diverged(
                 f"{trouble}, after going back {RETURNS_LIMIT} times to lower learning rates; lower"
                 " --learning-rate or --style-weight, or use --precision float32"
             ) from trouble
-        returns, skipped = self.returns + 1, int(self.optimizer.variables["skipped"])
+        returns, skipped = self.returns + 1, self.optimizer.value("skipped")
         if self._cluster.is_chief:
             saved = self._last_good_state()
             self.state.restore(saved)
@@ -213,7 +213,7 @@ class Run:
     def _last_good_state(self) -> SavedState:
         """The newest one, but an older one where no step after the newest was finite: it was lost already."""
         newest = newest_state(self.state.state_dir)
-        updates = int(self.optimizer.variables["updates"])
+        updates = self.optimizer.value("updates")
         if updates > int(newest.arrays["optimizer/updates"]):
             return newest
         try:

@@ -44,7 +44,9 @@ class RunningMeans:
         self._weight += counts
         self._latest = {name: losses[name] for name in COUNTS if name in losses}
         for name in (name for name in losses if name not in COUNTS):
-            self._sums[name] = self._sums.get(name, 0.0) + tf.math.multiply_no_nan(losses[name], counts)
+            self._sums[name] = self._sums.get(name, 0.0) + tf.math.multiply_no_nan(
+                tf.cast(losses[name], tf.float32), counts
+            )
         self._count += 1
 
     def as_json(self) -> dict:

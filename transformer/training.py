@@ -43,7 +43,7 @@ def build_training_step(
 
     def replica_step(content: tf.Tensor) -> Losses:
         losses, gradient = losses_and_gradient(content)
-        values = tf.stack([tf.cast(value, tf.float32) for value in losses.values()])
+        values = tf.stack([tf.cast(value, gradient.dtype) for value in losses.values()])
         if strategy.num_replicas_in_sync > 1:  # in one message: a NaN of one replica is then a NaN of all
             message = tf.concat([gradient, values], axis=0)
             message = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, message)
