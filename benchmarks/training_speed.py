@@ -1,13 +1,17 @@
-"""Images per second of training, for full and half width in float32 and bfloat16, beside the conv2d peak.
+"""Images per second of training, for full and half width in float32 and bfloat16, without and with XLA.
 
-    python benchmarks/training_speed.py --vgg ../shared/vgg19/vgg19_notop.h5
+    python benchmarks/training_speed.py
 
-Without --vgg the loss network has random weights: the speed is the same. Run it while nothing else runs.
+The loss network has random weights: the speed is the same. Run it while nothing else runs. Three shares:
+"of peak" is the step's operations at the best conv2d rate of its precision; "of mix" the time of every convolution
+of the step alone, at its own shape and precision, and of the Gram products, which are float32 in any case, over the
+time of the step. Each row runs in a process of its own, for the peak of its memory.
 """
 
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,10 +26,11 @@ import tensorflow as tf
 from loss_net.perceptual import build_perceptual_loss
 from loss_net.recipes import RECIPES
 from loss_net.topology import CONV_LAYERS
-from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape, load_vgg_weights
+from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape
 from transformer.architecture import Architecture
 from transformer.network import Transformer
 from transformer.optimizer import Optimizer
+from transformer.pace import peak_memory_bytes
 from transformer.training import build_training_step
 
 WARMUP_RUNS, TIMED_RUNS = 3, 12
@@ -66,60 +71,110 @@ def random_vgg() -> VggWeights:
     return VggWeights("vgg19", kernels, biases, np.array(KERAS_MEAN_BGR, np.float32), "random")
 
 
-def vgg_multiply_adds(deepest: str, side: int) -> float:
-    total = 0
+def seconds_alone(compute: Callable, *arguments: tf.Tensor) -> float:
+    """Of `compute`, compiled, without the copy of its result."""
+    compiled = tf.function(lambda *tensors: tf.reshape(compute(*tensors), [-1])[0])
+    return median_seconds(lambda: compiled(*arguments))[0]
+
+
+def convolution_seconds(
+    dtype: tf.DType, batch: int, side: int, shape: tuple[int, ...], stride: int, passes: tuple[int, int, int]
+) -> float:
+    """Of one convolution with a kernel of `shape` alone; `passes`: how often forward, to its input, to its kernel."""
+    images = tf.cast(tf.random.normal([batch, side, side, shape[2]]), dtype)
+    upstream = tf.cast(tf.random.normal([batch, side // stride, side // stride, shape[3]]), dtype)
+    kernel = tf.cast(tf.random.normal(shape), dtype)
+    computations = (
+        (lambda images, kernel: tf.nn.conv2d(images, kernel, stride, "SAME"), images, kernel),
+        (
+            lambda up, kernel: tf.nn.conv2d_transpose(up, kernel, images.shape, stride, "SAME"),
+            upstream,
+            kernel,
+        ),
+        (
+            lambda images, up: tf.raw_ops.Conv2DBackpropFilter(
+                input=images,
+                filter_sizes=shape,
+                out_backprop=up,
+                strides=[1, stride, stride, 1],
+                padding="SAME",
+            ),
+            images,
+            upstream,
+        ),
+    )
+    return sum(
+        count * seconds_alone(*parts) for count, parts in zip(passes, computations, strict=True) if count
+    )
+
+
+def mix_seconds(architecture: Architecture, dtype: tf.DType, side: int, batch: int) -> float:
+    """The step's convolutions and Gram products, each alone."""
+    total, network_side = 0.0, side
+    for spec in architecture.convolutions:
+        network_side *= spec.upsample
+        shape = (spec.kernel_size, spec.kernel_size, spec.in_channels, spec.out_channels)
+        passes = (1, int(spec.in_channels != 3), 1)  # the photo needs no gradient
+        total += convolution_seconds(dtype, batch, network_side, shape, spec.stride, passes)
+        network_side //= spec.stride
     for name in CONV_LAYERS["vgg19"]:
-        resolution = side // 2 ** (int(name[4]) - 1)
-        total += resolution**2 * np.prod(expected_kernel_shape(name))
-        if name == deepest:
-            break
-    return float(total)
+        vgg_side, shape = side >> (int(name[4]) - 1), expected_kernel_shape(name)
+        forward = 2 if name <= "conv4_2" else 1  # the content's pass ends there
+        total += convolution_seconds(dtype, batch, vgg_side, shape, 1, (forward, 1, 0))
+        if name.endswith("_1"):
+            features = tf.random.normal([batch, vgg_side**2, shape[3]])
+            total += seconds_alone(lambda maps: tf.matmul(maps, maps, transpose_a=True), features)
+            grams = tf.cast(tf.random.normal([batch, shape[3], shape[3]]), dtype)
+            total += seconds_alone(tf.matmul, tf.cast(features, dtype), grams)
+        if name == "conv5_1":
+            return total
+    raise AssertionError("unreachable: VGG19 has conv5_1")
 
 
-def step_gflop(architecture: Architecture, side: int, batch_size: int) -> float:
-    """Convolutions of one step: the network forward and twice backward, VGG forward to relu5_1 and back to the
-    image, and the content's pass to relu4_2."""
-    network = 3 * architecture.multiply_adds(side, side)
-    vgg = 2 * vgg_multiply_adds("conv5_1", side) + vgg_multiply_adds("conv4_2", side)
-    return 2e-9 * batch_size * (network + vgg)
-
-
-def images_per_second(
-    weights: VggWeights, width: float, dtype: tf.DType, side: int, batch_size: int
-) -> tuple[float, float]:
+def report_row(width: float, precision: str, xla: bool, side: int, batch_size: int) -> None:
+    dtype, architecture = tf.as_dtype(precision), Architecture(width)
     images = tf.random.stateless_uniform([batch_size, side, side, 3], [0, 0], 0.0, 255.0)
-    loss = build_perceptual_loss(weights, [images[0]], RECIPES["lengstrom"], compute_dtype=dtype)
-    network = Transformer(Architecture(width), compute_dtype=dtype)
-    step = build_training_step(network, loss, build_optimizer(1e-3, 1000))
+    loss = build_perceptual_loss(random_vgg(), [images[0]], RECIPES["lengstrom"], compute_dtype=dtype)
+    network = Transformer(architecture, compute_dtype=dtype)
+    optimizer = Optimizer(list(network.parameters.values()), learning_rate=1e-3, steps=1000, clip_norm=10)
+    step = build_training_step(network, loss, optimizer, xla=xla)
     seconds, spread = median_seconds(lambda: step(images)["total"])
-    return batch_size / seconds, spread
+    memory = peak_memory_bytes()
+    gflop = 2e-9 * batch_size * (3 * architecture.multiply_adds(side, side) + loss.multiply_adds(side))
+    peak, mix = conv2d_peak(dtype), mix_seconds(architecture, dtype, side, batch_size)
+    print(
+        f"{width:5} {precision:>9} {'yes' if xla else 'no':>4} {batch_size / seconds:9.2f} {spread:7.1%}"
+        f" {gflop / seconds:8.0f} {peak:6.0f} {gflop / seconds / peak:8.0%} {mix / seconds:7.0%} {memory / 1e9:8.2f}",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--vgg", type=Path)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    weights = load_vgg_weights(options.vgg) if options.vgg else random_vgg()
-    side, batch_size = options.image_size, options.batch_size
+    if options.row:
+        width, precision, xla = options.row
+        report_row(float(width), precision, xla == "yes", options.image_size, options.batch_size)
+        return
     cores = len(os.sched_getaffinity(0))
     print(
-        f"{cores} cores, TensorFlow {tf.__version__}, {side} px, batch {batch_size}, median of {TIMED_RUNS}"
+        f"{cores} cores, TensorFlow {tf.__version__}, {options.image_size} px, batch {options.batch_size},"
+        f" median of {TIMED_RUNS}"
     )
-    peaks = {}
-    for precision in ("float32", "bfloat16"):
-        peaks[precision] = conv2d_peak(tf.as_dtype(precision))
-        print(f"conv2d peak {precision:9} {peaks[precision]:6.0f} GFLOP/s")
-    print(f"{'width':>5} {'precision':>9} {'images/s':>9} {'spread':>7} {'GFLOP/s':>8} {'of peak':>8}")
-    for width in (1.0, 0.5):
+    print(
+        f"{'width':>5} {'precision':>9} {'XLA':>4} {'images/s':>9} {'spread':>7} {'GFLOP/s':>8} {'peak':>6}"
+        f" {'of peak':>8} {'of mix':>7} {'peak GB':>8}",
+        flush=True,
+    )
+    for width in ("1.0", "0.5"):
         for precision in ("float32", "bfloat16"):
-            rate, spread = images_per_second(weights, width, tf.as_dtype(precision), side, batch_size)
-            gflops = rate / batch_size * step_gflop(Architecture(width), side, batch_size)
-            share = gflops / peaks[precision]
-            print(
-                f"{width:5} {precision:>9} {rate:9.2f} {spread:7.1%} {gflops:8.0f} {share:8.0%}", flush=True
-            )
+            for xla in ("no", "yes"):
+                sizes = ["--image-size", str(options.image_size), "--batch-size", str(options.batch_size)]
+                command = [sys.executable, __file__, *sizes, "--row", width, precision, xla]
+                subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""The cache of decoded photos: the same crops as from the files, packed once, whatever happens meanwhile."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import photo_cache
+from data.images import ImageError, load_pixels
+from data.photo_cache import SKIPPED_FILE, PhotoCache
+from data.pipeline import CropStream, PhotoFolder
+
+SHORT_SIDE = 20
+
+
+@pytest.fixture
+def photos_dir(tmp_path, photo) -> Path:
+    """Nine photos, of which number 3 is larger than the cache keeps, and one file that is none."""
+    for number in range(9):
+        size = (60, 90) if number == 3 else (18 + number % 2, 25)
+        photo(tmp_path / "photos" / f"{number}.png", height=size[0], width=size[1], seed=number)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    return tmp_path / "photos"
+
+
+def cache_of(photos_dir: Path, *, short_side: int = SHORT_SIDE) -> PhotoCache:
+    return PhotoCache(photos_dir.parent / "cache", PhotoFolder(photos_dir).paths, short_side)
+
+
+def packed(photos_dir: Path) -> PhotoCache:
+    cache = cache_of(photos_dir)
+    list(cache.pack(threads=2))
+    return cache
+
+
+def test_photos_come_back_as_they_were_and_large_ones_shrunk(photos_dir):
+    cache = packed(photos_dir)
+    for index, path in enumerate(cache.paths):
+        if path.name == "3.png":
+            assert cache.load(index).shape == (SHORT_SIDE, 30, 3)
+        elif path.name != "broken.jpg":
+            np.testing.assert_array_equal(cache.load(index), load_pixels(path))
+            assert cache.load(index).dtype == np.uint8
+
+
+def test_a_training_sees_the_same_crops_with_the_cache_as_without(photos_dir):
+    (photos_dir / "3.png").unlink()  # the one that is shrunk
+    from_files = CropStream(PhotoFolder(photos_dir), image_size=10, seed=3)
+    from_cache = CropStream(packed(photos_dir), image_size=10, seed=3)
+    for number in range(40):
+        np.testing.assert_array_equal(from_cache.crop(number), from_files.crop(number))
+    assert from_cache.skipped.paths == from_files.skipped.paths == [photos_dir / "broken.jpg"]
+
+
+def test_what_cannot_be_read_is_listed_once_with_its_reason(photos_dir):
+    packed(photos_dir)
+    packed(photos_dir)
+    [line] = (photos_dir.parent / "cache" / SKIPPED_FILE).read_text().splitlines()
+    assert line.startswith(f"{photos_dir / 'broken.jpg'}: not an image")
+
+
+def test_an_unreadable_photo_is_refused_by_load(photos_dir):
+    cache = packed(photos_dir)
+    index = [path.name for path in cache.paths].index("broken.jpg")
+    with pytest.raises(ImageError, match="broken.jpg: not an image"):
+        cache.load(index)
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the files that are decoded, in order."""
+    names = []
+
+    def note(path: Path) -> np.ndarray:
+        names.append(path.name)
+        return load_pixels(path)
+
+    monkeypatch.setattr(photo_cache, "load_pixels", note)
+    return names
+
+
+def test_nothing_is_decoded_twice(photos_dir, decoded):
+    packed(photos_dir)
+    assert len(decoded) == 10
+    assert packed(photos_dir).missing == []
+    assert len(decoded) == 10
+
+
+def test_packing_goes_on_where_it_was_interrupted(photos_dir, decoded, monkeypatch):
+    monkeypatch.setattr(photo_cache, "SHARD_PHOTOS", 1)  # a shard a window: four photos a thread
+    for _ in cache_of(photos_dir).pack(threads=1):
+        break
+    interrupted = len(decoded)
+    assert 0 < interrupted < 10
+    list(cache_of(photos_dir).pack(threads=1))
+    assert len(decoded) == 10
+    assert cache_of(photos_dir).missing == []
+
+
+def test_a_photo_that_has_changed_is_packed_again(photos_dir, decoded):
+    packed(photos_dir)
+    decoded.clear()
+    Image.new("RGB", (30, 30), (1, 2, 3)).save(photos_dir / "5.png")
+    cache = packed(photos_dir)
+    assert decoded == ["5.png"]
+    index = [path.name for path in cache.paths].index("5.png")
+    assert (cache.load(index) == (1, 2, 3)).all() and cache.load(index).shape == (20, 20, 3)
+
+
+def test_a_new_photo_is_added_and_a_removed_one_forgotten(photos_dir, photo, decoded):
+    packed(photos_dir)
+    decoded.clear()
+    (photos_dir / "0.png").unlink()
+    photo(photos_dir / "new.png", height=19, width=22, seed=77)
+    cache = packed(photos_dir)
+    assert decoded == ["new.png"]
+    assert len(cache.paths) == 10 and cache.missing == []
+
+
+@pytest.mark.parametrize("damage", ["pixels cut short", "index cut short", "index gone"])
+def test_a_damaged_shard_is_packed_again(photos_dir, damage):
+    packed(photos_dir)
+    [pixels_path] = (photos_dir.parent / "cache").glob("*.npy")
+    path = pixels_path if damage.startswith("pixels") else pixels_path.with_suffix(".json")
+    if damage == "index gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert len(cache_of(photos_dir).missing) == 10
+    cache = packed(photos_dir)
+    assert cache.missing == []
+    np.testing.assert_array_equal(cache.load(0), load_pixels(cache.paths[0]))
+
+
+def test_what_a_kill_left_behind_is_removed(photos_dir):
+    packed(photos_dir)
+    cache_dir = photos_dir.parent / "cache"
+    for name in (".shard_00007.npy.123.unfinished", "shard_00007.npy"):
+        (cache_dir / name).write_bytes(b"half")
+    packed(photos_dir)
+    assert sorted(path.name for path in cache_dir.iterdir()) == [
+        "shard_00000.json",
+        "shard_00000.npy",
+        SKIPPED_FILE,
+    ]
+
+
+def test_a_cache_for_smaller_crops_is_refused(photos_dir):
+    packed(photos_dir)
+    with pytest.raises(ImageError, match="short side of 20 pixels, this training needs 40"):
+        cache_of(photos_dir, short_side=40)
+
+
+def test_a_full_disk_is_named_in_one_line_and_what_is_packed_stays(photos_dir, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(photo_cache.os, "fsync", full)
+    with pytest.raises(OSError) as caught:
+        packed(photos_dir)
+    message = str(caught.value)
+    assert (
+        "No space left on device" in message and "another --cache folder" in message and "\n" not in message
+    )
+    assert list((photos_dir.parent / "cache").iterdir()) == []
+    monkeypatch.undo()
+    assert packed(photos_dir).missing == []
+
+
+def test_the_pixels_stay_on_the_disk(photos_dir):
+    cache = packed(photos_dir)
+    base = cache.load(0)
+    while base.base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+    assert os.path.dirname(base.filename) == str(photos_dir.parent / "cache")
