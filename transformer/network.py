@@ -99,8 +99,9 @@ class Transformer(tf.Module):
         self.architecture = architecture
         self.compute_dtype = compute_dtype
         # under tf.distribute every replica computes the same update, so any one of them will do
+        self.dtype = _exact_dtype(compute_dtype)  # of parameters and stylized images
         kind = {
-            "dtype": _exact_dtype(compute_dtype),
+            "dtype": self.dtype,
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
         }
         self.parameters = {

@@ -30,7 +30,8 @@ class Watch:
     ):
         images = tf.TensorSpec([1, None, None, 3], tf.float32)
         self._stylize = tf.function(network, input_signature=[images])
-        self._loss = tf.function(loss, input_signature=[images, images])
+        stylized = tf.TensorSpec([1, None, None, 3], network.dtype)
+        self._loss = tf.function(loss, input_signature=[stylized, images])
         self._photos, self._val_images = photos, val_images
         self._log_dir = log_dir
         self._summaries = TrainingSummaries(log_dir)
