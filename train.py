@@ -356,8 +356,10 @@ def train(config: TrainConfig, saved: Any = None) -> int:
             f" {config.batch_size}"
         )
     with cluster.strategy.scope():
-        run, crops = _build_run(config, cluster)
+        run, crops = _build_run(config, cluster, is_resumed=saved is not None)
     run.restore(saved)
+    if saved is not None and saved.info["photos"] != run.facts["photos"]:
+        print("train.py: the photos are not those of the run so far: their order is another", file=sys.stderr)
     first_step = run.step
     if cluster.is_chief:
         _say_what_is_coming(config, run, cluster, device)
@@ -385,7 +387,7 @@ def _start_anew() -> None:
     os.execv(sys.executable, [*sys.orig_argv, *resume])
 
 
-def _build_run(config: TrainConfig, cluster: Any) -> tuple[Any, Any]:
+def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[Any, Any]:
     """The run, before its first step, and the stream of its crops."""
     import tensorflow as tf
 
@@ -412,7 +414,7 @@ def _build_run(config: TrainConfig, cluster: Any) -> tuple[Any, Any]:
         steps=config.steps,
         clip_norm=config.clip_norm,
     )
-    if config.start_from is not None:
+    if config.start_from is not None and not is_resumed:
         load_parameters(find_style(config.start_from), network)
     photos = _photos(config)
     crops = CropStream(photos, image_size=config.image_size, seed=config.seed)

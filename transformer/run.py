@@ -65,7 +65,8 @@ class Run:
         self.returns = 0
         self.gflop_per_step = gflop_per_step
         self._training_step, self._batches_from = training_step, batches_from
-        self._watch, self._cluster, self._facts = watch, cluster, facts
+        self.facts = facts
+        self._watch, self._cluster = watch, cluster
         self._means = RunningMeans()
         self._watched_step = 0
 
@@ -160,7 +161,7 @@ class Run:
         self.state.save(
             self.step,
             {
-                **self._facts,
+                **self.facts,
                 "images": self.images,
                 "returns": self.returns,
                 "watched_step": self._watched_step,
