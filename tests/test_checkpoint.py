@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
+from transformer import checkpoint
 from transformer.architecture import Architecture
 from transformer.checkpoint import export_style
 
@@ -159,3 +160,18 @@ def test_the_meta_graph_of_the_full_depth_is_small_and_holds_inference_only(tmp_
     assert [node for node in nodes if any(word in node for word in TRAINING_WORDS)] == []
     constants = [node.attr["value"].tensor for node in meta_graph.graph_def.node if node.op == "Const"]
     assert max(constant.ByteSize() for constant in constants) < 5000  # no weights among them
+
+
+def test_a_full_disk_leaves_the_old_style_and_nothing_half_written(tmp_path, varied_network, monkeypatch):
+    style_dir = tmp_path / "style"
+    export_style(style_dir, varied_network(1), {"name": "old"})
+    before = {path.name: path.read_bytes() for path in style_dir.iterdir()}
+
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "lines\nof TensorFlow; No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_meta_graph", full)
+    with pytest.raises(OSError, match="^No space left on device$"):
+        export_style(style_dir, varied_network(2), {"name": "new"})
+    assert {path.name: path.read_bytes() for path in style_dir.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["style"]

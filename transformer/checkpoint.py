@@ -12,7 +12,7 @@ import tensorflow as tf
 from transformer.meta_graph import write_meta_graph
 from transformer.network import Transformer
 from transformer.onnx_graph import build_onnx_model
-from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError, first_line
+from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError, disk_fault, first_line
 
 
 def load_parameters(style_dir: Path, network: Transformer) -> None:
@@ -49,9 +49,7 @@ def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> 
         _write_style(unfinished_dir, parameters, network, style_info)
         _replace_folder(style_dir, unfinished_dir)
     except tf.errors.OpError as error:  # TensorFlow's writers have their own errors for a full disk
-        raise OSError(
-            f"{style_dir}: cannot be written ({first_line(error)}); check the space there"
-        ) from error
+        raise OSError(disk_fault(error)) from error
     finally:
         shutil.rmtree(unfinished_dir, ignore_errors=True)
 

@@ -19,6 +19,12 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def disk_fault(error: BaseException) -> str:
+    """Why TensorFlow could not write a file; a full disk is ResourceExhaustedError there, after lines of its own."""
+    is_full = type(error).__name__ == "ResourceExhaustedError"
+    return "No space left on device" if is_full else first_line(error)
+
+
 def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Path:
     """The folder of a style given by its name under `checkpoints_dir` or by its path.
 

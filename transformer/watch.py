@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from transformer.network import Transformer
+from transformer.style_folder import disk_fault
 from transformer.summaries import TrainingSummaries
 from transformer.training import Loss
 
@@ -60,5 +61,7 @@ class Watch:
         try:
             write()
         except tf.errors.OpError as error:  # TensorFlow's own, for a full disk too
-            reason = next(iter(str(error.message).splitlines()), type(error).__name__)
-            raise OSError(f"{self._log_dir}: TensorBoard's events cannot be written ({reason})") from error
+            raise OSError(
+                f"{self._log_dir}: TensorBoard's events cannot be written ({disk_fault(error)}); the states saved"
+                " before are whole: make room there, then go on with --resume"
+            ) from error
