@@ -21,7 +21,7 @@ NEVER_CHANGED = ("width", "residual_blocks")  # by --resume: they are what the s
 GRID_FACTORS = (1 / 16, 1 / 4, 1, 4, 16)  # of the style weight, in --preview-grid
 GRID_PHOTOS = 3  # of --preview, else of --val-dir or --content-dir
 GRID_SIDE = 320  # pixels, longest side of the pictures on the sheet
-GRID_ITERATIONS = 60  # of the slow method; more change little but time
+GRID_ITERATIONS = 40  # of the slow method, by L-BFGS; more change little but time
 
 
 def knob(help: str, default=None, *, many: bool = False, choices=None, at_least=None, kind=None):
@@ -612,7 +612,7 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
     from loss_net.weights import load_vgg_weights
     from transformer.summaries import TrainingSummaries
 
-    recipe = replace(_recipe(config), iterations=GRID_ITERATIONS)
+    recipe = replace(_recipe(config), optimizer="lbfgs", iterations=GRID_ITERATIONS)
     vgg_weights = load_vgg_weights(config.vgg, recipe.architecture)
     style = load_image(config.style, max_side=config.style_size)
     paths = config.preview or list_images([config.val_dir or config.content_dir])
@@ -627,11 +627,12 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
                 compute_dtype=tf.as_dtype(config.precision),
             )
             for name, photo in photos.items():
-                images = []
-                for step, _, image in optimize_image(loss.for_content(photo[None]), photo, recipe):
-                    images = [image]
-                    bar.update(step > 0)
-                rows[name] += images
+                image, done = photo, 0
+                for step, _, picture in optimize_image(loss.for_content(photo[None]), photo, recipe):
+                    bar.update(step - done)
+                    image, done = picture, step
+                bar.update(GRID_ITERATIONS - done)
+                rows[name].append(image)
     labels = ["photo", *(f"--style-weight {weight:g}" for weight in weights)]
     title = f"{config.style.name}, preset {config.preset}"
     sheet = contact_sheet(rows, labels, title=title, corner=style)
@@ -648,7 +649,7 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
 def main(arguments: list[str] | None = None) -> int:
     """The door: flags in, exit status out."""
     config, options = parse_args(arguments)
-    from data.images import ImageError
+    from data.images import ImageError, check_image_suffix
     from loss_net.weights import WeightsError
     from transformer.training_state import remove_unfinished
 
@@ -658,7 +659,9 @@ def main(arguments: list[str] | None = None) -> int:
             _check_writable(config.log_dir)
             is_named = options.preview_grid != Path()
             sheet_path = options.preview_grid if is_named else config.log_dir / "preview_grid.png"
-            weights = options.grid_weights or [config.style_weight * factor for factor in GRID_FACTORS]
+            check_image_suffix(sheet_path)
+            around = [float(f"{config.style_weight * factor:.2g}") for factor in GRID_FACTORS]
+            weights = options.grid_weights or around
             return preview_grid(config, sheet_path, tuple(weights))
         if _is_chief():
             check_targets(config, options)

@@ -123,7 +123,7 @@ def _mean(values: tf.Tensor) -> tf.Tensor:
 
 def _ratio(squares: tf.Tensor, energy: tf.Tensor) -> tf.Tensor:
     # features of a real picture have an energy far above this; of all zeros they must not make NaN
-    return squares / tf.maximum(energy, tf.constant(1e-6, energy.dtype))
+    return squares / tf.maximum(energy, tf.constant(1e-20, energy.dtype))
 
 
 def _exact(values: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,7 @@ from scipy.optimize import fmin_l_bfgs_b
 from loss_net.recipes import Recipe
 
 NO_LIMIT = 2**31 - 1  # the largest number SciPy takes
+NO_TOLERANCE = 0.0  # of the gradient: SciPy's 1e-5 is a loss of thousands' and ends one of about 1 at once
 
 Losses = dict[str, float]
 Evaluation = tuple[Losses, tf.Tensor]  # the terms; the gradient [1, H, W, 3] of the total
@@ -143,13 +144,15 @@ def _minimise_pixels(
     bounds = [(0, 255)] * pixels.size if recipe.clipped else None
     if recipe.round_evaluations is not None:
         for _ in range(recipe.iterations):
-            pixels, _, _ = fmin_l_bfgs_b(ask, pixels, bounds=bounds, maxfun=recipe.round_evaluations)
+            pixels, _, _ = fmin_l_bfgs_b(
+                ask, pixels, bounds=bounds, maxfun=recipe.round_evaluations, pgtol=NO_TOLERANCE
+            )
             accept()
         return
     left = recipe.iterations
     while left > 0:
         pixels, _, outcome = fmin_l_bfgs_b(
-            ask, pixels, bounds=bounds, maxiter=left, maxfun=NO_LIMIT, callback=accept
+            ask, pixels, bounds=bounds, maxiter=left, maxfun=NO_LIMIT, pgtol=NO_TOLERANCE, callback=accept
         )
         # float32 rounding can end a line search early; a fresh history goes on unless nothing is left to gain
         if outcome["nit"] == 0:

@@ -239,3 +239,31 @@ def test_gradient_of_total_variation_equals_finite_differences(shape, form):
 def test_an_unknown_form_of_total_variation_is_refused():
     with pytest.raises(ValueError, match=r"^form must be one of mean_squares, .*, got 'max'$"):
         total_variation_loss(tf.ones([1, 2, 2, 3]), "max")
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_relative_losses_do_not_depend_on_how_strong_the_features_are(scale):
+    """What makes one set of weights fit all styles: features twice as strong, and the loss is the same."""
+    maps, others = random_array(2, 5, 4, 6, seed=1), random_array(2, 5, 4, 6, seed=2)
+    grams = gram_matrix(random_array(3, 7, 7, 6, seed=3))
+    content = content_loss(scale * maps, scale * others, relative=True)
+    style = style_loss(scale * maps, scale**2 * grams, relative=True)
+    np.testing.assert_allclose(content, content_loss(maps, others, relative=True), rtol=1e-4)
+    np.testing.assert_allclose(style, style_loss(maps, grams, relative=True), rtol=1e-4)
+
+
+def test_relative_losses_equal_the_formula_image_by_image():
+    maps, others = random_array(2, 5, 4, 6, seed=1), random_array(2, 5, 4, 6, seed=2)
+    others[1] *= 5
+    ratios = [np.sum((a - b) ** 2) / np.sum(b**2) for a, b in zip(maps, others, strict=True)]
+    np.testing.assert_allclose(content_loss(maps, others, relative=True), np.mean(ratios), rtol=1e-5)
+    gram, targets = reference_gram(maps), reference_gram(random_array(2, 3, 3, 6, seed=3))
+    ratios = [np.sum((g - t) ** 2) / np.sum(t**2) for g in gram for t in targets]
+    targets = tf.constant(targets, tf.float32)
+    np.testing.assert_allclose(style_loss(maps, targets, relative=True), np.mean(ratios), rtol=1e-4)
+
+
+def test_relative_losses_of_features_that_are_all_zero_are_finite():
+    zeros = np.zeros((1, 4, 4, 3), np.float32)
+    assert np.isfinite(content_loss(zeros + 1, zeros, relative=True))
+    assert np.isfinite(style_loss(zeros + 1, gram_matrix(zeros), relative=True))

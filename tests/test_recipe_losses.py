@@ -160,6 +160,20 @@ def lesson30(weights, image, content, styles):
     return athalye(weights, image, content, styles, weighted=(1, 250, 0.01), layers=layers, pooling="avg")
 
 
+def balanced(weights, image, content, styles):
+    of_image, of_content, of_style = (
+        vgg(weights, picture - MEAN_RGB, bgr=False) for picture in (image, content, *styles)
+    )
+    target = of_content["relu4_2"]
+    content_term = np.sum((of_image["relu4_2"] - target) ** 2) / np.sum(target**2)
+    style_terms = []
+    for layer in GATYS:
+        gram, style_gram = (products(f[layer]) / f[layer].size for f in (of_image, of_style))
+        style_terms.append(np.sum((gram - style_gram) ** 2) / np.sum(style_gram**2))
+    dy, dx = neighbours(image)
+    return content_term, 2.5 * np.mean(style_terms), 5e-5 * (np.mean(dy**2) + np.mean(dx**2))
+
+
 def around(mean, distribution: str, *parameters: float) -> Callable[[np.ndarray], np.ndarray]:
     def start(content: np.ndarray) -> np.ndarray:
         return mean + getattr(np.random.default_rng(SEED), distribution)(*parameters, content.shape)
@@ -179,6 +193,7 @@ PROGRAMS = {  # name -> (network, loss, start)
     "ist": ("vgg19", ist, mixed_start),
     "tf-tutorial": ("vgg19", tf_tutorial, lambda content: content),
     "lengstrom": ("vgg19", lengstrom, around(MEAN_RGB, "normal", 0, 0.256)),
+    "balanced": ("vgg19", balanced, around(MEAN_RGB, "normal", 0, 0.256)),
     "johnson": ("vgg16", johnson, around(MEAN_RGB, "normal", 0, 0.256)),
     "lesson30": ("vgg19", lesson30, around(MEAN_RGB, "normal", 0, 0.256)),
 }

@@ -78,6 +78,14 @@ FIGURES = {
         "divisors": MEANS,
         "forms": (False, "mean_squares", 1),
     },
+    "balanced": {
+        "network": ("vgg19", "max", "SAME", None),
+        "layers": ({"relu4_2": 1}, GATYS_STYLE),
+        "weights": (1, 2.5, 5e-5),
+        "divisors": MEANS,
+        "forms": (True, "mean_squares", 1),
+        "relative": (True,),
+    },
     "johnson": {
         "network": ("vgg16", "max", "SAME", None),
         "layers": ({"relu3_3": 1}, JOHNSON_STYLE),
@@ -99,6 +107,7 @@ FIELDS = {
     "weights": "content_weight style_weight tv_weight",
     "divisors": "content_divisor gram_divisor style_divisor",
     "forms": "style_layers_averaged tv_form pixel_unit",
+    "relative": "relative",
     "start": "initial noise noise_ratio",
     "optimizer": "optimizer learning_rate beta1 beta2 epsilon clipped round_evaluations iterations",
     "sizes": "size width max_side style_sizing",
@@ -138,3 +147,7 @@ def test_a_recipe_cannot_be_changed_by_accident():
 def test_looking_up_a_recipe_imports_nothing_slow():
     code = "import sys, loss_net.recipes; print(*{'tensorflow', 'keras', 'numpy'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY_DIR, text=True) == "\n"
+
+
+def test_only_the_balanced_recipe_is_relative():
+    assert [name for name, recipe in RECIPES.items() if recipe.relative] == ["balanced"]

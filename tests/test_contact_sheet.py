@@ -1,0 +1,54 @@
+"""The sheet to choose from: every picture is on it, where its label says."""
+
+import numpy as np
+import pytest
+
+from data.contact_sheet import contact_sheet
+
+
+def flat(height: int, width: int, *colour: int) -> np.ndarray:
+    return np.full((height, width, 3), colour, np.float32)
+
+
+ROWS = {
+    "first": [flat(40, 90, 250, 10, 10), flat(40, 90, 10, 250, 10), flat(40, 90, 10, 10, 250)],
+    "second": [flat(70, 60, 200, 200, 0), flat(70, 60, 0, 200, 200), flat(70, 60, 200, 0, 200)],
+}
+
+
+@pytest.fixture(scope="module")
+def sheet() -> np.ndarray:
+    return contact_sheet(ROWS, ["photo", "1", "2"], title="a title", corner=flat(300, 200, 77, 66, 55))
+
+
+def place(sheet: np.ndarray, colour) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the patch of one colour."""
+    rows, columns = np.nonzero((sheet == colour).all(axis=-1))
+    assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # a rectangle, whole
+    return rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1
+
+
+def test_every_picture_is_shown_whole_in_its_row_and_column(sheet):
+    places = {name: [place(sheet, picture[0, 0]) for picture in row] for name, row in ROWS.items()}
+    for name, row in ROWS.items():
+        assert [spot[2:] for spot in places[name]] == [picture.shape[:2] for picture in row]
+        assert len({spot[0] for spot in places[name]}) == 1  # one height
+    for first, second in zip(places["first"], places["second"], strict=True):
+        assert first[1] == second[1] and second[0] > first[0] + first[2]
+    lefts = [spot[1] for spot in places["first"]]
+    assert lefts == sorted(lefts) and lefts[1] - lefts[0] >= 90
+
+
+def test_the_corner_is_shrunk_to_the_column(sheet):
+    _, _, height, width = place(sheet, (77, 66, 55))
+    assert max(height, width) <= 90 and height / width == pytest.approx(1.5, rel=0.05)
+
+
+def test_labels_are_written(sheet):
+    shown = contact_sheet(ROWS, ["photo", "1", "8"], title="a title", corner=flat(300, 200, 77, 66, 55))
+    assert shown.shape == sheet.shape and not np.array_equal(shown, sheet)
+
+
+def test_it_is_an_image(sheet):
+    assert sheet.dtype == np.float32 and sheet.shape[-1] == 3
+    assert sheet.min() >= 0 and sheet.max() <= 255
