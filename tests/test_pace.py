@@ -1,0 +1,65 @@
+"""The forecast: images per second, hours left, the time on the clock, the memory."""
+
+from datetime import datetime
+
+import pytest
+
+from transformer.pace import SETTLED_STEPS, Pace, bytes_needed, finish_time, peak_memory_bytes
+
+
+class Clock:
+    def __init__(self):
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_forecast_is_that_of_a_steady_pace_and_leaves_the_slow_start_out():
+    clock = Clock()
+    pace = Pace(steps=3620, batch_size=4, clock=clock)
+    for step in range(1, 21):
+        clock.seconds += 60 if step <= 2 else 2  # tracing
+        pace.count()
+    forecast = pace.forecast(20)
+    assert forecast["images_per_second_overall"] == pytest.approx(2.0)
+    assert forecast["hours_left"] == pytest.approx(3600 * 2 / 3600)
+
+
+def test_a_resumed_run_forecasts_by_its_own_steps():
+    clock = Clock()
+    pace = Pace(steps=1000, batch_size=1, clock=clock)
+    for _ in range(12):
+        clock.seconds += 1
+        pace.count()
+    assert pace.forecast(900)["hours_left"] == pytest.approx(100 / 3600)
+
+
+def test_there_is_none_before_ten_steps():
+    clock = Clock()
+    pace = Pace(steps=100, batch_size=1, clock=clock)
+    for _ in range(SETTLED_STEPS - 1):
+        clock.seconds += 1
+        pace.count()
+        assert pace.forecast(1) == {}
+    clock.seconds += 1
+    pace.count()
+    assert set(pace.forecast(10)) == {"images_per_second_overall", "hours_left"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(0.5, "22:30"), (1.99, "23:59"), (2.1, "2026-11-22 00:06"), (50, "2026-11-24 00:00")]
+)
+def test_the_finish_is_told_as_a_clock_shows_it_with_the_date_unless_it_is_today(hours, text):
+    assert finish_time(hours, datetime(2026, 11, 21, 22, 0)) == text
+
+
+def test_memory_grows_with_everything_that_makes_activations():
+    base = {"width": 0.5, "image_size": 256, "batch_size": 4, "bytes_per_value": 2}
+    least = bytes_needed(**base)
+    for name, more in {"width": 1.0, "image_size": 512, "batch_size": 8, "bytes_per_value": 4}.items():
+        assert bytes_needed(**{**base, name: more}) > least
+
+
+def test_the_peak_is_of_this_process():
+    assert 10**8 < peak_memory_bytes() < 10**11
