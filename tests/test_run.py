@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -260,3 +262,87 @@ def test_a_kill_in_the_middle_of_saving_costs_nothing_but_the_steps(
     assert train.main(tiny_flags(tmp_path, "--resume")) == 0
     assert_same_end(tmp_path, tiny_run)
     assert not list(state_dir(tmp_path).glob(".*.unfinished"))
+
+
+@pytest.mark.parametrize(
+    ("updates", "expected"), [(25, 20), (20, 10)], ids=["went on from it", "lost at once"]
+)
+def test_a_state_that_was_lost_already_when_it_was_saved_is_not_gone_back_to(tmp_path, updates, expected):
+    """No step after it was finite: then the one before it is the last good one."""
+    from types import SimpleNamespace
+
+    from transformer.training_state import TrainingState
+
+    for step in (10, 20):
+        count = SimpleNamespace(shape=(), numpy=lambda step=step: np.int64(step))
+        TrainingState(tmp_path, {"optimizer/updates": count}, keep=3).save(step, {})
+    optimizer = SimpleNamespace(value={"updates": updates}.__getitem__)
+    run = SimpleNamespace(state=SimpleNamespace(state_dir=tmp_path), optimizer=optimizer)
+    assert run_module.Run._last_good_state(run).step == expected
+
+
+def test_a_state_is_not_saved_while_steps_are_being_skipped():
+    from types import SimpleNamespace
+
+    def save(*_):
+        pytest.fail("maybe the weights are lost")
+
+    run = SimpleNamespace(
+        optimizer=SimpleNamespace(value={"skipped_in_a_row": 1}.__getitem__), state=SimpleNamespace(save=save)
+    )
+    run_module.Run._save(run)
+
+
+def test_a_training_lost_for_good_goes_back_state_by_state_and_keeps_only_good_ones(
+    tiny_vgg_channels, tiny_flags, tmp_path, monkeypatch, capsys
+):
+    """The loss is NaN from the 13th step on, whatever the weights."""
+    build_loss = train._build_loss
+
+    def loss_that_dies(config, compute_dtype):
+        import tensorflow as tf
+
+        loss, calls = build_loss(config, compute_dtype), tf.Variable(0)
+
+        class Dying:
+            multiply_adds = loss.multiply_adds
+
+            def __call__(self, stylized, content):
+                hole = tf.where(calls.assign_add(1) > 12, np.nan, 1.0)
+                return {name: hole * term for name, term in loss(stylized, content).items()}
+
+        return Dying()
+
+    monkeypatch.setattr(train, "_build_loss", loss_that_dies)
+    flags = tiny_flags(tmp_path, "--steps", "100", "--save-every", "10")
+    del flags[flags.index("--val-dir") : flags.index("--val-dir") + 2]  # it would call the loss, too
+    assert train.main(flags) == 1
+    lines = capsys.readouterr().err.splitlines()
+    returns = [line.split(";")[1][:24] for line in lines if "gone back" in line]
+    assert returns == [" gone back to step 10 wi", " gone back to step 0 wit", " gone back to step 0 wit"]
+    assert [read_state(path).step for path in state_paths(state_dir(tmp_path))] == [0]
+
+
+def test_a_signal_at_a_step_that_is_looked_at_costs_no_validation(
+    tiny_vgg_channels, tiny_flags, tmp_path, monkeypatch
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def stopped_steps(*arguments, **options):
+        for done, losses in training_steps(*arguments, **options):
+            if done == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield done, losses
+
+    training_steps = run_module.training_steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "training_steps", stopped_steps)
+        assert train.main(tiny_flags(tmp_path)) == 143
+    assert train.main(tiny_flags(tmp_path, "--resume")) == 0
+    steps = set()
+    for path in (tmp_path / "log").glob("events.*"):
+        events = EventAccumulator(str(path))
+        events.Reload()
+        if "validation/total" in events.Tags()["tensors"]:
+            steps |= {event.step for event in events.Tensors("validation/total")}
+    assert steps == {3, 6}

@@ -1,7 +1,6 @@
 """What a running training shows: TensorBoard scalars, images, graph and text."""
 
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,33 +27,36 @@ class RunningMeans:
         """`saved`: what `as_json` gave, to go on from there."""
         self._clear()
         if saved is not None:
-            self._sums = {name: tf.constant(value, tf.float32) for name, value in saved["sums"].items()}
-            self._weight = tf.constant(saved["weight"], tf.float32)
+            self._sums, self._weight = dict(saved["sums"]), saved["weight"]
 
     def _clear(self) -> None:
-        self._sums: Losses = {}
-        self._latest: Losses = {}
-        self._weight = tf.constant(0.0)  # steps that count
+        self._unread: list[Losses] = []
+        self._sums: dict[str, float] = {}
+        self._latest: dict[str, float] = {}
+        self._weight = 0  # steps that count
         self._count = 0
         self._start = time.perf_counter()
 
     def add(self, losses: Losses) -> None:
-        # sums stay tensors: reading a value would make a GPU wait at every step
-        counts = tf.cast(losses.get("skipped_in_a_row", 0.0) == 0, tf.float32)
-        self._weight += counts
-        self._latest = {name: losses[name] for name in COUNTS if name in losses}
-        for name in (name for name in losses if name not in COUNTS):
-            self._sums[name] = self._sums.get(name, 0.0) + tf.math.multiply_no_nan(
-                tf.cast(losses[name], tf.float32), counts
-            )
+        # kept as they are: reading a value makes a GPU wait, and adding one is Python between two steps
+        self._unread.append(losses)
         self._count += 1
+
+    def _read(self) -> None:
+        for losses in self._unread:
+            values = {name: float(value) for name, value in losses.items()}
+            self._latest = {name: values.pop(name) for name in COUNTS if name in values}
+            if self._latest.get("skipped_in_a_row"):
+                continue
+            self._weight += 1
+            for name, value in values.items():  # one by one, so that a resumed run adds in the same order
+                self._sums[name] = self._sums.get(name, 0.0) + value
+        self._unread = []
 
     def as_json(self) -> dict:
         """The sums so far, exactly."""
-        return {
-            "sums": {name: float(value) for name, value in self._sums.items()},
-            "weight": float(self._weight),
-        }
+        self._read()
+        return {"sums": self._sums, "weight": self._weight}
 
     @contextmanager
     def clock_stopped(self) -> Iterator[None]:
@@ -65,9 +67,9 @@ class RunningMeans:
 
     def flush(self, batch_size: int) -> dict[str, float]:
         """The means by name, the latest counts, and "images_per_second"; then starts anew."""
-        weight = float(self._weight)
-        means = {name: float(total) / weight if weight else math.nan for name, total in self._sums.items()}
-        means.update({name: float(value) for name, value in self._latest.items()})
+        self._read()
+        means = {name: total / self._weight for name, total in self._sums.items()} if self._weight else {}
+        means.update(self._latest)
         means["images_per_second"] = self._count * batch_size / (time.perf_counter() - self._start)
         self._clear()
         return means
