@@ -64,7 +64,7 @@ class TrainConfig:
     image_size: int = knob("side of the square training crops in pixels", 256, at_least=32)
     learning_rate: float = knob("peak of Adam's learning rate; it falls to 0 as a cosine", 2e-3, at_least=0)
     precision: str = knob(
-        "of the convolutions; bfloat16 is faster where the hardware computes in it (3.9 times on a CPU with AMX);"
+        "of the convolutions; bfloat16 is faster where the hardware computes in it (about 4 times on a CPU with AMX);"
         " float64, slow, is for comparing runs",
         "float32",
         choices=("float32", "bfloat16", "float64"),

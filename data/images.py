@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = SAVE_SUFFIXES | {".gif"}  # what a folder is searched for
+MIN_CONTENT_SIDE = 2  # pixels of a photo to train on; one row or column teaches nothing
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B: ITU-R BT.601
 WHITE = (255, 255, 255)
 
@@ -49,9 +50,18 @@ def load_image(
     return np.ascontiguousarray(rgb_over(pixels, background))
 
 
-def load_pixels(path: Path) -> np.ndarray:
-    """Reads a picture as `load_image` does, rounded to 8 bits: [H, W, 3] RGB uint8. Raises ImageError."""
+def load_pixels(path: Path, *, min_side: int = 1) -> np.ndarray:
+    """Reads a picture as `load_image` does, rounded to 8 bits: [H, W, 3] RGB uint8.
+
+    Raises ImageError, also where a side is less than `min_side` pixels.
+    """
     pixels = decode_file(Path(path)).pixels
+    height, width = pixels.shape[:2]
+    if min(height, width) < min_side:
+        size = f"{height}x{width} pixels (height x width)"
+        raise ImageError(
+            f"{path}: is {size}, too small, needs at least {min_side}x{min_side}; give a larger image"
+        )
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == 3:
         return np.ascontiguousarray(pixels)
     return np.rint(rgb_over(pixels)).clip(0, 255).astype(np.uint8)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import ImageError, load_pixels, resize_pixels
+from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels
 
 FORMAT = 1
 SHARD_BYTES = 128 * 2**20  # what is packed anew after a kill, at most
@@ -93,7 +93,7 @@ class PhotoCache:
 
     def _decode(self, index: int) -> np.ndarray | str:
         try:
-            pixels = load_pixels(self.paths[index])
+            pixels = load_pixels(self.paths[index], min_side=MIN_CONTENT_SIDE)
         except ImageError as error:
             return str(error)
         height, width = pixels.shape[:2]

@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from data.images import ImageError, list_images, load_image, load_pixels, resize_pixels
+from data.images import MIN_CONTENT_SIDE, ImageError, list_images, load_image, load_pixels, resize_pixels
 
 PREFETCH_BATCHES = 4
 PARALLEL_DECODES = max(
     2, (os.cpu_count() or 1) // 2
 )  # more threads than that only get in the way of the step
-
-MIN_SIDE = 2  # pixels of a content photo; one row or column teaches nothing
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +29,9 @@ logger = logging.getLogger(__name__)
 class SkippedFiles:
     """Files that could not be read, each counted and named once however often the epochs come back to it."""
 
-    def __init__(self):
+    def __init__(self, *, are_known: bool = False):
+        """`are_known`: they have been named already, and are only counted."""
+        self._level = logging.DEBUG if are_known else logging.WARNING
         self._reasons: dict[Path, str] = {}
         self._lock = threading.Lock()  # decoding runs on several threads
 
@@ -47,7 +47,7 @@ class SkippedFiles:
             if path in self._reasons:
                 return
             self._reasons[path] = str(error)
-            logger.warning("skipped: %s", error)
+            logger.log(self._level, "skipped: %s", error)
 
 
 class PhotoFolder:
@@ -61,7 +61,7 @@ class PhotoFolder:
         self.paths = list_images([Path(content_dir)])
 
     def load(self, index: int) -> np.ndarray:
-        return load_pixels(self.paths[index])
+        return load_pixels(self.paths[index], min_side=MIN_CONTENT_SIDE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CropStream:
         self.photos = photos
         self.image_size = image_size
         self.seed = seed
-        self.skipped = SkippedFiles()
+        self.skipped = SkippedFiles(are_known=hasattr(photos, "unreadable"))  # a cache lists them
 
     def crop(self, number: int) -> np.ndarray:
         """[image_size, image_size, 3] uint8. Raises ImageError if no photo at all can be read."""
@@ -91,7 +91,7 @@ class CropStream:
         paths = self.photos.paths
         for index in _candidates(len(paths), self.seed, int(number)):
             try:
-                return random_crop(_large_enough(self.photos, index), self.image_size, generator)
+                return random_crop(self.photos.load(index), self.image_size, generator)
             except ImageError as error:
                 self.skipped.add(paths[index], error)
         folder = os.path.commonpath([path.parent for path in paths])
@@ -156,18 +156,6 @@ def random_crop(pixels: np.ndarray, size: int, generator: np.random.Generator) -
     left = int(generator.integers(width - side + 1))
     crop = resize_pixels(pixels[top : top + side, left : left + side], size, size)
     return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
-
-
-def _large_enough(photos, index: int) -> np.ndarray:
-    pixels = photos.load(index)
-    height, width = pixels.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        size = f"{height}x{width} pixels (height x width)"
-        raise ImageError(
-            f"{photos.paths[index]}: is {size}, too small, needs at least {MIN_SIDE}x{MIN_SIDE}; give a larger"
-            " image"
-        )
-    return pixels
 
 
 @functools.lru_cache(maxsize=2)  # decoding threads work at most one epoch's end and the next one's start

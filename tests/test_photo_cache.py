@@ -73,9 +73,9 @@ def decoded(monkeypatch) -> list[str]:
     """The names of the files that are decoded, in order."""
     names = []
 
-    def note(path: Path) -> np.ndarray:
+    def note(path: Path, **options) -> np.ndarray:
         names.append(path.name)
-        return load_pixels(path)
+        return load_pixels(path, **options)
 
     monkeypatch.setattr(photo_cache, "load_pixels", note)
     return names
@@ -176,3 +176,19 @@ def test_the_pixels_stay_on_the_disk(photos_dir):
         base = base.base
     assert isinstance(base, np.memmap)
     assert os.path.dirname(base.filename) == str(photos_dir.parent / "cache")
+
+
+def test_a_photo_too_small_to_teach_anything_is_listed_too(photos_dir):
+    Image.new("RGB", (1, 300)).save(photos_dir / "line.png")
+    packed(photos_dir)
+    lines = (photos_dir.parent / "cache" / SKIPPED_FILE).read_text().splitlines()
+    assert [line.split(": ")[1].split(",")[0] for line in lines if "line.png" in line] == [
+        "is 300x1 pixels (height x width)"
+    ]
+
+
+def test_files_that_the_cache_has_listed_are_counted_but_not_named_again(photos_dir, caplog):
+    crops = CropStream(packed(photos_dir), image_size=10, seed=0)
+    for number in range(20):
+        crops.crop(number)
+    assert len(crops.skipped) == 1 and caplog.records == []

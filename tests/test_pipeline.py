@@ -113,10 +113,10 @@ def test_the_stream_depends_neither_on_the_threads_nor_on_which_is_faster(textur
     expected = stream(textured_dir)
     started = []
 
-    def load_pixels_slowly(path: Path) -> np.ndarray:
+    def load_pixels_slowly(path: Path, **options) -> np.ndarray:
         started.append(path)
         time.sleep(0.3 if len(started) == 2 else 0)  # the first is read to see whether anything can be
-        return load_pixels(path)
+        return load_pixels(path, **options)
 
     monkeypatch.setattr(pipeline, "PARALLEL_DECODES", 4)
     monkeypatch.setattr(pipeline, "load_pixels", load_pixels_slowly)
