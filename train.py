@@ -92,8 +92,8 @@ class TrainConfig:
     style_license: str = knob("licence of the style picture, for style.json", "", kind=str)
 
 
-class UsageError(Exception):
-    """A setting that does not fit the machines it is used on."""
+class ClusterError(Exception):
+    """A setting or TF_CONFIG that does not fit the machines it is used on."""
 
 
 def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argparse.Namespace]:
@@ -102,6 +102,27 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
     Defaults come from TrainConfig, then the run that --resume goes on with, then --config, then the flags; later
     ones win. `saved` is that run's state: None without --resume, or where there is none yet.
     """
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    names = [option.name for option in fields(TrainConfig)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not MISSING}
+    try:
+        given = {**_read_config(options.config), **given}
+        if options.preview_grid is not None and given.get("style") is not None:
+            given.setdefault("name", given["style"].stem)
+        options.saved = _saved_run(given) if options.resume else None
+        former = _known_settings("the saved state", options.saved.info["config"]) if options.saved else {}
+        config = _checked(replace(TrainConfig(), **{**former, **given}))
+        _check_grid_weights(options)
+    except StyleError as error:  # in the saved state, not in the flags
+        print(f"train.py: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except ValueError as error:
+        parser.error(str(error))
+    return config, options
+
+
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train.py", description="Train a fast style transfer network for one style picture."
     )
@@ -131,23 +152,7 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
     parser.add_argument(
         "--grid-weights", nargs="+", type=float, metavar="WEIGHT", help="the style weights of --preview-grid"
     )
-    options = parser.parse_args(arguments)
-    names = [option.name for option in fields(TrainConfig)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not MISSING}
-    try:
-        given = {**_read_config(options.config), **given}
-        if options.preview_grid is not None and given.get("style") is not None:
-            given.setdefault("name", given["style"].stem)
-        options.saved = _saved_run(given) if options.resume else None
-        former = _known_settings("the saved state", options.saved.info["config"]) if options.saved else {}
-        config = _checked(replace(TrainConfig(), **{**former, **given}))
-        _check_grid_weights(options)
-    except StyleError as error:  # in the saved state, not in the flags
-        print(f"train.py: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except ValueError as error:
-        parser.error(str(error))
-    return config, options
+    return parser
 
 
 def _saved_run(given: dict) -> Any:
@@ -335,7 +340,7 @@ def _is_chief() -> bool:
     try:
         return cluster_of_environment()[0] == 0
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise ClusterError(str(error)) from error
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:
@@ -351,7 +356,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
 
     cluster = join_cluster()
     if config.batch_size % cluster.replicas:
-        raise UsageError(
+        raise ClusterError(
             f"--batch-size must be a multiple of {cluster.replicas}, the number of GPUs or workers, got"
             f" {config.batch_size}"
         )
@@ -391,8 +396,7 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
     """The run, before its first step, and the stream of its crops."""
     import tensorflow as tf
 
-    from data.images import load_image
-    from data.pipeline import CropStream, Share, photos_digest, validation_images
+    from data.pipeline import CropStream, Share, photos_digest
     from transformer.architecture import Architecture
     from transformer.checkpoint import load_parameters
     from transformer.network import Transformer
@@ -401,7 +405,6 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
     from transformer.style_folder import find_style
     from transformer.training import build_training_step
     from transformer.training_state import TrainingState
-    from transformer.watch import Watch
 
     compute_dtype = tf.as_dtype(config.precision)
     loss = _build_loss(config, compute_dtype)
@@ -419,24 +422,6 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
     photos = _photos(config)
     crops = CropStream(photos, image_size=config.image_size, seed=config.seed)
     share = Share(cluster.worker, cluster.workers, cluster.local_replicas)
-    watch = None
-    if cluster.is_chief:
-        previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
-        val_images = []
-        if config.val_dir is not None:
-            val_images = validation_images(
-                config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE
-            )
-        config_text = json.dumps(config_json(config), indent=2) + "\n"
-        (config.log_dir / "config.json").write_text(config_text, encoding="utf-8")  # --config reads it
-        watch = Watch(
-            config.log_dir,
-            network,
-            loss,
-            photos=_shortened(previews),
-            val_images=val_images,
-            config=config_json(config),
-        )
     run = Run(
         Plan(config.steps, config.batch_size, config.save_every, config.summary_every),
         network=network,
@@ -453,7 +438,7 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
             keep=config.keep,
             is_writer=cluster.is_chief,
         ),
-        watch=watch,
+        watch=_build_watch(config, network, loss) if cluster.is_chief else None,
         cluster=cluster,
         gflop_per_step=2e-9
         * config.batch_size
@@ -464,6 +449,23 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
         facts={"config": config_json(config), "photos": photos_digest(photos.paths)},
     )
     return run, crops
+
+
+def _build_watch(config: TrainConfig, network: Any, loss: Any) -> Any:
+    """What looks at the training; the configuration is written beside its events, for --config."""
+    from data.images import load_image
+    from data.pipeline import validation_images
+    from transformer.watch import Watch
+
+    previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
+    val_images = []
+    if config.val_dir is not None:
+        val_images = validation_images(config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE)
+    values = config_json(config)
+    (config.log_dir / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return Watch(
+        config.log_dir, network, loss, photos=_shortened(previews), val_images=val_images, config=values
+    )
 
 
 def _shortened(previews: dict[str, Any]) -> dict[str, Any]:
@@ -503,7 +505,7 @@ def _say_what_is_coming(config: TrainConfig, run: Any, cluster: Any, device: str
     needed = bytes_needed(
         width=config.width,
         image_size=config.image_size,
-        batch_size=config.batch_size // cluster.workers,
+        batch_size=config.batch_size // cluster.replicas,
         bytes_per_value={"bfloat16": 2, "float32": 4, "float64": 8}[config.precision],
     )
     free = f", {available_memory() / 1e9:.1f} GB free" if device == "CPU" else " of the GPU"
@@ -550,16 +552,11 @@ def _recipe(config: TrainConfig):
     )
 
 
-def _export(config: TrainConfig, run: Any, crops: Any) -> None:
+def _style_info(config: TrainConfig, run: Any, crops: Any) -> dict:
+    """What style.json says."""
     from importlib.metadata import version
 
-    from transformer.checkpoint import export_style
-    from transformer.pace import peak_memory_bytes
-
-    style_dir = config.output_dir / config.name
-    skipped_steps = run.optimizer.value("skipped")
-    unreadable = len(crops.skipped) or len(getattr(crops.photos, "unreadable", ()))
-    info = {
+    return {
         "name": config.name,
         "config": config_json(config),
         "style_picture": {
@@ -571,9 +568,9 @@ def _export(config: TrainConfig, run: Any, crops: Any) -> None:
         "training_data": {
             "folder": config.content_dir.name,
             "photos": len(crops.photos.paths),
-            "skipped": unreadable,
+            "skipped": crops.unreadable,
         },
-        "steps": {"done": run.step, "skipped": skipped_steps, "returns": run.returns},
+        "steps": {"done": run.step, "skipped": run.optimizer.value("skipped"), "returns": run.returns},
         "losses": {
             "training": run.losses,
             "validation": run.validation,
@@ -581,8 +578,16 @@ def _export(config: TrainConfig, run: Any, crops: Any) -> None:
         },
         "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "onnx")},
     }
+
+
+def _export(config: TrainConfig, run: Any, crops: Any) -> None:
+    from transformer.checkpoint import export_style
+    from transformer.pace import peak_memory_bytes
+
+    style_dir = config.output_dir / config.name
+    skipped_steps = run.optimizer.value("skipped")
     try:
-        export_style(style_dir, run.network, info)
+        export_style(style_dir, run.network, _style_info(config, run, crops))
     except OSError as error:
         reason = error.strerror or error
         raise OSError(
@@ -590,11 +595,21 @@ def _export(config: TrainConfig, run: Any, crops: Any) -> None:
             " then --resume"
         ) from error
     said = [f"{skipped_steps} steps were skipped as not finite"] if skipped_steps else []
-    said += [f"{unreadable} files could not be read"] if unreadable else []
+    said += [f"{crops.unreadable} files could not be read"] if crops.unreadable else []
     peak = peak_memory_bytes()
     said += [f"peak memory {peak / 1e9:.2f} GB"] if peak else []
     print(f"train.py: {'; '.join(said)}", file=sys.stderr)
     print(f"train.py: {style_dir} is ready: python infer.py PHOTO --style {style_dir}", file=sys.stderr)
+
+
+def _last_image(steps: Iterator, bar: Any) -> Any:
+    """Of the slow method, whose progress goes to the bar; L-BFGS may end early."""
+    end, step, last = bar.n + GRID_ITERATIONS, 0, None
+    for now, _, image in steps:
+        bar.update(now - step)
+        step, last = now, image
+    bar.update(end - bar.n)
+    return last
 
 
 def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ...]) -> int:
@@ -607,6 +622,7 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
 
     from data.contact_sheet import contact_sheet
     from data.images import list_images, load_image, save_image
+    from data.pipeline import readable_images
     from loss_net.optimize import optimize_image
     from loss_net.perceptual import build_perceptual_loss
     from loss_net.weights import load_vgg_weights
@@ -616,7 +632,8 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
     vgg_weights = load_vgg_weights(config.vgg, recipe.architecture)
     style = load_image(config.style, max_side=config.style_size)
     paths = config.preview or list_images([config.val_dir or config.content_dir])
-    photos = {path.stem: load_image(path, max_side=GRID_SIDE) for path in paths[:GRID_PHOTOS]}
+    readable = readable_images(paths, max_images=GRID_PHOTOS, max_side=GRID_SIDE)
+    photos = _shortened({str(path): photo for path, photo in readable.items()})
     rows = {name: [photo] for name, photo in photos.items()}
     with tqdm(total=len(photos) * len(weights) * GRID_ITERATIONS, unit="it", desc="preview grid") as bar:
         for weight in weights:
@@ -627,12 +644,8 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
                 compute_dtype=tf.as_dtype(config.precision),
             )
             for name, photo in photos.items():
-                image, done = photo, 0
-                for step, _, picture in optimize_image(loss.for_content(photo[None]), photo, recipe):
-                    bar.update(step - done)
-                    image, done = picture, step
-                bar.update(GRID_ITERATIONS - done)
-                rows[name].append(image)
+                steps = optimize_image(loss.for_content(photo[None]), photo, recipe)
+                rows[name].append(_last_image(steps, bar))
     labels = ["photo", *(f"--style-weight {weight:g}" for weight in weights)]
     title = f"{config.style.name}, preset {config.preset}"
     sheet = contact_sheet(rows, labels, title=title, corner=style)
@@ -672,7 +685,7 @@ def main(arguments: list[str] | None = None) -> int:
                     print(f"train.py: {line}", file=sys.stderr)
             remove_unfinished(config.log_dir / "state")
         return train(config, options.saved)
-    except (ImageError, WeightsError, StyleError, OSError, FloatingPointError, UsageError) as error:
+    except (ImageError, WeightsError, StyleError, OSError, FloatingPointError, ClusterError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before the first step; later ones are noted by Interrupts

@@ -10,13 +10,15 @@ it was interrupted. A photo that has changed since, by size or time, is packed a
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from data.encoding import write_atomically
 from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels
 
 FORMAT = 1
@@ -34,27 +36,28 @@ class Packed:
     shape: tuple[int, int, int]
 
 
-@dataclass
 class PhotoCache:
-    """Photos of `paths` from the shards in `cache_dir`; the door's way to fill it is `pack`."""
+    """Photos of `paths` from the shards in `cache_dir`; the door's way to fill it is `pack`.
 
-    cache_dir: Path
-    paths: Sequence[Path]
-    short_side: int  # pixels; larger photos are shrunk to it
-    packed: dict[str, Packed] = field(default_factory=dict)  # by key, see _key
-    unreadable: dict[str, str] = field(default_factory=dict)  # key -> reason
-    _shards: dict[int, np.ndarray] = field(default_factory=dict)
-    _keys: list[str] = field(default_factory=list)
+    `short_side`: larger photos are shrunk to it, in pixels. Raises ImageError for a cache of another short side.
+    """
 
-    def __post_init__(self):
-        self._keys = [_key(path) for path in self.paths]
-        for index_path in sorted(self.cache_dir.glob("shard_*.json")):
+    def __init__(self, cache_dir: Path, paths: Sequence[Path], short_side: int):
+        self.cache_dir = cache_dir
+        self.paths = paths
+        self.short_side = short_side
+        self.unreadable: dict[str, str] = {}  # of `paths`: key, see _key -> reason
+        self._keys = [_key(path) for path in paths]
+        self._wanted = set(self._keys)  # a shard may hold photos of another folder, or former ones
+        self._packed: dict[str, Packed] = {}
+        self._shards: dict[int, np.ndarray] = {}
+        for index_path in sorted(cache_dir.glob("shard_*.json")):
             self._open_shard(index_path)
 
     @property
     def missing(self) -> list[int]:
         """Indices of the photos that have not been packed yet."""
-        known = self.packed.keys() | self.unreadable.keys()
+        known = self._packed.keys() | self.unreadable.keys()
         return [index for index, key in enumerate(self._keys) if key not in known]
 
     def load(self, index: int) -> np.ndarray:
@@ -62,7 +65,7 @@ class PhotoCache:
         key = self._keys[index]
         if key in self.unreadable:
             raise ImageError(self.unreadable[key])
-        place = self.packed[key]
+        place = self._packed[key]
         count = int(np.prod(place.shape))
         return self._shards[place.shard][place.offset : place.offset + count].reshape(place.shape)
 
@@ -71,8 +74,13 @@ class PhotoCache:
 
         Unreadable ones are listed, once, in skipped.txt. Raises OSError where the folder cannot be written.
         """
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
-        _remove_unfinished(self.cache_dir)
+        try:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"{self.cache_dir}: cannot be a cache ({error.strerror}); give a folder to --cache"
+            ) from error
+        _remove_unindexed(self.cache_dir)
         missing = self.missing
         with ThreadPoolExecutor(threads) as pool:
             photos, size, done = [], 0, 0
@@ -113,8 +121,8 @@ class PhotoCache:
         pixels = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.zeros(0, np.uint8)
         index_path = self.cache_dir / f"shard_{number:05d}.json"
         text = {"format": FORMAT, "short_side": self.short_side, "packed": packed, "unreadable": unreadable}
-        _write_whole(index_path.with_suffix(".npy"), lambda stream: np.save(stream, pixels))
-        _write_whole(index_path, lambda stream: stream.write(json.dumps(text).encode()))
+        _write_durably(index_path.with_suffix(".npy"), lambda stream: np.save(stream, pixels))
+        _write_durably(index_path, lambda stream: stream.write(json.dumps(text).encode()))
         self._open_shard(index_path)
 
     def _open_shard(self, index_path: Path) -> None:
@@ -132,43 +140,41 @@ class PhotoCache:
             )
         number = int(index_path.stem[6:])
         self._shards[number] = pixels
-        self.unreadable.update(text["unreadable"])
-        for key, (offset, *shape) in text["packed"].items():
-            self.packed[key] = Packed(number, offset, tuple(shape))
+        for key in self._wanted & text["unreadable"].keys():
+            self.unreadable[key] = text["unreadable"][key]
+        for key in self._wanted & text["packed"].keys():
+            offset, *shape = text["packed"][key]
+            self._packed[key] = Packed(number, offset, tuple(shape))
 
     def _write_skipped(self) -> None:
         reasons = [self.unreadable[key] for key in self._keys if key in self.unreadable]
         text = "".join(f"{reason}\n" for reason in reasons)
-        _write_whole(self.cache_dir / SKIPPED_FILE, lambda stream: stream.write(text.encode("utf-8")))
+        _write_durably(self.cache_dir / SKIPPED_FILE, lambda stream: stream.write(text.encode("utf-8")))
 
 
 def _key(path: Path) -> str:
     """A photo's identity: where it is, and when and how large it was written."""
     status = path.stat()
-    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
 
 
-def _write_whole(path: Path, write) -> None:
-    unfinished_path = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+def _write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    def write_to_disk(stream: BinaryIO) -> None:  # or an index could outlive its pixels when the power fails
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
     try:
-        with open(unfinished_path, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished_path, path)
+        write_atomically(path, write_to_disk)
     except OSError as error:
         reason = error.strerror or error
         raise OSError(
             f"{path.parent}: cannot be written ({reason}); make room there or give another --cache folder; what is"
             " packed is kept"
         ) from error
-    finally:
-        unfinished_path.unlink(missing_ok=True)
 
 
-def _remove_unfinished(cache_dir: Path) -> None:
-    for path in cache_dir.glob(".*.unfinished"):
-        path.unlink(missing_ok=True)
+def _remove_unindexed(cache_dir: Path) -> None:
     for path in cache_dir.glob("shard_*.npy"):  # killed between pixels and index
         if not path.with_suffix(".json").is_file():
             path.unlink()

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,8 @@ import tensorflow as tf
 from data.images import MIN_CONTENT_SIDE, ImageError, list_images, load_image, load_pixels, resize_pixels
 
 PREFETCH_BATCHES = 4
-PARALLEL_DECODES = max(
-    2, (os.cpu_count() or 1) // 2
-)  # more threads than that only get in the way of the step
+# more threads than that only get in the way of the step
+PARALLEL_DECODES = max(2, (os.cpu_count() or 1) // 2)
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +52,11 @@ class SkippedFiles:
 class PhotoFolder:
     """The photographs of a folder, found recursively, decoded whenever they are asked for.
 
-    Like data.photo_cache.PhotoCache it has `paths` and `load(index)` -> [H, W, 3] uint8. Raises ImageError for a
-    folder that is missing or empty.
+    Like data.photo_cache.PhotoCache it has `paths`, `unreadable` and `load(index)` -> [H, W, 3] uint8. Raises
+    ImageError for a folder that is missing or empty.
     """
+
+    unreadable: Mapping = {}  # not known beforehand
 
     def __init__(self, content_dir: Path):
         self.paths = list_images([Path(content_dir)])
@@ -83,7 +84,12 @@ class CropStream:
         self.photos = photos
         self.image_size = image_size
         self.seed = seed
-        self.skipped = SkippedFiles(are_known=hasattr(photos, "unreadable"))  # a cache lists them
+        self.skipped = SkippedFiles(are_known=bool(photos.unreadable))  # a cache lists them
+
+    @property
+    def unreadable(self) -> int:
+        """How many of the photos cannot be read, as far as that is known."""
+        return len(self.photos.unreadable or self.skipped)
 
     def crop(self, number: int) -> np.ndarray:
         """[image_size, image_size, 3] uint8. Raises ImageError if no photo at all can be read."""
@@ -130,16 +136,22 @@ def photos_digest(paths: Sequence[Path]) -> str:
 
 def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[np.ndarray]:
     """The first readable photos of a folder by name, each [H, W, 3] RGB float32, at most `max_side` long."""
-    images = []
-    for path in list_images([Path(val_dir)]):
+    images = readable_images(list_images([Path(val_dir)]), max_images=max_images, max_side=max_side)
+    if not images:
+        raise ImageError(f"{val_dir}: none of its images can be read; --val-dir needs at least one")
+    return list(images.values())
+
+
+def readable_images(paths: Sequence[Path], *, max_images: int, max_side: int) -> dict[Path, np.ndarray]:
+    """The first of `paths` that can be read, each [H, W, 3] RGB float32; the others are named."""
+    images = {}
+    for path in paths:
         if len(images) == max_images:
             break
         try:
-            images.append(load_image(path, max_side=max_side))
+            images[path] = load_image(path, max_side=max_side)
         except ImageError as error:
             logger.warning("skipped: %s", error)
-    if not images:
-        raise ImageError(f"{val_dir}: none of its images can be read; --val-dir needs at least one")
     return images
 
 

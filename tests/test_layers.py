@@ -149,3 +149,19 @@ def test_convolution_is_a_sum_over_the_reflected_neighbourhood(stride):
     expected = np.einsum("bhwcij,ijcd->bhwd", windows, kernel)[:, ::stride, ::stride]
     actual = convolution(tf.constant(FEATURE_MAP), tf.constant(kernel), stride)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_gradient_of_reflection_padding_of_known_sides_is_that_of_the_library(size):
+    images = tf.constant(np.random.default_rng(0).normal(size=(2, 9, 7, 3)), tf.float32)
+    upstream = tf.constant(
+        np.random.default_rng(1).normal(size=(2, 9 + 2 * size, 7 + 2 * size, 3)), tf.float32
+    )
+    around = [[0, 0], [size, size], [size, size], [0, 0]]
+    gradients = []
+    for pad in (lambda x: reflection_pad(x, size), lambda x: tf.pad(x, around, mode="REFLECT")):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            padded = pad(images)
+        gradients.append(tape.gradient(padded, images, upstream))
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-6)

@@ -226,3 +226,18 @@ def test_the_content_is_computed_once_for_one_content(loss, monkeypatch):
     of_content = loss.for_content(CONTENT)
     monkeypatch.setattr(PerceptualLoss, "_content_maps", None)  # any further use would fail
     assert numbers(of_content(STYLIZED))["content"] > 0
+
+
+def test_the_operations_of_a_training_image_are_those_counted_by_hand(tiny_vgg_weights):
+    """Three passes: the content's to relu4_2, the stylized image's to relu5_1, and that again backward."""
+    channels, side = (5, 6, 7, 8, 9), 32
+    blocks, counts = (2, 2, 4, 4, 1), {}
+    total, before = 0, 3
+    for block, depth in enumerate(blocks, 1):
+        for index in range(1, depth + 1):
+            total += (side // 2 ** (block - 1)) ** 2 * 9 * before * channels[block - 1]
+            before = channels[block - 1]
+            counts[f"relu{block}_{index}"] = total
+    style = np.zeros((32, 32, 3), np.float32)
+    loss = build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], RECIPES["lengstrom"])
+    assert loss.multiply_adds(side) == counts["relu4_2"] + 2 * counts["relu5_1"]

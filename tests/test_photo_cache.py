@@ -1,5 +1,6 @@
 """The cache of decoded photos: the same crops as from the files, packed once, whatever happens meanwhile."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -135,9 +136,13 @@ def test_a_damaged_shard_is_packed_again(photos_dir, damage):
 
 
 def test_what_a_kill_left_behind_is_removed(photos_dir):
-    packed(photos_dir)
     cache_dir = photos_dir.parent / "cache"
-    for name in (".shard_00007.npy.123.unfinished", "shard_00007.npy"):
+    cache_dir.mkdir()
+    mark = hashlib.sha256(b"shard_00000.npy").hexdigest()[:16]  # see write_atomically
+    for name in (
+        f".{mark}.999999999.ab.tmp",
+        "shard_00007.npy",
+    ):  # amid the pixels; between them and the index
         (cache_dir / name).write_bytes(b"half")
     packed(photos_dir)
     assert sorted(path.name for path in cache_dir.iterdir()) == [
@@ -145,6 +150,20 @@ def test_what_a_kill_left_behind_is_removed(photos_dir):
         "shard_00000.npy",
         SKIPPED_FILE,
     ]
+
+
+def test_a_cache_shared_by_two_folders_counts_only_its_own_unreadable_files(photos_dir, tmp_path, photo):
+    packed(photos_dir)
+    photo(tmp_path / "others" / "good.png", height=30, width=30, seed=1)
+    others = PhotoCache(photos_dir.parent / "cache", PhotoFolder(tmp_path / "others").paths, SHORT_SIDE)
+    list(others.pack(threads=1))
+    assert len(others.unreadable) == 0 and others.missing == []
+
+
+def test_a_file_in_the_place_of_the_cache_is_named_in_one_line(photos_dir):
+    (photos_dir.parent / "cache").write_text("a file")
+    with pytest.raises(OSError, match="cannot be a cache .*give a folder to --cache"):
+        packed(photos_dir)
 
 
 def test_a_cache_for_smaller_crops_is_refused(photos_dir):

@@ -126,3 +126,15 @@ def test_a_suffix_that_is_no_picture_is_refused_before_the_work(grid_flags, tmp_
     assert train.main([*grid_flags, "--preview-grid", str(tmp_path / "sheet.xyz")]) == 1
     assert "unknown suffix '.xyz'" in capsys.readouterr().err and recorded == []
     assert not Path(tmp_path / "sheet.xyz").exists()
+
+
+def test_unreadable_photos_of_a_folder_are_passed_over_and_equal_names_kept_apart(
+    tiny_vgg_channels, grid_flags, recorded, photo, tmp_path
+):
+    folder = tmp_path / "mixed"
+    photo(folder / "a" / "same.png", seed=1)
+    photo(folder / "b" / "same.png", seed=2)
+    (folder / "0.jpg").write_text("no image")
+    flags = ["--content-dir", str(folder), "--preview-grid", "--grid-weights", "1"]
+    assert train.main([*grid_flags, *flags]) == 0
+    assert len(recorded) == 2

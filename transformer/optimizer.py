@@ -56,9 +56,8 @@ class Optimizer:
             "skipped": _state(tf.constant(0, tf.int64)),
             "skipped_in_a_row": _state(tf.constant(0, tf.int64)),
             "mean_norm": _state(tf.constant(0.0, self._dtype)),
-            "rate_scale": _state(
-                tf.constant(1.0, self._dtype)
-            ),  # lowered when a training had to be taken back
+            # lowered when a training had to be taken back
+            "rate_scale": _state(tf.constant(1.0, self._dtype)),
         }
 
     @property
@@ -73,14 +72,15 @@ class Optimizer:
         norm = tf.linalg.norm(gradient)
         is_usable = tf.logical_and(is_usable, tf.math.is_finite(norm))
         gradient, norm = _zero_unless(is_usable, gradient), _zero_unless(is_usable, norm)
-        gradient *= self._clipping(norm)
+        clipping = self._clipping(norm)
+        gradient *= clipping
         updates = variables["updates"] + tf.cast(is_usable, tf.int64)
         first = BETA1 * variables["first_moment"] + (1 - BETA1) * gradient
         second = BETA2 * variables["second_moment"] + (1 - BETA2) * tf.square(gradient)
         count = tf.cast(tf.maximum(updates, 1), self._dtype)
         beta1, beta2 = tf.constant(BETA1, self._dtype), tf.constant(BETA2, self._dtype)
         correction = tf.sqrt(1 - tf.pow(beta2, count)) / (1 - tf.pow(beta1, count))
-        mean_norm = self._mean_norm(norm)
+        mean_norm = self._mean_norm(clipping * norm)
         epsilon = EPSILON_SHARE * mean_norm / tf.sqrt(tf.cast(tf.size(gradient), self._dtype))
         change = tf.math.divide_no_nan(learning_rate * correction * first, tf.sqrt(second) + epsilon)
         self._subtract(_zero_unless(is_usable, change))
@@ -118,9 +118,7 @@ class Optimizer:
         # an arithmetic mean at first; later a clipped gradient counts as clipped, or one could raise the bar
         updates = tf.cast(self.variables["updates"], self._dtype)
         share = tf.maximum(tf.constant(1 - NORM_DECAY, self._dtype), 1 / (updates + 1))
-        return self.variables["mean_norm"] + share * (
-            self._clipping(norm) * norm - self.variables["mean_norm"]
-        )
+        return self.variables["mean_norm"] + share * (norm - self.variables["mean_norm"])
 
     def _subtract(self, change: tf.Tensor) -> None:
         for variable, part in zip(self.parameters, tf.split(change, self._sizes), strict=True):

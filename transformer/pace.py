@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 WARMUP_STEPS = 2  # tracing and the first allocations are not the pace of the rest
 SETTLED_STEPS = 10  # from then on the forecast is shown
+BASE_BYTES = 0.93e9  # TensorFlow, VGG19 and the optimiser
+VALUES_OF_LOSS, VALUES_OF_NETWORK = 550, 820  # per pixel; the network's at width 1
 
 
 class Pace:
@@ -49,20 +51,15 @@ def finish_time(hours_left: float, now: datetime | None = None) -> str:
     return finish.strftime("%H:%M" if finish.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
-def bytes_needed(
-    *, width: float, image_size: int, batch_size: int, bytes_per_value: int, replicas: int = 1
-) -> int:
+def bytes_needed(*, width: float, image_size: int, batch_size: int, bytes_per_value: int) -> int:
     """About the memory that a training of a VGG19 loss takes at its peak on a CPU, in bytes; measured, not derived.
 
-    `bytes_per_value`: 4 for float32, 2 for bfloat16. See benchmarks/README.md for what it was fitted to.
+    `batch_size`: of one replica. `bytes_per_value`: 4 for float32, 2 for bfloat16. See benchmarks/README.md for
+    what it was fitted to.
     """
-    pixels = image_size * image_size * batch_size / replicas
+    pixels = image_size * image_size * batch_size
     values = pixels * (VALUES_OF_LOSS + VALUES_OF_NETWORK * width)
     return round(BASE_BYTES + values * bytes_per_value)
-
-
-BASE_BYTES = 0.93e9  # TensorFlow, VGG19 and the optimiser
-VALUES_OF_LOSS, VALUES_OF_NETWORK = 550, 820  # per pixel; the network's at width 1
 
 
 def peak_memory_bytes() -> int | None:
@@ -77,17 +74,3 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def free_memory_bytes() -> int | None:
-    """What a training may still take: of the first GPU where there is one, else of the machine; None if unknown."""
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        return None  # TensorFlow takes all of it at the start, and says nothing of its size
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            sizes = dict(line.split(":") for line in lines)
-        return int(sizes["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None

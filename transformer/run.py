@@ -157,7 +157,7 @@ class Run:
 
     def _save(self) -> None:
         if self.optimizer.value("skipped_in_a_row"):
-            return  # maybe the weights are lost; the states there are hold good ones
+            return  # maybe the weights are lost; the states that there are hold good ones
         self.state.save(
             self.step,
             {
