@@ -110,11 +110,11 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
         given = {**_read_config(options.config), **given}
         if options.preview_grid is not None and given.get("style") is not None:
             given.setdefault("name", given["style"].stem)
-        options.saved = _saved_run(given) if options.resume else None
+        options.saved = _saved_run(given, options.resume) if options.resume else None
         former = _known_settings("the saved state", options.saved.info["config"]) if options.saved else {}
         config = _checked(replace(TrainConfig(), **{**former, **given}))
         _check_grid_weights(options)
-    except StyleError as error:  # in the saved state, not in the flags
+    except (StyleError, ClusterError) as error:  # in the saved state or the environment, not in the flags
         print(f"train.py: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except ValueError as error:
@@ -155,14 +155,18 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _saved_run(given: dict) -> Any:
-    """The state that --resume goes on from, None if there is none at all; StyleError if all are damaged."""
+def _saved_run(given: dict, resume: str) -> Any:
+    """The state that --resume goes on from; StyleError if there is none, or all are damaged.
+
+    None where there need be none: for "auto", and for a worker that is not the chief, who sends it.
+    """
     from transformer.training_state import newest_state, state_paths
 
     log_dir = given.get("log_dir") or (Path("runs") / given["name"] if given.get("name") else None)
     if log_dir is None:
         raise ValueError("--resume needs the --name or the --log-dir of the run")
-    return newest_state(log_dir / "state") if state_paths(log_dir / "state") else None
+    may_start = resume == "auto" or not _is_chief()
+    return None if may_start and not state_paths(log_dir / "state") else newest_state(log_dir / "state")
 
 
 def _check_grid_weights(options: argparse.Namespace) -> None:
@@ -290,8 +294,6 @@ def check_targets(config: TrainConfig, options: argparse.Namespace) -> None:
     style_dir, state_dir = config.output_dir / config.name, config.log_dir / "state"
     if style_dir.exists() and not options.overwrite:
         raise FileExistsError(f"{style_dir}: exists; give another --name, or --overwrite to replace it")
-    if options.resume == "always" and options.saved is None:
-        raise FileNotFoundError(f"{state_dir}: holds no training state to resume; start without --resume")
     if state_paths(state_dir) and not (options.resume or options.overwrite):
         raise FileExistsError(
             f"{state_dir}: holds the state of an earlier run; go on with --resume, or --overwrite it"
@@ -440,15 +442,16 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
         ),
         watch=_build_watch(config, network, loss) if cluster.is_chief else None,
         cluster=cluster,
-        gflop_per_step=2e-9
-        * config.batch_size
-        * (
-            3 * network.architecture.multiply_adds(config.image_size, config.image_size)  # and twice backward
-            + loss.multiply_adds(config.image_size)
-        ),
+        gflop_per_step=_gflop_per_step(config, network, loss),
         facts={"config": config_json(config), "photos": photos_digest(photos.paths)},
     )
     return run, crops
+
+
+def _gflop_per_step(config: TrainConfig, network: Any, loss: Any) -> float:
+    """Of the convolutions; the network is passed once forward and twice backward."""
+    network_passes = 3 * network.architecture.multiply_adds(config.image_size, config.image_size)
+    return 2e-9 * config.batch_size * (network_passes + loss.multiply_adds(config.image_size))
 
 
 def _build_watch(config: TrainConfig, network: Any, loss: Any) -> Any:

@@ -346,3 +346,13 @@ def test_a_signal_at_a_step_that_is_looked_at_costs_no_validation(
         if "validation/total" in events.Tags()["tensors"]:
             steps |= {event.step for event in events.Tensors("validation/total")}
     assert steps == {3, 6}
+
+
+def test_resuming_a_run_that_is_not_there_says_so_before_anything_else(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit:
+        train.main(["--resume", "--name", "nothing", "--log-dir", str(tmp_path / "log")])
+    assert exit.value.code == 1
+    line = (
+        f"train.py: {tmp_path / 'log' / 'state'}: holds no training state to resume; start without --resume"
+    )
+    assert capsys.readouterr().err.splitlines() == [line]

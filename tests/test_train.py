@@ -126,6 +126,8 @@ def test_overwrite_replaces_the_style_and_starts_from_the_first_step(
 
 @pytest.mark.parametrize("resume", [(), ("--resume",)], ids=["anew", "resume"])
 def test_a_finished_style_is_not_replaced_unasked(tiny_flags, tiny_run, tmp_path, resume, capsys):
+    if resume:
+        shutil.copytree(tiny_run / "log", tmp_path / "log")
     flags = tiny_flags(tiny_run, "--log-dir", str(tmp_path / "log"), *resume)
     assert train.main(flags) == 1
     assert f"{tiny_run / 'styles' / 'tiny'}: exists" in (line := last_line(capsys)) and "--overwrite" in line
