@@ -380,8 +380,8 @@ def _target_name(path: Path, photos: tuple[Path, ...], style_name: str) -> Path:
 
 def load_styles(config: InferConfig, threads: int | None = None):
     """What stylizes, on so many threads or all cores, and the name it gives to pictures."""
-    from transformer.runtime import Blend, load_stylizer
-    from transformer.style_folder import find_style
+    from transformer.export.style_folder import find_style
+    from transformer.inference.stylizer import Blend, load_stylizer
 
     shares = config.blend or ((config.style, 1.0),)
     style_dirs = [find_style(name) for name, _ in shares]
@@ -429,9 +429,9 @@ def stylize_photos(config: InferConfig) -> int:
     from data.encoding import check_image_suffix
     from data.images import ImageError, list_images
     from data.photo import load_photo, save_photo
-    from data.side_by_side import MemoryBudget, side_by_side
-    from transformer.runtime import available_cores
-    from transformer.style_folder import StyleError
+    from system.machine import available_cores
+    from system.threads import MemoryBudget, in_order
+    from transformer.export.style_folder import StyleError
 
     photo_paths = list_images(config.photos)
     # One photo by all cores; several are done faster a core each.
@@ -453,7 +453,7 @@ def stylize_photos(config: InferConfig) -> int:
         canvas = photo.canvas(targets[path])
         size = photo.shape[:2]
         with (
-            budget.taking(stylizer.bytes_for(*size)),
+            budget.reserved(stylizer.bytes_for(*size)),
             bar.of_photo(stylizer.tile_for(*size) is not None) as on_progress,
         ):
             for rows, columns, stylized in stylizer.parts(photo, on_progress):
@@ -461,7 +461,8 @@ def stylize_photos(config: InferConfig) -> int:
         save_photo(targets[path], canvas, photo, restore_size=config.restore_size)
 
     with bar:
-        for path, error in side_by_side(missing, stylize, workers):
+        for path, future in in_order(missing, stylize, workers):
+            error = future.exception()
             if isinstance(error, ImageError | StyleError | MemoryError):
                 failures += 1
                 bar.report(error if str(path) in str(error) else f"{path}: {error}")
@@ -527,8 +528,8 @@ def stylize_clip(config: InferConfig) -> int:
     from tqdm import tqdm
 
     from data.images import resize_pixels, shrunk_size
+    from data.temporal import TemporalSmoother
     from data.video import check_video_suffix, stylize_video
-    from transformer.temporal import TemporalSmoother
 
     if len(config.photos) > 1:
         raise UsageError("give one video at a time, without photos beside it")
@@ -589,7 +590,7 @@ def _seconds(stylize, image) -> float:
 
 def print_styles() -> int:
     """One line a style: its name, and what it was learnt from."""
-    from transformer.style_folder import CHECKPOINTS_DIR, list_styles, style_info
+    from transformer.export.style_folder import CHECKPOINTS_DIR, list_styles, style_info
 
     style_dirs = list_styles()
     if not style_dirs:
@@ -714,7 +715,7 @@ def check_writable(path: Path) -> None:
 
 def check_memory(config: InferConfig, content) -> None:
     """MemoryError if the picture is plainly too large for the memory that is free."""
-    from transformer.runtime import available_memory
+    from system.machine import available_memory
 
     height, width = content.shape[:2]
     needed = height * width * OPTIMIZE_BYTES[config.precision]
@@ -773,7 +774,7 @@ def follow_steps(config: InferConfig, recipe, pictures: Pictures, outcome: Outco
     """Runs the optimisation to its end and writes what is asked for on the way."""
     from contextlib import closing
 
-    from transformer.quiet_start import start_tensorflow
+    from system.tensorflow_start import start_tensorflow
 
     device = start_tensorflow(one_op_at_a_time=True)
     if device == "CPU":
@@ -834,7 +835,7 @@ def main(arguments: list[str] | None = None) -> int:
     if config.list_recipes:
         return print_recipes()
     from data.images import ImageError
-    from transformer.style_folder import StyleError
+    from transformer.export.style_folder import StyleError
 
     expected = [ImageError, StyleError, UsageError, OSError, MemoryError]
     previous = signal.signal(signal.SIGTERM, interrupt)

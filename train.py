@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from loss_net.recipes import RECIPES
-from transformer.interrupts import INTERRUPTED, Interrupts
-from transformer.style_folder import StyleError
+from system.signals import EXIT_STATUS, Interrupted, NotedInterrupts
+from transformer.export.style_folder import StyleError
 
 PREVIEW_SIDE = 512  # pixels, longest side of preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
@@ -160,7 +160,7 @@ def _saved_run(given: dict, resume: str) -> Any:
 
     None where there need be none: for "auto", and for a worker that is not the chief, who sends it.
     """
-    from transformer.training_state import newest_state, state_paths
+    from transformer.training.state import newest_state, state_paths
 
     log_dir = given.get("log_dir") or (Path("runs") / given["name"] if given.get("name") else None)
     if log_dir is None:
@@ -275,7 +275,7 @@ def check_inputs(config: TrainConfig) -> None:
     """
     from data.images import list_images, load_image
     from loss_net.weights import check_vgg_source
-    from transformer.style_folder import find_style
+    from transformer.export.style_folder import find_style
 
     check_vgg_source(config.vgg, RECIPES[config.preset].architecture)
     list_images([config.content_dir])
@@ -289,7 +289,7 @@ def check_inputs(config: TrainConfig) -> None:
 
 def check_targets(config: TrainConfig, options: argparse.Namespace) -> None:
     """Everything that is written, likewise. Raises FileExistsError and other OSErrors."""
-    from transformer.training_state import state_paths
+    from transformer.training.state import state_paths
 
     style_dir, state_dir = config.output_dir / config.name, config.log_dir / "state"
     if style_dir.exists() and not options.overwrite:
@@ -310,7 +310,7 @@ def _check_writable(folder: Path) -> None:
 
 def clear_former_run(config: TrainConfig) -> None:
     """Removes the states and the TensorBoard events that an earlier run of this name has left."""
-    from transformer.training_state import state_paths
+    from transformer.training.state import state_paths
 
     for path in (*state_paths(config.log_dir / "state"), *config.log_dir.glob("events.out.tfevents.*")):
         path.unlink()
@@ -337,7 +337,7 @@ def changed_settings(config: TrainConfig, saved: Any) -> Iterator[str]:
 def _is_chief() -> bool:
     if "TF_CONFIG" not in os.environ:
         return True  # without importing TensorFlow
-    from transformer.cluster_config import cluster_of_environment
+    from transformer.training.cluster_config import cluster_of_environment
 
     try:
         return cluster_of_environment()[0] == 0
@@ -350,11 +350,11 @@ def train(config: TrainConfig, saved: Any = None) -> int:
 
     Where the process is one of several workers and another is lost, it starts itself anew and waits for that.
     """
-    from transformer.quiet_start import start_tensorflow
+    from system.tensorflow_start import start_tensorflow
 
     joins = "TF_CONFIG" in os.environ
-    device = start_tensorflow(leave_devices_alone=joins)
-    from transformer.distribution import LOST_WORKER, join_cluster
+    device = start_tensorflow(joins_cluster=joins)
+    from transformer.training.distribution import LOST_WORKER, join_cluster
 
     cluster = join_cluster()
     if config.batch_size % cluster.replicas:
@@ -370,7 +370,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     first_step = run.step
     if cluster.is_chief:
         _say_what_is_coming(config, run, cluster, device)
-    with Interrupts() as interrupts:
+    with NotedInterrupts() as interrupts:
         try:
             _train_under_a_bar(config, run, interrupts, title=f"{config.name} on {device}")
         except LOST_WORKER:
@@ -380,7 +380,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     if interrupts.received:
         resumable = f"{interrupts.received} at step {run.step}; state saved, go on with --resume"
         print(f"train.py: {resumable}", file=sys.stderr)
-        return INTERRUPTED[interrupts.received]
+        return EXIT_STATUS[interrupts.received]
     if cluster.is_chief:
         _export(config, run, crops)
     cluster.wait_for_all()
@@ -400,13 +400,13 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
 
     from data.pipeline import CropStream, Share, photos_digest
     from transformer.architecture import Architecture
-    from transformer.checkpoint import load_parameters
+    from transformer.export.finished_style import load_parameters
+    from transformer.export.style_folder import find_style
     from transformer.network import Transformer
-    from transformer.optimizer import Optimizer
-    from transformer.run import Plan, Run, state_variables
-    from transformer.style_folder import find_style
-    from transformer.training import build_training_step
-    from transformer.training_state import TrainingState
+    from transformer.training.optimizer import Optimizer
+    from transformer.training.run import Plan, Run, state_variables
+    from transformer.training.state import TrainingState
+    from transformer.training.step import build_training_step
 
     compute_dtype = tf.as_dtype(config.precision)
     loss = _build_loss(config, compute_dtype)
@@ -458,7 +458,7 @@ def _build_watch(config: TrainConfig, network: Any, loss: Any) -> Any:
     """What looks at the training; the configuration is written beside its events, for --config."""
     from data.images import load_image
     from data.pipeline import validation_images
-    from transformer.watch import Watch
+    from transformer.training.monitor import Watch
 
     previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
     val_images = []
@@ -486,7 +486,7 @@ def _photos(config: TrainConfig) -> Any:
     from tqdm import tqdm
 
     from data.photo_cache import SKIPPED_FILE, PhotoCache
-    from transformer.runtime import available_cores
+    from system.machine import available_cores
 
     cache = PhotoCache(config.cache, folder.paths, CACHE_DETAIL * config.image_size)
     missing = len(cache.missing)
@@ -501,8 +501,8 @@ def _photos(config: TrainConfig) -> Any:
 
 def _say_what_is_coming(config: TrainConfig, run: Any, cluster: Any, device: str) -> None:
     """Before the first step: how large the network and its steps are, and what memory they will take."""
-    from transformer.pace import bytes_needed
-    from transformer.runtime import available_memory
+    from system.machine import available_memory
+    from transformer.training.pace import bytes_needed
 
     parameters = sum(variable.shape.num_elements() for variable in run.network.parameters.values())
     needed = bytes_needed(
@@ -520,7 +520,7 @@ def _say_what_is_coming(config: TrainConfig, run: Any, cluster: Any, device: str
     )
 
 
-def _train_under_a_bar(config: TrainConfig, run: Any, interrupts: Interrupts, title: str) -> None:
+def _train_under_a_bar(config: TrainConfig, run: Any, interrupts: NotedInterrupts, title: str) -> None:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -584,8 +584,8 @@ def _style_info(config: TrainConfig, run: Any, crops: Any) -> dict:
 
 
 def _export(config: TrainConfig, run: Any, crops: Any) -> None:
-    from transformer.checkpoint import export_style
-    from transformer.pace import peak_memory_bytes
+    from transformer.export.finished_style import export_style
+    from transformer.training.pace import peak_memory_bytes
 
     style_dir = config.output_dir / config.name
     skipped_steps = run.optimizer.value("skipped")
@@ -617,7 +617,7 @@ def _last_image(steps: Iterator, bar: Any) -> Any:
 
 def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ...]) -> int:
     """Writes a sheet of photos stylized by the slow method at each style weight, and shows it in TensorBoard."""
-    from transformer.quiet_start import start_tensorflow
+    from system.tensorflow_start import start_tensorflow
 
     start_tensorflow()
     import tensorflow as tf
@@ -629,7 +629,7 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
     from loss_net.optimize import optimize_image
     from loss_net.perceptual import build_perceptual_loss
     from loss_net.weights import load_vgg_weights
-    from transformer.summaries import TrainingSummaries
+    from transformer.training.summaries import TrainingSummaries
 
     recipe = replace(_recipe(config), optimizer="lbfgs", iterations=GRID_ITERATIONS)
     vgg_weights = load_vgg_weights(config.vgg, recipe.architecture)
@@ -667,7 +667,7 @@ def main(arguments: list[str] | None = None) -> int:
     config, options = parse_args(arguments)
     from data.images import ImageError, check_image_suffix
     from loss_net.weights import WeightsError
-    from transformer.training_state import remove_unfinished
+    from system.files import remove_leftovers
 
     try:
         check_inputs(config)
@@ -686,13 +686,13 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 for line in changed_settings(config, options.saved):
                     print(f"train.py: {line}", file=sys.stderr)
-            remove_unfinished(config.log_dir / "state")
+            remove_leftovers(config.log_dir / "state")
         return train(config, options.saved)
     except (ImageError, WeightsError, StyleError, OSError, FloatingPointError, ClusterError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the first step; later ones are noted by Interrupts
-        return INTERRUPTED["SIGINT"]
+    except (KeyboardInterrupt, Interrupted):  # before the first step; later ones are noted by Interrupts
+        return EXIT_STATUS["SIGINT"]
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 def trained_recipe(style_dir: Path):
     """The loss that the style was trained with, and the size at which it saw its picture."""
     from loss_net.recipes import RECIPES
-    from transformer.style_folder import style_info
+    from transformer.export.style_folder import style_info
 
     config = style_info(style_dir)["config"]
     weights = {name: config[name] for name in ("content_weight", "style_weight", "tv_weight")}
@@ -74,8 +74,8 @@ class Contest:
         from data.images import list_images, load_image
         from loss_net.perceptual import build_perceptual_loss
         from loss_net.weights import load_vgg_weights
-        from transformer.runtime import load_stylizer
-        from transformer.style_folder import find_style
+        from transformer.export.style_folder import find_style
+        from transformer.inference.stylizer import load_stylizer
 
         tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
         self.options = options

@@ -25,8 +25,8 @@ from loss_net.recipes import RECIPES
 from loss_net.weights import load_vgg_weights
 from transformer.architecture import Architecture
 from transformer.network import Transformer
-from transformer.optimizer import WARMUP_STEPS, Optimizer
-from transformer.training import build_training_step, training_steps
+from transformer.training.optimizer import WARMUP_STEPS, Optimizer
+from transformer.training.step import build_training_step, training_steps
 
 DECAYS = (0.99, 0.999)
 BATCH_SIZE, LEARNING_RATE = 2, 2e-3

@@ -11,8 +11,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.images import load_image, resize_image
-from transformer.runtime import load_stylizer
-from transformer.style_folder import find_style
+from transformer.export.style_folder import find_style
+from transformer.inference.stylizer import load_stylizer
 
 ROOT = Path(__file__).resolve().parents[1]
 # height, width: square, odd, portrait, panorama, thin, large

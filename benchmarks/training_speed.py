@@ -29,9 +29,9 @@ from loss_net.topology import CONV_LAYERS
 from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape
 from transformer.architecture import Architecture
 from transformer.network import Transformer
-from transformer.optimizer import Optimizer
-from transformer.pace import peak_memory_bytes
-from transformer.training import build_training_step
+from transformer.training.optimizer import Optimizer
+from transformer.training.pace import peak_memory_bytes
+from transformer.training.step import build_training_step
 
 WARMUP_RUNS, TIMED_RUNS = 3, 12
 PEAK_SHAPES = ((4, 128, 128), (4, 64, 256), (4, 32, 512))  # batch, side, channels of VGG's 3x3 convolutions

@@ -17,10 +17,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.images import load_image, resize_image
+from data.temporal import TemporalSmoother, box_mean
 from data.video import video_frames
-from transformer.runtime import load_stylizer
-from transformer.style_folder import find_style
-from transformer.temporal import TemporalSmoother, box_mean
+from transformer.export.style_folder import find_style
+from transformer.inference.stylizer import load_stylizer
 
 ROOT = Path(__file__).resolve().parents[1]
 STRENGTHS = (0.0, 0.5, 0.7, 0.8, 0.9)

@@ -3,16 +3,14 @@
 Pillow writes through imageio; 16-bit colour, which it cannot write, is written by libvips.
 """
 
-import hashlib
-import os
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from data.decoding import Decoded, ImageError
+from system.files import write_whole
 
 SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 JPEG_QUALITY = 95  # of 100; above it files grow and the eye sees nothing
@@ -52,41 +50,11 @@ def encode_file(path: Path, picture: Decoded) -> None:
     suffix = path.suffix.lower()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda stream: encode(stream, suffix, picture))
+        write_whole(path, lambda stream: encode(stream, suffix, picture))
     except (OSError, ValueError) as error:  # ValueError: a format's own limits, such as 16383 pixels in WebP
         reason = getattr(error, "strerror", None) or error
         remedy = "check the folder's permissions and free space, or choose another path"
         raise ImageError(f"{path}: cannot be written: {reason}; {remedy}") from error
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Calls `write` with an open file, which becomes `path` once it is whole; what killed runs left there goes."""
-    # In the same folder, or os.replace is no rename; opened plainly: tempfile gives 0600 whatever the umask.
-    mark = f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}"  # of this target; names may be 255 bytes long
-    for left_behind in path.parent.glob(f"{mark}.*.tmp"):
-        if not _is_running(left_behind.name.split(".")[2]):
-            left_behind.unlink(missing_ok=True)
-    unfinished_path = path.with_name(f"{mark}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    stream = unfinished_path.open("xb")
-    try:
-        with stream:
-            write(stream)
-        os.replace(unfinished_path, path)
-    finally:
-        unfinished_path.unlink(missing_ok=True)
-
-
-def _is_running(process_id: str) -> bool:
-    """Whether the process may still be there; true where that cannot be asked."""
-    if os.name != "posix" or not process_id.isdecimal():
-        return True
-    try:
-        os.kill(int(process_id), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _encode_by_pillow(stream: BinaryIO, suffix: str, picture: Decoded) -> None:

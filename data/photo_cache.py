@@ -11,15 +11,16 @@ it was interrupted. A photo that has changed since, by size or time, is packed a
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from data.encoding import write_atomically
 from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels
+from system.faults import disk_fault
+from system.files import write_whole
+from system.threads import in_order
 
 FORMAT = 1
 SHARD_BYTES = 128 * 2**20  # what is packed anew after a kill, at most
@@ -70,7 +71,7 @@ class PhotoCache:
         return self._shards[place.shard][place.offset : place.offset + count].reshape(place.shape)
 
     def pack(self, threads: int) -> Iterator[int]:
-        """Packs what is missing; yields how many photos have been looked at, shard by shard of work.
+        """Packs what is missing; yields how many photos have been looked at, photo by photo.
 
         Unreadable ones are listed, once, in skipped.txt. Raises OSError where the folder cannot be written.
         """
@@ -81,22 +82,17 @@ class PhotoCache:
                 f"{self.cache_dir}: cannot be a cache ({error.strerror}); give a folder to --cache"
             ) from error
         _remove_unindexed(self.cache_dir)
-        missing = self.missing
-        with ThreadPoolExecutor(threads) as pool:
-            photos, size, done = [], 0, 0
-            window = 4 * threads  # decoded ahead; all at once would fill the memory
-            for start in range(0, len(missing), window):
-                indices = missing[start : start + window]
-                for index, photo in zip(indices, pool.map(self._decode, indices), strict=True):
-                    photos.append((index, photo))
-                    size += photo.nbytes if isinstance(photo, np.ndarray) else 0
-                done += len(indices)
-                if size >= SHARD_BYTES or len(photos) >= SHARD_PHOTOS:
-                    self._write_shard(photos)
-                    photos, size = [], 0
-                yield done
-            if photos:
+        photos, size = [], 0
+        for done, (index, future) in enumerate(in_order(self.missing, self._decode, threads), 1):
+            photo = future.result()
+            photos.append((index, photo))
+            size += photo.nbytes if isinstance(photo, np.ndarray) else 0
+            if size >= SHARD_BYTES or len(photos) >= SHARD_PHOTOS:
                 self._write_shard(photos)
+                photos, size = [], 0
+            yield done
+        if photos:
+            self._write_shard(photos)
         self._write_skipped()
 
     def _decode(self, index: int) -> np.ndarray | str:
@@ -121,8 +117,8 @@ class PhotoCache:
         pixels = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.zeros(0, np.uint8)
         index_path = self.cache_dir / f"shard_{number:05d}.json"
         text = {"format": FORMAT, "short_side": self.short_side, "packed": packed, "unreadable": unreadable}
-        _write_durably(index_path.with_suffix(".npy"), lambda stream: np.save(stream, pixels))
-        _write_durably(index_path, lambda stream: stream.write(json.dumps(text).encode()))
+        _write(index_path.with_suffix(".npy"), lambda stream: np.save(stream, pixels))
+        _write(index_path, lambda stream: stream.write(json.dumps(text).encode()))
         self._open_shard(index_path)
 
     def _open_shard(self, index_path: Path) -> None:
@@ -149,7 +145,7 @@ class PhotoCache:
     def _write_skipped(self) -> None:
         reasons = [self.unreadable[key] for key in self._keys if key in self.unreadable]
         text = "".join(f"{reason}\n" for reason in reasons)
-        _write_durably(self.cache_dir / SKIPPED_FILE, lambda stream: stream.write(text.encode("utf-8")))
+        _write(self.cache_dir / SKIPPED_FILE, lambda stream: stream.write(text.encode("utf-8")))
 
 
 def _key(path: Path) -> str:
@@ -158,19 +154,13 @@ def _key(path: Path) -> str:
     return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
 
 
-def _write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    def write_to_disk(stream: BinaryIO) -> None:  # or an index could outlive its pixels when the power fails
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
-        write_atomically(path, write_to_disk)
+        write_whole(path, write)
     except OSError as error:
-        reason = error.strerror or error
         raise OSError(
-            f"{path.parent}: cannot be written ({reason}); make room there or give another --cache folder; what is"
-            " packed is kept"
+            f"{path.parent}: cannot be written ({disk_fault(error)}); free some space there or give another --cache"
+            " folder; what is packed is kept"
         ) from error
 
 

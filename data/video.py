@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.decoding import ImageError
-from data.encoding import write_atomically
+from system.files import write_whole
 
 # Container and codec by suffix. H.264 plays everywhere; WebM takes no H.264.
 _FORMATS = {
@@ -63,7 +63,7 @@ def stylize_video(
         target_path.parent.mkdir(parents=True, exist_ok=True)
         copy = _Copy(source, source_path, target_path, stylize, on_frame)
         try:
-            write_atomically(target_path, copy.write)
+            write_whole(target_path, copy.write)
         except OSError as error:
             raise ImageError(f"{target_path}: cannot be written: {error.strerror or error}") from error
         return copy.frames_done

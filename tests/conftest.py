@@ -142,7 +142,7 @@ def varied_network():
 @pytest.fixture(scope="session")
 def style_dirs(tmp_path_factory) -> dict[str, Path]:
     """Two exported styles, "waves" and "stars", that differ in their weights only. Read them only."""
-    from transformer.checkpoint import export_style
+    from transformer.export.finished_style import export_style
 
     folder = tmp_path_factory.mktemp("styles")
     for seed, name in enumerate(("waves", "stars"), 1):

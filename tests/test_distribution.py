@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer.cluster_config import cluster_of_environment
-from transformer.training_state import newest_state, state_paths
+from transformer.training.cluster_config import cluster_of_environment
+from transformer.training.state import newest_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = """
@@ -31,7 +31,7 @@ import sys
 import tensorflow as tf
 [cpu] = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from transformer import distribution
+from transformer.training import distribution
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 distribution.join_cluster = lambda: distribution.Cluster(mirrored)
 """

@@ -10,8 +10,8 @@ from PIL import Image
 
 import infer
 from data.images import load_image, save_image
-from transformer import style_folder
-from transformer.runtime import load_stylizer
+from transformer.export import style_folder
+from transformer.inference.stylizer import load_stylizer
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_style_is_loaded_once_for_many_photos(photo, waves, tmp_path, monkey
         loads.append(arguments)
         return load_stylizer(*arguments, **options)
 
-    monkeypatch.setattr("transformer.runtime.load_stylizer", counting_load)
+    monkeypatch.setattr("transformer.inference.stylizer.load_stylizer", counting_load)
     photos = [str(photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)]
     assert infer.main([*photos, "--style", waves, "-o", str(tmp_path / "art")]) == 0
     assert len(loads) == 1
@@ -266,12 +266,12 @@ def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, mon
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("transformer.runtime.load_stylizer", interrupt)
+    monkeypatch.setattr("transformer.inference.stylizer.load_stylizer", interrupt)
     assert infer.main([str(photo(tmp_path / "a.png")), "--style", waves]) == 130
 
 
 def test_a_programming_error_keeps_its_traceback(photo, waves, tmp_path, monkeypatch):
-    monkeypatch.setattr("transformer.runtime.load_stylizer", lambda *_, **__: 7)
+    monkeypatch.setattr("transformer.inference.stylizer.load_stylizer", lambda *_, **__: 7)
     with pytest.raises(AttributeError, match="'int' object has no attribute"):
         infer.main([str(photo(tmp_path / "a.png")), "--style", waves])
 

@@ -315,7 +315,7 @@ def replaced(text: str, places: dict[str, str]) -> str:
 
 
 def test_a_picture_too_large_for_the_memory_is_refused(flags, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("transformer.runtime.available_memory", lambda: 1e6)
+    monkeypatch.setattr("system.machine.available_memory", lambda: 1e6)
     assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 1
     assert "40x48 pixels (height x width) would need" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "a.png").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transformer.optimizer import NORM_SETTLED, WARMUP_STEPS, Optimizer, learning_rate_schedule
+from transformer.training.optimizer import NORM_SETTLED, WARMUP_STEPS, Optimizer, learning_rate_schedule
 
 SHAPES = ((3, 4), (5,), (2, 2, 2))
 USABLE = tf.constant(True)

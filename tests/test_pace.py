@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from transformer.pace import SETTLED_STEPS, Pace, bytes_needed, finish_time, peak_memory_bytes
+from transformer.training.pace import SETTLED_STEPS, Pace, bytes_needed, finish_time, peak_memory_bytes
 
 
 class Clock:

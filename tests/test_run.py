@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import train
-from transformer import run as run_module
-from transformer.training_state import newest_state, read_state, state_paths
+from transformer.training import run as run_module
+from transformer.training.state import newest_state, read_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -233,7 +233,7 @@ KILLED = """
 import os, signal, sys
 import loss_net.weights
 loss_net.weights.BLOCK_CHANNELS = (5, 6, 7, 8, 9)
-from transformer import training_state
+from transformer.training import state as training_state
 write_whole, calls = training_state.write_whole, []
 def killed_while_writing(path, write):
     calls.append(path)
@@ -271,7 +271,7 @@ def test_a_state_that_was_lost_already_when_it_was_saved_is_not_gone_back_to(tmp
     """No step after it was finite: then the one before it is the last good one."""
     from types import SimpleNamespace
 
-    from transformer.training_state import TrainingState
+    from transformer.training.state import TrainingState
 
     for step in (10, 20):
         count = SimpleNamespace(shape=(), numpy=lambda step=step: np.int64(step))

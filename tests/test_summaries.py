@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from transformer.summaries import RunningMeans, TrainingSummaries
+from transformer.training.summaries import RunningMeans, TrainingSummaries
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 LOSS_NAMES = ("total", "content", "style", "tv", *(f"style/{layer}" for layer in STYLE_LAYERS))
@@ -124,7 +124,7 @@ def test_scalars_can_be_read_while_the_training_runs(tmp_path):
 
 def test_running_means_are_those_since_the_last_flush(monkeypatch):
     now = 100.0
-    monkeypatch.setattr("transformer.summaries.time.perf_counter", lambda: now)
+    monkeypatch.setattr("transformer.training.summaries.time.perf_counter", lambda: now)
     means = RunningMeans()
     for total in (1.0, 2.0, 6.0):
         means.add({"total": tf.constant(total), "tv": tf.constant(2 * total)})

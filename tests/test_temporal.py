@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transformer.temporal import TemporalSmoother, box_mean
+from data.temporal import TemporalSmoother, box_mean
 
 generator = np.random.default_rng(0)
 

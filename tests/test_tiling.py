@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from transformer.checkpoint import export_style
-from transformer.runtime import load_stylizer
-from transformer.style_folder import ONNX_FILE, StyleError
-from transformer.tiling import COMPACT, PRECISE, Moments, TiledStylizer, _cut, _norm
+from transformer.export.finished_style import export_style
+from transformer.export.style_folder import ONNX_FILE, StyleError
+from transformer.inference.stylizer import load_stylizer
+from transformer.inference.tiling import COMPACT, PRECISE, Moments, TiledStylizer, _cut, _norm
 
 # height, width, tile: odd and thin sides, tiles larger than the image, of one trunk pixel, and not dividing it
 CASES = [

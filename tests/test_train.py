@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 
 import train
-from transformer import run
-from transformer.runtime import load_stylizer
-from transformer.training_state import read_state, state_paths
+from transformer.inference.stylizer import load_stylizer
+from transformer.training import run
+from transformer.training.state import read_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 

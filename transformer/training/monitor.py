@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from system.faults import disk_fault
 from transformer.network import Transformer
-from transformer.style_folder import disk_fault
-from transformer.summaries import TrainingSummaries
-from transformer.training import Loss
+from transformer.training.step import Loss
+from transformer.training.summaries import TrainingSummaries
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""data/encoding.py: what killed runs leave behind goes, what others are writing stays."""
+"""system/files.py: what killed runs leave behind goes, what others are writing stays."""
 
 import os
 import subprocess
@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from data.encoding import write_atomically
+from system.files import write_whole
 
 
 def write(path, content: bytes) -> None:
-    write_atomically(path, lambda stream: stream.write(content))
+    write_whole(path, lambda stream: stream.write(content))
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -27,7 +27,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(tmp_path / "a.bin", fail)
+        write_whole(tmp_path / "a.bin", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
     assert (tmp_path / "a.bin").read_bytes() == b"old"
 
@@ -35,8 +35,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from data.encoding import write_atomically
-write_atomically(Path(sys.argv[1]), lambda stream: (stream.write(b"half"), os.kill(os.getpid(), signal.SIGKILL)))
+from system.files import write_whole
+write_whole(Path(sys.argv[1]), lambda stream: (stream.write(b"half"), os.kill(os.getpid(), signal.SIGKILL)))
 """
 
 

@@ -6,21 +6,21 @@ in a moment what there is to resume. Arrays, not a tf.train.Checkpoint, because 
 a distributed training together, and only the chief may write here.
 """
 
-import contextlib
 import json
 import logging
-import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from transformer.style_folder import StyleError, first_line
+from system.faults import disk_fault, first_line
+from system.files import write_whole
+from transformer.export.style_folder import StyleError
 
 INFO = "info"  # name of the entry that is not an array of the training
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
@@ -123,40 +123,9 @@ class TrainingState:
         whole = state_paths(self.state_dir)
         last = f"the state of step {_step_of(whole[0])} is whole" if whole else "no state is saved yet"
         return (
-            f"{self.state_dir}: the state of step {step} cannot be written ({error.strerror or error}); {last}:"
+            f"{self.state_dir}: the state of step {step} cannot be written ({disk_fault(error)}); {last}:"
             " make room there, then go on with --resume"
         )
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Lets `write` fill a file that appears as `path` only when it is complete and on the disk."""
-    unfinished_path = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished_path, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished_path, path)
-        _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished_path.unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a killed `write_whole` has left in `folder`."""
-    for path in folder.glob(".*.unfinished"):
-        path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _step_of(path: Path) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from system.faults import first_line
 from transformer.architecture import (
     BASE_CHANNELS,
     MIN_SIDE,
@@ -21,7 +22,7 @@ from transformer.architecture import (
     Architecture,
     ConvSpec,
 )
-from transformer.style_folder import StyleError, first_line
+from transformer.export.style_folder import StyleError
 
 OPSET = 17  # of 2022: any ONNX Runtime from 1.12 on reads it
 IR_VERSION = 8

@@ -1,11 +1,11 @@
-"""data/side_by_side.py: several at once, in order, and never more than there is memory for."""
+"""system/threads.py: several at once, in order, and never more than there is memory for."""
 
 import threading
 import time
 
 import pytest
 
-from data.side_by_side import MemoryBudget, side_by_side
+from system.threads import MemoryBudget, in_order
 
 
 def test_items_come_in_order_with_what_went_wrong():
@@ -14,16 +14,18 @@ def test_items_come_in_order_with_what_went_wrong():
         if item == 2:
             raise ValueError("two")
 
-    outcomes = list(side_by_side(range(5), work, workers=3))
+    outcomes = list(in_order(range(5), work, workers=3))
     assert [item for item, _ in outcomes] == [0, 1, 2, 3, 4]
-    assert [type(error) for _, error in outcomes] == [type(None)] * 2 + [ValueError] + [type(None)] * 2
+    assert [type(future.exception()) for _, future in outcomes] == [type(None)] * 2 + [ValueError] + [
+        type(None)
+    ] * 2
 
 
 def test_as_many_work_at_once_as_there_are_workers():
     together = threading.Barrier(3, timeout=10)  # breaks unless three wait for each other
-    assert [error for _, error in side_by_side(range(6), lambda _: together.wait() and None, workers=3)] == [
-        None
-    ] * 6
+    assert [
+        future.exception() for _, future in in_order(range(6), lambda _: together.wait() and None, workers=3)
+    ] == [None] * 6
 
 
 def test_little_is_begun_ahead_and_what_waits_is_called_off():
@@ -33,7 +35,7 @@ def test_little_is_begun_ahead_and_what_waits_is_called_off():
         begun.append(item)
         time.sleep(0.1)
 
-    outcomes = side_by_side(range(100), work, workers=2)
+    outcomes = in_order(range(100), work, workers=2)
     next(outcomes)
     outcomes.close()  # waits for the two that work, and not for the two that wait for them
     assert len(begun) <= 4
@@ -44,7 +46,7 @@ def test_a_budget_makes_wait_who_wants_too_much_at_once():
     lock = threading.Lock()
 
     def work(wanted: int) -> None:
-        with budget.taking(wanted):
+        with budget.reserved(wanted):
             with lock:
                 held.append(wanted)
                 most.append(sum(held))
@@ -52,14 +54,16 @@ def test_a_budget_makes_wait_who_wants_too_much_at_once():
             with lock:
                 held.remove(wanted)
 
-    assert not any(error for _, error in side_by_side([40, 70, 30, 60, 30, 30, 90, 10], work, workers=4))
+    assert not any(
+        future.exception() for _, future in in_order([40, 70, 30, 60, 30, 30, 90, 10], work, workers=4)
+    )
     assert max(most) <= 100 and len(most) == 8
 
 
 def test_who_wants_more_than_all_gets_all():
     budget = MemoryBudget(100)
-    with budget.taking(float("inf")):
-        waiting = threading.Thread(target=lambda: budget.taking(1).__enter__(), daemon=True)
+    with budget.reserved(float("inf")):
+        waiting = threading.Thread(target=lambda: budget.reserved(1).__enter__(), daemon=True)
         waiting.start()
         waiting.join(0.05)
         assert waiting.is_alive()
@@ -69,7 +73,7 @@ def test_who_wants_more_than_all_gets_all():
 
 def test_a_failure_gives_back_what_it_held():
     budget = MemoryBudget(100)
-    with pytest.raises(ValueError, match="no"), budget.taking(100):
+    with pytest.raises(ValueError, match="no"), budget.reserved(100):
         raise ValueError("no")
-    with budget.taking(100):
+    with budget.reserved(100):
         pass

@@ -9,8 +9,14 @@ import tensorflow as tf
 from loss_net.losses import total_variation_loss
 from transformer.architecture import Architecture
 from transformer.network import Transformer
-from transformer.optimizer import Optimizer
-from transformer.training import CHECK_EVERY, SKIPPED_LIMIT, Diverged, build_training_step, training_steps
+from transformer.training.optimizer import Optimizer
+from transformer.training.step import (
+    CHECK_EVERY,
+    SKIPPED_LIMIT,
+    Diverged,
+    build_training_step,
+    training_steps,
+)
 
 TINY = Architecture(width=0.125, residual_blocks=1)
 

@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer.checkpoint import export_style
-from transformer.runtime import RUNTIMES, TILES, Blend, load_stylizer
-from transformer.style_folder import META_FILES, ONNX_FILE, StyleError, find_style, list_styles, style_info
+from transformer.export.finished_style import export_style
+from transformer.export.style_folder import (
+    META_FILES,
+    ONNX_FILE,
+    StyleError,
+    find_style,
+    list_styles,
+    style_info,
+)
+from transformer.inference.stylizer import RUNTIMES, TILES, Blend, load_stylizer
 
 SIZES = [(1, 1), (1, 7), (5, 3), (8, 8), (13, 22), (33, 47)]
 
@@ -211,7 +218,7 @@ def test_less_memory_means_smaller_tiles_and_at_last_an_error(style_dirs):
 
 
 def test_what_is_free_is_the_limit_where_none_is_given(style_dirs, monkeypatch):
-    monkeypatch.setattr("transformer.runtime.available_memory", lambda: 1e9)
+    monkeypatch.setattr("transformer.inference.stylizer.available_memory", lambda: 1e9)
     with pytest.raises(MemoryError, match="1.0 GB are allowed"):
         load_stylizer(style_dirs["waves"]).tile_for(20_000, 20_000)
 
@@ -219,7 +226,7 @@ def test_what_is_free_is_the_limit_where_none_is_given(style_dirs, monkeypatch):
 @pytest.mark.parametrize(("runtime", "tile"), [("onnx", "off"), ("tensorflow", "auto")])
 def test_a_whole_image_that_memory_cannot_hold_is_refused(style_dirs, monkeypatch, runtime, tile):
     stylizer = load_stylizer(style_dirs["waves"], runtime, tile=tile)
-    monkeypatch.setattr("transformer.runtime.available_memory", lambda: 2.5e8)
+    monkeypatch.setattr("transformer.inference.stylizer.available_memory", lambda: 2.5e8)
     with pytest.raises(MemoryError, match=r"400x300 pixels .* 0\.2 GB are free; give --max-side \d+ or less"):
         stylizer(random_images(400, 300, 3))
 
@@ -227,8 +234,8 @@ def test_a_whole_image_that_memory_cannot_hold_is_refused(style_dirs, monkeypatc
 def test_a_large_image_is_computed_in_tiles_by_the_library_too(style_dirs, monkeypatch):
     image = random_images(70, 90, 3)
     whole = load_stylizer(style_dirs["waves"], tile="off")(image)
-    monkeypatch.setattr("transformer.runtime.WHOLE_LIMIT", 0)
-    monkeypatch.setattr("transformer.runtime.TILES", (32,))
+    monkeypatch.setattr("transformer.inference.stylizer.WHOLE_LIMIT", 0)
+    monkeypatch.setattr("transformer.inference.stylizer.TILES", (32,))
     stylizer = load_stylizer(style_dirs["waves"])
     assert len(list(stylizer.parts(image))) > 1
     assert np.abs(stylizer(image) - whole).max() <= 2

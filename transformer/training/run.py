@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from transformer.distribution import Cluster
-from transformer.interrupts import Interrupts
+from system.signals import NotedInterrupts
+from transformer.export.style_folder import StyleError
 from transformer.network import Transformer
-from transformer.optimizer import Optimizer
-from transformer.pace import Pace, finish_time, peak_memory_bytes
-from transformer.style_folder import StyleError
-from transformer.summaries import RunningMeans
-from transformer.training import CHECK_EVERY, Diverged, Losses, training_steps
-from transformer.training_state import SavedState, TrainingState, newest_state
-from transformer.watch import Watch
+from transformer.training.distribution import Cluster
+from transformer.training.monitor import Watch
+from transformer.training.optimizer import Optimizer
+from transformer.training.pace import Pace, finish_time, peak_memory_bytes
+from transformer.training.state import SavedState, TrainingState, newest_state
+from transformer.training.step import CHECK_EVERY, Diverged, Losses, training_steps
+from transformer.training.summaries import RunningMeans
 
 RETURNS_LIMIT = 3  # times that a training goes back to its last good state, each at RATE_FACTOR of the rate
 RATE_FACTOR = 0.5
@@ -77,7 +77,7 @@ class Run:
             self._adopt(saved)
         self._share()
 
-    def train(self, interrupts: Interrupts, show: Callable[[int, str], None]) -> None:
+    def train(self, interrupts: NotedInterrupts, show: Callable[[int, str], None]) -> None:
         """To the last step, or to the end of the step in which a signal came, whose state is then saved.
 
         `show` is called with the steps done so far and a line about them. Raises Diverged, OSError.
@@ -93,7 +93,7 @@ class Run:
             except Diverged as trouble:
                 self._go_back(trouble)
 
-    def _train_on(self, interrupts: Interrupts, show: Callable[[int, str], None]) -> None:
+    def _train_on(self, interrupts: NotedInterrupts, show: Callable[[int, str], None]) -> None:
         plan = self.plan
         pace = Pace(steps=plan.steps, batch_size=plan.batch_size)
         for step, losses in training_steps(
@@ -119,7 +119,7 @@ class Run:
     def _is_due(self, step: int) -> bool:
         return step % self.plan.save_every == 0 or step == self.plan.steps
 
-    def _stops(self, interrupts: Interrupts) -> bool:
+    def _stops(self, interrupts: NotedInterrupts) -> bool:
         if self._cluster.workers == 1:
             return bool(interrupts.received)
         if self.step % CHECK_EVERY and self.step != self.plan.steps:

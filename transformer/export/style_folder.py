@@ -7,22 +7,11 @@ META_PREFIX = "fast_style_transfer"
 META_FILES = tuple(f"{META_PREFIX}.{part}" for part in ("meta", "index", "data-00000-of-00001"))
 ONNX_FILE = f"{META_PREFIX}.onnx"
 STYLE_FILE = "style.json"
-CHECKPOINTS_DIR = Path(__file__).resolve().parents[1] / "checkpoints"
+CHECKPOINTS_DIR = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 class StyleError(ValueError):
     """A style's folder or training state cannot be used: one line saying what is wrong and what to do."""
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, shortened to one line; its class where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def disk_fault(error: BaseException) -> str:
-    """Why TensorFlow could not write a file; a full disk is ResourceExhaustedError there, after lines of its own."""
-    is_full = type(error).__name__ == "ResourceExhaustedError"
-    return "No space left on device" if is_full else first_line(error)
 
 
 def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Path:

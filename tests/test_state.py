@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer import training_state
-from transformer.style_folder import StyleError
-from transformer.training_state import TrainingState, newest_state, read_state, remove_unfinished, state_paths
+from system.files import remove_leftovers
+from transformer.export.style_folder import StyleError
+from transformer.training import state as training_state
+from transformer.training.state import TrainingState, newest_state, read_state, state_paths
 
 
 class Value:
@@ -189,5 +190,5 @@ def test_what_a_kill_left_behind_is_no_state_and_is_removed(tmp_path):
     saved(tmp_path, 5)
     (tmp_path / ".step_00000010.npz.123.unfinished").write_bytes(b"half")
     assert steps_of(tmp_path) == [5]
-    remove_unfinished(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000005.npz"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from transformer.cluster_config import cluster_of_environment
+from transformer.training.cluster_config import cluster_of_environment
 
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError)
 LOST_WORKER += (tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.CancelledError)

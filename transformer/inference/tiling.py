@@ -20,7 +20,7 @@ import onnxruntime
 from onnx import TensorProto
 
 from transformer.architecture import NORM_EPSILON, SIDE_MULTIPLE, Architecture, ConvSpec, padded_side
-from transformer.onnx_graph import (
+from transformer.export.onnx_graph import (
     GraphWriter,
     add_activation,
     add_convolution,
@@ -31,7 +31,7 @@ from transformer.onnx_graph import (
     read_onnx_parameters,
     value_info,
 )
-from transformer.runtime import Part, Progress, session_options
+from transformer.inference.stylizer import Part, Progress, session_options
 
 # Numbers in which a convolution's sums wait for the next layer; the residual sum itself is always float32.
 PRECISE, COMPACT = np.dtype(np.float32), np.dtype(np.float16)

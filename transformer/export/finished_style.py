@@ -1,18 +1,18 @@
 """The finished style that people use: a folder with a meta-graph checkpoint, an ONNX file and style.json."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from transformer.meta_graph import write_meta_graph
+from system.faults import disk_fault, first_line
+from system.files import write_folder
+from transformer.export.meta_graph import write_meta_graph
+from transformer.export.onnx_graph import build_onnx_model
+from transformer.export.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
 from transformer.network import Transformer
-from transformer.onnx_graph import build_onnx_model
-from transformer.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError, disk_fault, first_line
 
 
 def load_parameters(style_dir: Path, network: Transformer) -> None:
@@ -42,16 +42,10 @@ def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> 
     OSError where it cannot be written.
     """
     parameters = {name: variable.numpy().astype(np.float32) for name, variable in network.parameters.items()}
-    unfinished_dir = style_dir.with_name(f".{style_dir.name}.{os.getpid()}.unfinished")
-    shutil.rmtree(unfinished_dir, ignore_errors=True)
-    unfinished_dir.mkdir(parents=True)
     try:
-        _write_style(unfinished_dir, parameters, network, style_info)
-        _replace_folder(style_dir, unfinished_dir)
+        write_folder(style_dir, lambda folder: _write_style(folder, parameters, network, style_info))
     except tf.errors.OpError as error:  # TensorFlow's writers have their own errors for a full disk
         raise OSError(disk_fault(error)) from error
-    finally:
-        shutil.rmtree(unfinished_dir, ignore_errors=True)
 
 
 def _write_style(
@@ -61,17 +55,3 @@ def _write_style(
     model = build_onnx_model(parameters, network.architecture)
     (folder / ONNX_FILE).write_bytes(model.SerializeToString())
     (folder / STYLE_FILE).write_text(json.dumps(style_info, indent=2) + "\n", encoding="utf-8")
-
-
-def _replace_folder(target: Path, replacement: Path) -> None:
-    # a folder that is not empty cannot be renamed over, so the old one steps aside first
-    retired = target.with_name(f".{target.name}.{os.getpid()}.retired")
-    if target.exists():
-        target.rename(retired)
-    try:
-        replacement.rename(target)
-    except OSError:
-        if retired.exists():
-            retired.rename(target)
-        raise
-    shutil.rmtree(retired, ignore_errors=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 
 from transformer.network import Transformer
-from transformer.optimizer import Optimizer
+from transformer.training.optimizer import Optimizer
 
 Losses = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor], Losses]

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from transformer.architecture import Architecture
+from transformer.export.style_folder import META_PREFIX
 from transformer.network import stylize
-from transformer.style_folder import META_PREFIX
 
 INPUT_TENSOR, OUTPUT_TENSOR = "X:0", "transformer/g:0"
 

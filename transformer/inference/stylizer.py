@@ -3,15 +3,16 @@
 Both runtimes are imported on use: fast inference never pays for the other one.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from transformer.quiet_start import start_tensorflow
-from transformer.style_folder import META_FILES, ONNX_FILE, StyleError, first_line
+from system.faults import first_line
+from system.machine import available_cores, available_memory
+from system.tensorflow_start import start_tensorflow
+from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
 
 RUNTIMES = ("auto", "onnx", "tensorflow")
 WHOLE_LIMIT = 2e9  # bytes that a whole image may take before tiles do; they are slower, by a quarter here
@@ -141,7 +142,7 @@ class Stylizer:
                 raise StyleError(
                     "tiles are computed by ONNX Runtime alone; use --tile off or a style with an .onnx"
                 )
-            from transformer.tiling import PRECISE_LIMIT, TiledStylizer
+            from transformer.inference.tiling import PRECISE_LIMIT, TiledStylizer
 
             precise_limit = min(PRECISE_LIMIT, (self._max_memory or available_memory()) / 2)
             self._tiled = TiledStylizer(self._onnx_path, available_cores(), precise_limit)
@@ -272,7 +273,7 @@ def _load_tensorflow(checkpoint_dir: Path, trust: bool) -> StylizeBatch:
         )
     try:
         start_tensorflow()
-        from transformer.foreign_graph import MetaGraphStylizer
+        from transformer.inference.foreign_graph import MetaGraphStylizer
     except ImportError as error:
         raise StyleError(
             "TensorFlow is not installed, which --runtime tensorflow needs; pip install -r requirements.txt"
@@ -285,17 +286,3 @@ def _load_tensorflow(checkpoint_dir: Path, trust: bool) -> StylizeBatch:
         raise StyleError(
             f"{checkpoint_dir}: damaged meta graph ({first_line(error)}); export the style again"
         ) from error
-
-
-def available_cores() -> int:
-    """CPU cores that this process may use; in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def available_memory() -> float:
-    """Bytes that a process may still take; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return float("inf")

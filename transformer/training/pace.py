@@ -3,9 +3,10 @@
 No TensorFlow here, but where a GPU is asked for its memory.
 """
 
-import sys
 import time
 from datetime import datetime, timedelta
+
+from system.machine import peak_memory
 
 WARMUP_STEPS = 2  # tracing and the first allocations are not the pace of the rest
 SETTLED_STEPS = 10  # from then on the forecast is shown
@@ -68,9 +69,4 @@ def peak_memory_bytes() -> int | None:
 
     if tf.config.list_physical_devices("GPU"):
         return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak_memory()

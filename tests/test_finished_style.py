@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from transformer import checkpoint
 from transformer.architecture import Architecture
-from transformer.checkpoint import export_style
+from transformer.export import finished_style
+from transformer.export.finished_style import export_style
 
 TINY = Architecture(width=0.125, residual_blocks=1)
 STYLE_FILES = {
@@ -66,7 +66,7 @@ def test_an_export_that_fails_leaves_the_old_style_untouched_and_nothing_else(
     def fail(*_args, **_kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(f"transformer.checkpoint.{part}", fail)
+    monkeypatch.setattr(f"transformer.export.finished_style.{part}", fail)
     with pytest.raises(OSError, match="no space left"):
         export_style(style_dir, varied_network(2), {"name": "new"})
     assert {path.name: path.read_bytes() for path in style_dir.iterdir()} == before
@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_the_old_style_and_nothing_half_written(tmp_path, var
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "lines\nof TensorFlow; No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_meta_graph", full)
+    monkeypatch.setattr(finished_style, "write_meta_graph", full)
     with pytest.raises(OSError, match="^No space left on device$"):
         export_style(style_dir, varied_network(2), {"name": "new"})
     assert {path.name: path.read_bytes() for path in style_dir.iterdir()} == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from transformer.training import Losses
+from transformer.training.step import Losses
 
 # What a step says beside its loss terms. Under training/ in TensorBoard, not under loss/.
 COUNTS = ("skipped", "skipped_in_a_row")  # the latest counts, not the mean

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from transformer.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
-from transformer.style_folder import META_PREFIX, StyleError, first_line
+from system.faults import first_line
+from transformer.export.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
+from transformer.export.style_folder import META_PREFIX, StyleError
 
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
 # What a network computes with. None of these reaches outside the process: no files, sockets, Python or libraries.

@@ -1,0 +1,1 @@
+"""What the doors do with the rooms: each module is one command or a part of one."""

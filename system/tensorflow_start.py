@@ -1,0 +1,91 @@
+"""Starts TensorFlow without its start-up messages, and tells why it found no GPU where there should be one."""
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from system.machine import nvidia_devices
+
+# What the messages of TensorFlow about missing GPU libraries contain.
+_GPU_WORDS = ("cuda", "cudnn", "cublas", "gpu", "libnv", "tensorrt", "dlopen", "dso")
+_PROBE = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
+_PROBE_SECONDS = 120
+
+logger = logging.getLogger(__name__)
+
+
+def start_tensorflow(*, one_op_at_a_time: bool = False, joins_cluster: bool = False) -> str:
+    """Imports TensorFlow and finds its devices; returns "GPU" or "CPU".
+
+    one_op_at_a_time: operations run one after the other, each on all cores. This is faster for one graph of large
+    convolutions, and slower where a tf.data pipeline runs at the same time.
+    joins_cluster: nothing is computed yet, because a process must join its cluster first.
+    Messages that TensorFlow writes to stderr meanwhile are shown only if it fails. Where the machine has an NVIDIA
+    GPU and TensorFlow cannot use it, a warning is logged with TensorFlow's reasons.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _stderr_shown_on_failure():
+        import tensorflow as tf
+
+        if one_op_at_a_time:
+            with contextlib.suppress(RuntimeError):  # TensorFlow runs already and keeps its setting
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+        if not joins_cluster:
+            tf.constant(0.0)  # the first tensor makes TensorFlow look for devices
+        device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if device == "CPU" and (devices := nvidia_devices()):
+        _warn_of_unused_gpu(devices)
+    return device
+
+
+def _warn_of_unused_gpu(devices: list[str]) -> None:
+    reasons = "".join(f"\n  {line}" for line in _gpu_messages()) or " TensorFlow gives no reason."
+    logger.warning(
+        "the CPU is used: TensorFlow found no GPU although this machine has %s. Install the GPU libraries with"
+        ' `pip install "tensorflow[and-cuda]"` and check the driver with `nvidia-smi`. TensorFlow reports:%s',
+        ", ".join(devices),
+        reasons,
+    )
+
+
+def _gpu_messages() -> list[str]:
+    """TensorFlow's messages about GPUs at start-up, from a process of its own.
+
+    This process has set a log level that hides most of them, and TensorFlow reads it only once.
+    """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            timeout=_PROBE_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return [f"(the check failed: {error})"]
+    lines = [line.strip() for line in probe.stderr.splitlines()]
+    return [line for line in dict.fromkeys(lines) if any(word in line.lower() for word in _GPU_WORDS)]
+
+
+@contextlib.contextmanager
+def _stderr_shown_on_failure() -> Iterator[None]:
+    """Holds back what is written to file descriptor 2; C++ code does not use sys.stderr."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held_back:
+        stderr_copy = os.dup(2)
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(stderr_copy, held_back.read())
+            raise
+        finally:
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)

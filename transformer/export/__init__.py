@@ -1,0 +1,1 @@
+"""A finished style: its folder, meta graph and ONNX file."""
