@@ -75,7 +75,7 @@ class Contest:
         from loss_net.perceptual import build_perceptual_loss
         from loss_net.weights import load_vgg_weights
         from transformer.export.style_folder import find_style
-        from transformer.inference.stylizer import load_stylizer
+        from transformer.inference.loading import load_stylizer
 
         tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
         self.options = options

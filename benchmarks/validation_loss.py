@@ -39,7 +39,7 @@ def main() -> None:
     from loss_net.recipes import RECIPES
     from loss_net.weights import load_vgg_weights
     from transformer.export.style_folder import find_style
-    from transformer.inference.stylizer import load_stylizer
+    from transformer.inference.loading import load_stylizer
 
     recipe = RECIPES[options.preset]
     weights = load_vgg_weights(options.vgg, recipe.architecture)

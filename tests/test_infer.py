@@ -11,7 +11,7 @@ from PIL import Image
 import infer
 from data.images import load_image, save_image
 from transformer.export import style_folder
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import train
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 from transformer.training import run
 from transformer.training.state import read_state, state_paths
 

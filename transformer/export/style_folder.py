@@ -11,7 +11,7 @@ CHECKPOINTS_DIR = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 class StyleError(ValueError):
-    """A style's folder or training state cannot be used: one line saying what is wrong and what to do."""
+    """A style cannot be used; the message is one line that says what is wrong and what to do."""
 
 
 def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Path:
