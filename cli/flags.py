@@ -170,15 +170,17 @@ def _check_item(name: str, item: Any, about: Knob) -> None:
 
 
 def _range_text(about: Knob) -> str:
-    bounds = {
-        "at least": about.at_least,
-        "above": about.above,
-        "at most": about.at_most,
-        "below": about.below,
-    }
-    return (
-        " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None) or "finite"
-    )
+    low = [
+        f"{word} {bound:g}"
+        for word, bound in (("at least", about.at_least), ("above", about.above))
+        if bound is not None
+    ]
+    high = [
+        f"{word} {bound:g}"
+        for word, bound in (("at most", about.at_most), ("below", about.below))
+        if bound is not None
+    ]
+    return " and ".join(low + high) or "a finite number"
 
 
 def to_json(config: Any) -> dict[str, Any]:

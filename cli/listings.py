@@ -5,14 +5,14 @@ from cli.flags import report
 
 def print_styles() -> int:
     """Prints one line per style: its name and the origin of its style picture; returns the exit status."""
-    from transformer.export.style_folder import CHECKPOINTS_DIR, list_styles, style_info
+    from transformer.export import style_folder
 
-    style_dirs = list_styles()
+    style_dirs = style_folder.list_styles()
     if not style_dirs:
-        report("infer.py", f"no styles in {CHECKPOINTS_DIR}; train one with train.py")
+        report("infer.py", f"no styles in {style_folder.CHECKPOINTS_DIR}; train one with train.py")
         return 1
     for style_dir in style_dirs:
-        picture = style_info(style_dir).get("style_picture", {})
+        picture = style_folder.style_info(style_dir).get("style_picture", {})
         print(f"{style_dir.name:20} {picture.get('source') or picture.get('file', '')}".rstrip())
     return 0
 

@@ -9,12 +9,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from loss_net.presets import PRESETS, SlowPreset, overridden
-
 from cli.flags import UsageError, flag, report
 from cli.infer_config import SlowConfig
 from cli.progress import progress_bar
 from cli.targets import Inputs, check_outputs, target_paths
+from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
 from system.files import check_writable, write_text
 from system.signals import Interrupted

@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loss_net.presets import PRESETS
-
 from cli.flags import report
 from cli.progress import progress_bar
 from cli.targets import check_outputs
 from cli.train_config import TrainConfig
 from cli.training_checks import check_inputs
 from data.images import check_image_suffix
+from loss_net.presets import PRESETS
 from system.files import check_folder_writable, check_writable
 
 PROG = "train.py"

@@ -1,7 +1,7 @@
 """infer.py --mode fast: stylizes photos and folders of photos with a trained network."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +88,7 @@ def stylize_photos(config: FastConfig) -> int:
     missing = [path for path, target in targets.items() if not (config.skip_existing and target.is_file())]
     # One photo uses all cores; several photos are faster with one core each.
     workers = min(available_cores(), len(inputs.photos))
-    job = PhotoJob(config, targets, missing)
+    job = PhotoJob(config, len(inputs.photos), targets, missing)
     job.load(threads=available_cores() if workers == 1 else 1)
     for path, fault in faults.items():
         job.fail(path, fault)
@@ -99,8 +99,10 @@ def stylize_photos(config: FastConfig) -> int:
 class PhotoJob:
     """The photos of one call on their way to pictures."""
 
-    def __init__(self, config: FastConfig, targets: Mapping[Path, Path], missing: list[Path]):
-        self._config, self._targets, self._missing = config, targets, missing
+    def __init__(
+        self, config: FastConfig, photos: int, targets: Mapping[Path, Path], missing: Sequence[Path]
+    ):
+        self._config, self._photos, self._targets, self._missing = config, photos, targets, missing
         self._being_read: dict[Path, Future] = {}
         self._written: list[tuple[Path, tuple[int, ...]]] = []
         self.failures = 0
@@ -176,12 +178,12 @@ class PhotoJob:
             return
         if len(self._targets) == 1 and skipped:
             report(PROG, f"{next(iter(self._targets.values()))} exists already; nothing was written")
-        if len(self._targets) + self.failures <= 1:
+        if self._photos == 1:
             return
         count = len(self._written)
         text = f"{count} pictures in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
         text += f", {skipped} existed already" if skipped else ""
-        text += f", {self.failures} photos failed" if self.failures else ""
+        text += f", {self.failures} of {self._photos} photos failed" if self.failures else ""
         report(PROG, text)
 
     def _interrupted_text(self) -> str:

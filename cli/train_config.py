@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loss_net.presets import LOSS_PRESETS, LossPreset
-
 from cli.flags import UsageError, check_ranges, flag, from_json, knob
+from loss_net.presets import LOSS_PRESETS, LossPreset
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "what is learned from what"
@@ -57,8 +56,8 @@ class TrainConfig:
         "side of the square training crops in pixels", 256, group=TRAINING, metavar="PIXELS", at_least=32
     )
     precision: str = knob(
-        "number type of the convolutions; bfloat16 is faster where the hardware supports it (about 4 times on a CPU with"
-        " AMX); float64 is slow and for comparing runs",
+        "number type of the convolutions; bfloat16 is faster where the hardware supports it (about 4 times on a CPU"
+        " with AMX); float64 is slow and for comparing runs",
         "float32", group=TRAINING, choices=("float32", "bfloat16", "float64"),
     )  # fmt: skip
     learning_rate: float = knob(

@@ -14,11 +14,12 @@ class StyleError(ValueError):
     """A style cannot be used; the message is one line that says what is wrong and what to do."""
 
 
-def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Path:
+def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
     """The folder of a style given by its name under `checkpoints_dir` or by its path.
 
     Raises StyleError, naming the styles there are, if there is none.
     """
+    checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
     for style_dir in (checkpoints_dir / name_or_dir, Path(name_or_dir)):
         if is_style(style_dir):
             return style_dir
@@ -38,8 +39,9 @@ def is_style(style_dir: Path) -> bool:
     return any((style_dir / file).is_file() for file in (ONNX_FILE, f"{META_PREFIX}.meta"))
 
 
-def list_styles(checkpoints_dir: Path = CHECKPOINTS_DIR) -> list[Path]:
+def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
     """The folders of all finished styles, by name."""
+    checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
     if not checkpoints_dir.is_dir():
         return []
     return sorted(
