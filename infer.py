@@ -88,7 +88,7 @@ def optimizing(help: str, default=None, **options):
 class InferConfig:
     """One call of infer.py: the only home of defaults. Field and flag are one name.
 
-    Where a knob of the slow method is None, the recipe decides; its fields have the names of Recipe's.
+    Where a knob of the slow method is None, the preset decides; its fields have the same names.
     """
 
     photos: tuple[Path, ...] = ()  # positional: files, and folders searched recursively
@@ -103,7 +103,7 @@ class InferConfig:
     max_side: int = knob("shrink a photo whose longest side has more pixels than this", kind=int, at_least=1)
     keep_colors: bool = knob("the photo's colours, with the luminance of the stylized picture", False)
     list_styles: bool = knob("print the trained styles there are", False)
-    list_recipes: bool = knob("print the recipes of the slow method", False)
+    list_presets: bool = knob("print the presets of the slow method", False)
     # by a trained network: which, and on what
     style: str = stylizing("a style's name under checkpoints/, or its folder", kind=str)
     blend: tuple[tuple[str, float], ...] = stylizing(
@@ -145,7 +145,7 @@ class InferConfig:
         "style pictures; several are blended", (), kind=Path, many=True
     )
     style_scales: tuple[float, ...] = optimizing(
-        "how large each style picture is shown, 1 being the recipe's way", (), kind=float, many=True
+        "how large each style picture is shown, 1 being the preset's way", (), kind=float, many=True
     )
     style_blend_weights: tuple[float, ...] = optimizing(
         "how much each style counts, divided by their sum (default: all the same)",
@@ -160,19 +160,19 @@ class InferConfig:
     width: int = optimizing("resize the photo to this width in pixels", kind=int, at_least=1)
     size: tuple[int, int] = optimizing("resize the photo to HEIGHTxWIDTH pixels", kind=height_by_width)
     # the loss
-    recipe: str = optimizing("loss, start and optimiser; --list-recipes prints the ones there are", "athalye")
-    architecture: str = optimizing("loss network (default: the recipe's)", choices=("vgg16", "vgg19"))
-    pooling: str = optimizing("of the loss network (default: the recipe's)", choices=("max", "avg"))
+    preset: str = optimizing("loss, start and optimiser; --list-presets prints the ones there are", "athalye")
+    architecture: str = optimizing("loss network (default: the preset's)", choices=("vgg16", "vgg19"))
+    pooling: str = optimizing("of the loss network (default: the preset's)", choices=("max", "avg"))
     content_layers: tuple[tuple[str, float], ...] = optimizing(
-        "LAYER[:WEIGHT] of the content loss (default: the recipe's)", kind=layer_weight, many=True
+        "LAYER[:WEIGHT] of the content loss (default: the preset's)", kind=layer_weight, many=True
     )
     style_layers: tuple[tuple[str, float], ...] = optimizing(
-        "LAYER[:WEIGHT] of the style loss (default: the recipe's)", kind=layer_weight, many=True
+        "LAYER[:WEIGHT] of the style loss (default: the preset's)", kind=layer_weight, many=True
     )
-    content_weight: float = optimizing("of the content loss (default: the recipe's)", kind=float, at_least=0)
-    style_weight: float = optimizing("of the style loss (default: the recipe's)", kind=float, at_least=0)
+    content_weight: float = optimizing("of the content loss (default: the preset's)", kind=float, at_least=0)
+    style_weight: float = optimizing("of the style loss (default: the preset's)", kind=float, at_least=0)
     tv_weight: float = optimizing(
-        "of the total variation loss (default: the recipe's)", kind=float, at_least=0
+        "of the total variation loss (default: the preset's)", kind=float, at_least=0
     )
     precision: str = optimizing(
         "of the convolutions; Gram matrices and losses are float32",
@@ -181,17 +181,17 @@ class InferConfig:
     )
     # the minimisation
     initial: str = optimizing(
-        "what to start from: content, noise or the path of an image (default: the recipe's)", kind=str
+        "what to start from: content, noise or the path of an image (default: the preset's)", kind=str
     )
     noise_ratio: float = optimizing(
         "share of noise in the initial image, 0 to 1; the rest is the content or the image of --initial "
-        "(default: the recipe's for a start from noise, else 0)",
+        "(default: the preset's for a start from noise, else 0)",
         kind=float,
         at_least=0,
     )
-    optimizer: str = optimizing("(default: the recipe's)", choices=("adam", "lbfgs"))
-    learning_rate: float = optimizing("Adam's (default: the recipe's)", kind=float, at_least=0)
-    iterations: int = optimizing("updates of the picture (default: the recipe's)", kind=int, at_least=1)
+    optimizer: str = optimizing("(default: the preset's)", choices=("adam", "lbfgs"))
+    learning_rate: float = optimizing("Adam's (default: the preset's)", kind=float, at_least=0)
+    iterations: int = optimizing("updates of the picture (default: the preset's)", kind=int, at_least=1)
     seed: int = optimizing("of the noise", 0, at_least=0)
     # what is written meanwhile
     checkpoint_output: str = optimizing(
@@ -267,7 +267,7 @@ def _checked(config: InferConfig) -> InferConfig:
         for number in value if isinstance(value, tuple) else [value]:
             if least is not None and not least <= number < float("inf"):
                 raise UsageError(f"{flag(option.name)} must be at least {least}, got {number}")
-    if config.list_styles or config.list_recipes:
+    if config.list_styles or config.list_presets:
         return config
     if not config.photos:
         raise UsageError("give at least one photo or folder of photos")
@@ -293,7 +293,7 @@ def _checked_fast(config: InferConfig) -> InferConfig:
 
 
 def _checked_slow(config: InferConfig) -> InferConfig:
-    from loss_net.recipes import RECIPES
+    from loss_net.presets import PRESETS
 
     styles = len(config.style_images)
     if len(config.photos) != 1 or config.photos[0].is_dir():
@@ -316,29 +316,30 @@ def _checked_slow(config: InferConfig) -> InferConfig:
         raise UsageError(
             f"--checkpoint-output {config.checkpoint_output}: needs one %s, which becomes the iteration, as out_%s.png"
         )
-    if config.recipe not in RECIPES:
-        raise UsageError(f"unknown --recipe {config.recipe!r}; choose from {', '.join(RECIPES)}")
+    if config.preset not in PRESETS:
+        raise UsageError(f"unknown --preset {config.preset!r}; choose from {', '.join(PRESETS)}")
     recipe_of(config)
     return config
 
 
 def recipe_of(config: InferConfig):
     """The recipe with what the flags override; UsageError for a layer that its network has not."""
-    from loss_net.recipes import RECIPES, Recipe
+    from loss_net.presets import PRESETS, LossPreset, SlowPreset, overridden
     from loss_net.topology import deepest_layer
 
-    known = {option.name for option in fields(Recipe)} & {option.name for option in fields(config)}
+    known = {option.name for preset in (LossPreset, SlowPreset) for option in fields(preset)}
+    known &= {option.name for option in fields(config)}
     given = {name: getattr(config, name) for name in known if getattr(config, name) is not None}
     for name in ("content_layers", "style_layers"):
         if name in given:
             given[name] = dict(given[name])
-    if given.keys() & {"size", "width", "max_side"}:  # a size asked for replaces the recipe's whole
+    if given.keys() & {"size", "width", "max_side"}:  # a size asked for replaces the preset's whole
         given = {"size": None, "width": None, "max_side": None, **given}
-    recipe = replace(RECIPES[config.recipe], **given)
+    recipe = overridden(PRESETS[config.preset], given)
     if recipe.initial != "noise" and config.noise_ratio is None:
         recipe = replace(recipe, noise_ratio=0.0)
     try:
-        deepest_layer({**recipe.content_layers, **recipe.style_layers}, recipe.architecture)
+        deepest_layer({**recipe.loss.content_layers, **recipe.loss.style_layers}, recipe.loss.architecture)
     except ValueError as error:
         raise UsageError(f"{error}; see --content-layers, --style-layers and --architecture") from error
     return recipe
@@ -604,10 +605,10 @@ def print_styles() -> int:
 
 def print_recipes() -> int:
     """One line a recipe: its name, and where its figures come from."""
-    from loss_net.recipes import RECIPES
+    from loss_net.presets import PRESETS
 
-    for name, recipe in RECIPES.items():
-        print(f"{name:12} {recipe.source}")
+    for name, recipe in PRESETS.items():
+        print(f"{name:12} {recipe.loss.source}")
     return 0
 
 
@@ -627,7 +628,9 @@ def load_pictures(config: InferConfig, recipe) -> Pictures:
     from loss_net.topology import deepest_layer, least_side
 
     def resized(path: Path, image, size: tuple[int, int]):
-        deepest = deepest_layer({**recipe.content_layers, **recipe.style_layers}, recipe.architecture)
+        deepest = deepest_layer(
+            {**recipe.loss.content_layers, **recipe.loss.style_layers}, recipe.loss.architecture
+        )
         least = least_side(deepest)
         if min(size) < least:
             raise ImageError(
@@ -734,8 +737,8 @@ def optimize_photo(config: InferConfig) -> int:
     from loss_net.weights import check_vgg_source
 
     recipe = recipe_of(config)
-    check_vgg_source(config.vgg, recipe.architecture)
-    name = "_".join([*(path.stem for path in config.style_images), config.recipe])
+    check_vgg_source(config.vgg, recipe.loss.architecture)
+    name = "_".join([*(path.stem for path in config.style_images), config.preset])
     (picture_path,) = target_paths(list(config.photos), config, name).values()
     for path in (picture_path, config.checkpoint_output):
         if path is not None:
@@ -781,7 +784,7 @@ def follow_steps(config: InferConfig, recipe, pictures: Pictures, outcome: Outco
         check_memory(config, pictures.content)
     from tqdm import tqdm
 
-    steps, title = build_steps(config, recipe, pictures), f"{config.recipe} on {device}"
+    steps, title = build_steps(config, recipe, pictures), f"{config.preset} on {device}"
     with closing(steps), tqdm(total=recipe.iterations, unit="it", desc=title) as bar:
         for step, losses, image in steps:
             bar.set_postfix_str(f"loss {losses['total']:.4g}", refresh=False)
@@ -807,9 +810,9 @@ def build_steps(config: InferConfig, recipe, pictures: Pictures):
     from loss_net.weights import load_vgg_weights
 
     loss = build_perceptual_loss(
-        load_vgg_weights(config.vgg, recipe.architecture),
+        load_vgg_weights(config.vgg, recipe.loss.architecture),
         pictures.styles,
-        recipe,
+        recipe.loss,
         blend_weights=config.style_blend_weights,
         compute_dtype=tf.as_dtype(config.precision),
     )
@@ -832,7 +835,7 @@ def interrupt(number: int, _frame) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The door: flags in, exit status out."""
     config = parse_args(arguments)
-    if config.list_recipes:
+    if config.list_presets:
         return print_recipes()
     from data.images import ImageError
     from transformer.export.style_folder import StyleError

@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from loss_net.recipes import RECIPES
+from loss_net.presets import PRESETS, overridden
 from system.signals import EXIT_STATUS, Interrupted, NotedInterrupts
 from transformer.export.style_folder import StyleError
 
@@ -42,7 +42,7 @@ class TrainConfig:
         "VGG weights: Keras *_notop.h5, MatConvNet .mat or .npz (default: Keras' own download)", kind=Path
     )
     # the loss
-    preset: str = knob("loss recipe: layers, weights and normalisations", "lengstrom", choices=tuple(RECIPES))
+    preset: str = knob("loss preset: layers, weights and normalisations", "lengstrom", choices=tuple(PRESETS))
     content_weight: float = knob("weight of the content loss (default: the preset's)", kind=float, at_least=0)
     style_weight: float = knob("weight of the style loss (default: the preset's)", kind=float, at_least=0)
     tv_weight: float = knob(
@@ -254,7 +254,7 @@ def _checked(config: TrainConfig) -> TrainConfig:
             raise ValueError(
                 f"--{option.name.replace('_', '-')} must be one of {', '.join(allowed)}, got {value!r}"
             )
-    recipe = RECIPES[config.preset]
+    recipe = PRESETS[config.preset].loss
     weights = {
         name: getattr(recipe, name) if getattr(config, name) is None else getattr(config, name)
         for name in ("content_weight", "style_weight", "tv_weight")
@@ -277,7 +277,7 @@ def check_inputs(config: TrainConfig) -> None:
     from loss_net.weights import check_vgg_source
     from transformer.export.style_folder import find_style
 
-    check_vgg_source(config.vgg, RECIPES[config.preset].architecture)
+    check_vgg_source(config.vgg, PRESETS[config.preset].loss.architecture)
     list_images([config.content_dir])
     for path in (config.style, *config.preview):
         load_image(path)
@@ -541,18 +541,14 @@ def _build_loss(config: TrainConfig, compute_dtype):
     from loss_net.weights import load_vgg_weights
 
     recipe = _recipe(config)
-    weights = load_vgg_weights(config.vgg, recipe.architecture)
+    weights = load_vgg_weights(config.vgg, recipe.loss.architecture)
     style = load_image(config.style, max_side=config.style_size)
-    return build_perceptual_loss(weights, [style], recipe, compute_dtype=compute_dtype)
+    return build_perceptual_loss(weights, [style], recipe.loss, compute_dtype=compute_dtype)
 
 
 def _recipe(config: TrainConfig):
-    return replace(
-        RECIPES[config.preset],
-        content_weight=config.content_weight,
-        style_weight=config.style_weight,
-        tv_weight=config.tv_weight,
-    )
+    names = ("content_weight", "style_weight", "tv_weight")
+    return overridden(PRESETS[config.preset], {name: getattr(config, name) for name in names})
 
 
 def _style_info(config: TrainConfig, run: Any, crops: Any) -> dict:
@@ -632,7 +628,7 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
     from transformer.training.summaries import TrainingSummaries
 
     recipe = replace(_recipe(config), optimizer="lbfgs", iterations=GRID_ITERATIONS)
-    vgg_weights = load_vgg_weights(config.vgg, recipe.architecture)
+    vgg_weights = load_vgg_weights(config.vgg, recipe.loss.architecture)
     style = load_image(config.style, max_side=config.style_size)
     paths = config.preview or list_images([config.val_dir or config.content_dir])
     readable = readable_images(paths, max_images=GRID_PHOTOS, max_side=GRID_SIDE)
@@ -643,7 +639,7 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
             loss = build_perceptual_loss(
                 vgg_weights,
                 [style],
-                replace(recipe, style_weight=weight),
+                replace(recipe.loss, style_weight=weight),
                 compute_dtype=tf.as_dtype(config.precision),
             )
             for name, photo in photos.items():

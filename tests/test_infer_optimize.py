@@ -12,10 +12,9 @@ import pytest
 
 import infer
 from data.images import load_image, save_image
-from loss_net.recipes import RECIPES
+from loss_net.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.usefixtures("tiny_vgg_channels")
 
 
 @pytest.fixture
@@ -58,8 +57,8 @@ def yielded(command: list[str]) -> list[tuple]:
         (("--size", "30x20"), (30, 20)),
         (("--max-side", "36"), (30, 36)),
         (("--max-side", "100"), (40, 48)),
-        (("--recipe", "souljoy", "--width", "24"), (20, 24)),
-        (("--recipe", "tf-tutorial"), (40, 48)),
+        (("--preset", "souljoy", "--width", "24"), (20, 24)),
+        (("--preset", "tf-tutorial"), (40, 48)),
     ],
 )
 def test_a_picture_of_the_size_asked_for_is_written(flags, tmp_path, more, size):
@@ -72,7 +71,7 @@ def test_a_picture_of_the_size_asked_for_is_written(flags, tmp_path, more, size)
 def test_the_default_name_says_the_style_and_the_recipe(flags, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert infer.main(flags()) == 0
-    assert infer.main(flags("-o", str(tmp_path / "folder"), "--recipe", "lengstrom")) == 0
+    assert infer.main(flags("-o", str(tmp_path / "folder"), "--preset", "lengstrom")) == 0
     assert (tmp_path / "photo0_style_athalye.png").is_file()
     assert (tmp_path / "folder" / "photo0_style_lengstrom.png").is_file()
 
@@ -153,24 +152,25 @@ def test_without_a_pattern_the_picture_itself_is_rewritten_on_the_way(flags, tmp
         (("--initial", "content"), "noise_ratio", 0),
         (("--initial", "some.png"), "noise_ratio", 0),
         (("--initial", "some.png", "--noise-ratio", "0.5"), "noise_ratio", 0.5),
-        (("--recipe", "ist"), "noise_ratio", 0.7),
-        (("--recipe", "tf-tutorial"), "noise_ratio", 0),
-        (("--recipe", "tf-tutorial", "--initial", "noise"), "noise_ratio", 1),
-        (("--recipe", "ist", "--width", "100"), "size", None),
-        (("--recipe", "ist", "--width", "100"), "width", 100),
-        (("--recipe", "ist", "--size", "30x50"), "size", (30, 50)),
-        (("--recipe", "tf-tutorial", "--width", "100"), "max_side", None),
-        (("--recipe", "souljoy", "--max-side", "100"), "max_side", 100),
-        (("--recipe", "souljoy", "--max-side", "100"), "size", None),
+        (("--preset", "ist"), "noise_ratio", 0.7),
+        (("--preset", "tf-tutorial"), "noise_ratio", 0),
+        (("--preset", "tf-tutorial", "--initial", "noise"), "noise_ratio", 1),
+        (("--preset", "ist", "--width", "100"), "size", None),
+        (("--preset", "ist", "--width", "100"), "width", 100),
+        (("--preset", "ist", "--size", "30x50"), "size", (30, 50)),
+        (("--preset", "tf-tutorial", "--width", "100"), "max_side", None),
+        (("--preset", "souljoy", "--max-side", "100"), "max_side", 100),
+        (("--preset", "souljoy", "--max-side", "100"), "size", None),
     ],
 )
 def test_a_flag_overrides_the_recipe(more, field, value):
-    assert getattr(recipe_from(*more), field) == value
+    preset = recipe_from(*more)
+    assert getattr(preset if hasattr(preset, field) else preset.loss, field) == value
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", PRESETS)
 def test_without_flags_the_recipe_is_as_published(name):
-    recipe, published = recipe_from("--recipe", name), RECIPES[name]
+    recipe, published = recipe_from("--preset", name), PRESETS[name]
     if published.initial == "content":
         assert recipe.noise_ratio == 0
     else:
@@ -178,9 +178,9 @@ def test_without_flags_the_recipe_is_as_published(name):
 
 
 def test_the_recipes_are_listed_without_a_photo(capsys):
-    assert infer.main(["--list-recipes"]) == 0
+    assert infer.main(["--list-presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert [line.split()[0] for line in lines] == list(PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ USAGE_ERRORS = [
     (("--content-layers", "relu3_4", "--architecture", "vgg16"), "unknown vgg16 layer 'relu3_4'"),
     (("--content-layers", "relu3_1:heavy"), "'relu3_1:heavy' is not LAYER or LAYER:WEIGHT"),
     (("--style-layers", "relu3_1:-1"), "'relu3_1:-1' is not LAYER or LAYER:WEIGHT"),
-    (("--recipe", "gatys"), "unknown --recipe 'gatys'; choose from athalye, souljoy"),
+    (("--preset", "gatys"), "unknown --preset 'gatys'; choose from athalye, souljoy"),
     (("--size", "300"), "'300' is not HEIGHTxWIDTH"),
     (("--size", "0x300"), "'0x300' is not HEIGHTxWIDTH"),
     (("--iterations", "0"), "--iterations must be at least 1, got 0"),
@@ -355,8 +355,6 @@ def test_the_handlers_of_signals_are_put_back(flags, tmp_path):
 
 TINY_DOOR = """
 import sys
-import loss_net.weights
-loss_net.weights.BLOCK_CHANNELS = (5, 6, 7, 8, 9)
 import infer
 sys.exit(infer.main(sys.argv[1:]))
 """
@@ -368,7 +366,7 @@ sys.exit(infer.main(sys.argv[1:]))
 )
 def test_a_signal_saves_the_best_picture_and_ends(flags, tmp_path, number, status, optimizer):
     more = ("-o", str(tmp_path / "a.png"), "--history", str(tmp_path / "a.csv"), "--print-iterations", "1")
-    more += ("--iterations", "1000000", "--optimizer", optimizer, "--recipe", "ist", "--size", "40x48")
+    more += ("--iterations", "1000000", "--optimizer", optimizer, "--preset", "ist", "--size", "40x48")
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", TINY_DOOR, *flags(*more)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
