@@ -14,7 +14,8 @@ class Divisor:
 
     divisor = factor * (H*W)^pixels * C^channels * (rows*columns)^image_pixels
 
-    H, W and C are the sizes of the stylized feature map; rows and columns are those of the stylized image.
+    H, W and C are the sizes of the stylized feature map; rows and columns are those of the stylized image, which
+    only the style divisor can depend on.
     """
 
     factor: float = 1.0

@@ -51,7 +51,7 @@ def assert_same_end(folder: Path, tiny_run: Path) -> None:
         }
 
 
-def test_resume_needs_no_flag_but_the_folder(tiny_vgg_channels, tiny_run, resumable):
+def test_resume_needs_no_flag_but_the_folder(tiny_run, resumable):
     flags = ["--resume", "--log-dir", str(resumable / "log"), "--output-dir", str(resumable / "styles")]
     assert train.main(flags) == 0
     assert_same_end(resumable, tiny_run)
@@ -59,7 +59,7 @@ def test_resume_needs_no_flag_but_the_folder(tiny_vgg_channels, tiny_run, resuma
 
 @pytest.mark.parametrize("step", range(1, 6))
 def test_stopped_after_any_step_the_run_ends_bit_for_bit_as_unbroken(
-    tiny_vgg_channels, tiny_flags, tiny_run, tmp_path, monkeypatch, step
+    tiny_flags, tiny_run, tmp_path, monkeypatch, step
 ):
     def stopped_steps(*arguments, **options):
         for done, losses in training_steps(*arguments, **options):
@@ -77,16 +77,12 @@ def test_stopped_after_any_step_the_run_ends_bit_for_bit_as_unbroken(
     monkeypatch.setattr(run_module, "training_steps", stopped_steps)
     assert train.main(tiny_flags(tmp_path)) == 130
     monkeypatch.undo()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loss_net.weights.BLOCK_CHANNELS", (5, 6, 7, 8, 9))
-        assert train.main(tiny_flags(tmp_path, "--resume")) == 0
+    assert train.main(tiny_flags(tmp_path, "--resume")) == 0
     assert_same_end(tmp_path, tiny_run)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit flipped"])
-def test_a_damaged_newest_state_costs_the_steps_since_the_one_before(
-    tiny_vgg_channels, tiny_run, tmp_path, damage, caplog
-):
+def test_a_damaged_newest_state_costs_the_steps_since_the_one_before(tiny_run, tmp_path, damage, caplog):
     shutil.copytree(tiny_run / "log", tmp_path / "log")
     newest = state_paths(state_dir(tmp_path))[0]
     content = bytearray(newest.read_bytes())
@@ -102,7 +98,7 @@ def test_a_damaged_newest_state_costs_the_steps_since_the_one_before(
     assert_same_end(tmp_path, tiny_run)
 
 
-def test_changed_settings_are_named_and_the_new_ones_hold(tiny_vgg_channels, tiny_flags, resumable, capsys):
+def test_changed_settings_are_named_and_the_new_ones_hold(tiny_flags, resumable, capsys):
     flags = tiny_flags(
         resumable, "--resume", "--learning-rate", "0.002", "--steps", "5", "--start-from", "great_wave"
     )
@@ -117,7 +113,7 @@ def test_changed_settings_are_named_and_the_new_ones_hold(tiny_vgg_channels, tin
     assert style_json(resumable)["config"]["learning_rate"] == 0.002
 
 
-def test_settings_that_stay_are_not_mentioned(tiny_vgg_channels, tiny_flags, resumable, capsys):
+def test_settings_that_stay_are_not_mentioned(tiny_flags, resumable, capsys):
     config, options = train.parse_args(tiny_flags(resumable, "--resume"))
     changed = list(train.changed_settings(config, options.saved))
     assert [line.split()[0] for line in changed] == ["--log-dir", "--output-dir"]
@@ -125,25 +121,21 @@ def test_settings_that_stay_are_not_mentioned(tiny_vgg_channels, tiny_flags, res
 
 @pytest.mark.parametrize(("flag", "value"), [("--width", "0.25"), ("--residual-blocks", "2")])
 def test_another_network_cannot_be_resumed_and_the_right_flag_is_named(
-    tiny_vgg_channels, tiny_flags, resumable, capsys, flag, value
+    tiny_flags, resumable, capsys, flag, value
 ):
     assert train.main(tiny_flags(resumable, "--resume", flag, value)) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert f"got {value}; resume with {flag} " in line
 
 
-def test_photos_that_have_changed_are_said(
-    tiny_vgg_channels, tiny_flags, tiny_inputs, resumable, photo, capsys
-):
+def test_photos_that_have_changed_are_said(tiny_flags, tiny_inputs, resumable, photo, capsys):
     shutil.copytree(tiny_inputs / "photos", resumable / "photos")
     photo(resumable / "photos" / "more.png", seed=50)
     assert train.main(tiny_flags(resumable, "--resume", "--content-dir", str(resumable / "photos"))) == 0
     assert "the photos are not those of the run so far" in capsys.readouterr().err
 
 
-def test_resume_auto_starts_where_there_is_nothing_and_goes_on_where_there_is(
-    tiny_vgg_channels, tiny_flags, tiny_run, tmp_path
-):
+def test_resume_auto_starts_where_there_is_nothing_and_goes_on_where_there_is(tiny_flags, tiny_run, tmp_path):
     assert train.main(tiny_flags(tmp_path, "--resume=auto")) == 0
     assert_same_end(tmp_path, tiny_run)
     (tmp_path / "styles" / "tiny").rename(tmp_path / "moved")
@@ -175,7 +167,7 @@ def hostile_dir(tiny_inputs, tmp_path) -> Path:
 
 @pytest.mark.parametrize("cached", [False, True], ids=["files", "cache"])
 def test_a_folder_of_bad_and_flat_photos_is_trained_on_to_the_end(
-    tiny_vgg_channels, tiny_flags, hostile_dir, tmp_path, cached, capsys
+    tiny_flags, hostile_dir, tmp_path, cached, capsys
 ):
     more = ("--cache", str(tmp_path / "cache")) if cached else ()
     flags = tiny_flags(tmp_path, "--content-dir", str(hostile_dir), "--steps", "30", *more)
@@ -188,9 +180,7 @@ def test_a_folder_of_bad_and_flat_photos_is_trained_on_to_the_end(
     assert "4 files could not be read" in capsys.readouterr().err
 
 
-def test_steps_that_are_skipped_are_counted_in_style_json(
-    tiny_vgg_channels, tiny_flags, tmp_path, monkeypatch
-):
+def test_steps_that_are_skipped_are_counted_in_style_json(tiny_flags, tmp_path, monkeypatch):
     """A photo for which the loss is NaN, as a loss of somebody's own may be."""
     build_loss = train._build_loss
 
@@ -219,9 +209,7 @@ def test_a_state_is_written_before_the_first_step(tiny_run):
     assert [read_state(path).step for path in state_paths(state_dir(tiny_run))] == [6, 3, 0]
 
 
-def test_what_is_coming_is_said_before_the_first_step_and_a_forecast_after_ten(
-    tiny_vgg_channels, tiny_flags, tmp_path, capsys
-):
+def test_what_is_coming_is_said_before_the_first_step_and_a_forecast_after_ten(tiny_flags, tmp_path, capsys):
     assert train.main(tiny_flags(tmp_path, "--steps", "40")) == 0
     printed = capsys.readouterr().err
     first = printed.splitlines()[0]
@@ -231,8 +219,6 @@ def test_what_is_coming_is_said_before_the_first_step_and_a_forecast_after_ten(
 
 KILLED = """
 import os, signal, sys
-import loss_net.weights
-loss_net.weights.BLOCK_CHANNELS = (5, 6, 7, 8, 9)
 from transformer.training import state as training_state
 write_whole, calls = training_state.write_whole, []
 def killed_while_writing(path, write):
@@ -250,9 +236,7 @@ sys.exit(train.main(sys.argv[1:]))
 """
 
 
-def test_a_kill_in_the_middle_of_saving_costs_nothing_but_the_steps(
-    tiny_vgg_channels, tiny_flags, tiny_run, tmp_path
-):
+def test_a_kill_in_the_middle_of_saving_costs_nothing_but_the_steps(tiny_flags, tiny_run, tmp_path):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *tiny_flags(tmp_path)], cwd=ROOT, capture_output=True
     )
@@ -294,7 +278,7 @@ def test_a_state_is_not_saved_while_steps_are_being_skipped():
 
 
 def test_a_training_lost_for_good_goes_back_state_by_state_and_keeps_only_good_ones(
-    tiny_vgg_channels, tiny_flags, tmp_path, monkeypatch, capsys
+    tiny_flags, tmp_path, monkeypatch, capsys
 ):
     """The loss is NaN from the 13th step on, whatever the weights."""
     build_loss = train._build_loss
@@ -323,9 +307,7 @@ def test_a_training_lost_for_good_goes_back_state_by_state_and_keeps_only_good_o
     assert [read_state(path).step for path in state_paths(state_dir(tmp_path))] == [0]
 
 
-def test_a_signal_at_a_step_that_is_looked_at_costs_no_validation(
-    tiny_vgg_channels, tiny_flags, tmp_path, monkeypatch
-):
+def test_a_signal_at_a_step_that_is_looked_at_costs_no_validation(tiny_flags, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def stopped_steps(*arguments, **options):
