@@ -427,7 +427,8 @@ def stylize_photos(config: InferConfig) -> int:
     from functools import partial
 
     from data.encoding import check_image_suffix
-    from data.images import ImageError, list_images
+    from data.images import ImageError
+    from data.listing import list_images
     from data.photo import load_photo, save_photo
     from system.machine import available_cores
     from system.threads import MemoryBudget, in_order
@@ -567,7 +568,8 @@ def benchmark(config: InferConfig) -> int:
     """Prints how long loading the style, the first and a further pass take for each photo; writes no picture."""
     from statistics import median
 
-    from data.images import list_images, load_image
+    from data.images import load_image
+    from data.listing import list_images
 
     start = time.perf_counter()
     stylize, _ = load_styles(config)

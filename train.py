@@ -273,7 +273,8 @@ def check_inputs(config: TrainConfig) -> None:
 
     Raises ImageError, WeightsError, StyleError and other OSErrors, one line each.
     """
-    from data.images import list_images, load_image
+    from data.images import load_image
+    from data.listing import list_images
     from loss_net.weights import check_vgg_source
     from transformer.export.style_folder import find_style
 
@@ -398,7 +399,7 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
     """The run, before its first step, and the stream of its crops."""
     import tensorflow as tf
 
-    from data.pipeline import CropStream, Share, photos_digest
+    from data.pipeline import CropStream, DataShard, photos_digest
     from transformer.architecture import Architecture
     from transformer.export.finished_style import load_parameters
     from transformer.export.style_folder import find_style
@@ -423,7 +424,7 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
         load_parameters(find_style(config.start_from), network)
     photos = _photos(config)
     crops = CropStream(photos, image_size=config.image_size, seed=config.seed)
-    share = Share(cluster.worker, cluster.workers, cluster.local_replicas)
+    shard = DataShard(cluster.worker, cluster.workers, cluster.local_replicas)
     run = Run(
         Plan(config.steps, config.batch_size, config.save_every, config.summary_every),
         network=network,
@@ -432,7 +433,7 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
             network, loss, optimizer, strategy=cluster.strategy, xla=config.xla
         ),
         batches_from=lambda image: cluster.distributed(
-            crops.batches(config.batch_size, first_image=image, share=share)
+            crops.batches(config.batch_size, first_image=image, shard=shard)
         ),
         state=TrainingState(
             config.log_dir / "state",
@@ -624,7 +625,8 @@ def preview_grid(config: TrainConfig, sheet_path: Path, weights: tuple[float, ..
     from tqdm import tqdm
 
     from data.contact_sheet import contact_sheet
-    from data.images import list_images, load_image, save_image
+    from data.images import load_image, save_image
+    from data.listing import list_images
     from data.pipeline import readable_images
     from loss_net.optimize import optimize_image
     from loss_net.perceptual import build_perceptual_loss
