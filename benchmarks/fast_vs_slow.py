@@ -71,7 +71,8 @@ class Contest:
         import numpy as np
         import tensorflow as tf
 
-        from data.images import list_images, load_image
+        from data.images import load_image
+        from data.listing import list_images
         from loss_net.perceptual import build_perceptual_loss
         from loss_net.weights import load_vgg_weights
         from transformer.export.style_folder import find_style

@@ -34,7 +34,8 @@ def main() -> None:
     import tensorflow as tf
     from tqdm import tqdm
 
-    from data.images import list_images, load_image
+    from data.images import load_image
+    from data.listing import list_images
     from loss_net.perceptual import build_perceptual_loss
     from loss_net.presets import LOSS_PRESETS
     from loss_net.weights import load_vgg_weights

@@ -41,6 +41,31 @@ def write_photo(path: Path, *, height: int = 40, width: int = 48, seed: int = 0)
     return path
 
 
+@pytest.fixture
+def pixels_u8() -> np.ndarray:
+    """A smooth gradient with four different corners, [20, 30, 3], so that every flip or channel swap shows."""
+    rows, columns = np.mgrid[0:20, 0:30]
+    return np.stack([rows * 12, columns * 8, 255 - rows * 6 - columns * 4], axis=-1).astype(np.uint8)
+
+
+def _error_of(action, *arguments, **options) -> str:
+    from data.images import ImageError
+
+    with pytest.raises(ImageError) as caught:
+        action(*arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    path = arguments[0][0] if isinstance(arguments[0], list) else arguments[0]
+    assert message.startswith(f"{path}: ")
+    return message
+
+
+@pytest.fixture(scope="session")
+def error_of():
+    """Returns the message of the ImageError that a call raises; checks that it is one line and names the file."""
+    return _error_of
+
+
 @pytest.fixture(scope="session")
 def photo():
     """`write_photo`, for tests, which cannot import this file."""
