@@ -11,7 +11,8 @@ RUNS = 5  # timed passes after the first one; the steady time is their median
 
 def print_times(config: FastConfig) -> int:
     """Prints the times for each photo and writes no picture; returns the exit status."""
-    from data.images import list_images, load_image
+    from data.images import load_image
+    from data.listing import list_images
 
     start = time.perf_counter()
     stylize = load_styles(config)

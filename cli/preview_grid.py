@@ -93,7 +93,7 @@ def _rows(config: TrainConfig, style: Any, weights: Sequence[float]) -> dict[str
 
 
 def _photos(config: TrainConfig) -> dict[str, Any]:
-    from data.images import list_images
+    from data.listing import list_images
     from data.pipeline import readable_images
 
     paths = config.preview or list_images([config.val_dir or config.content_dir])

@@ -76,10 +76,16 @@ def load_controls(config: FastConfig) -> Any:
 
 def stylize_photos(config: FastConfig) -> int:
     """Stylizes every photo, reports those that fail and goes on; returns the exit status, 0 or 1."""
-    from data.images import check_image_suffix, list_images
+    from data.images import check_image_suffix
+    from data.listing import find_images
     from system.machine import available_cores
 
-    inputs = Inputs(config.photos, list_images(config.photos))
+    listing = find_images(config.photos)
+    for line in (*listing.skipped_lines(), *listing.errors):
+        report(PROG, line)
+    if not listing.images:
+        return 1
+    inputs = Inputs(config.photos, listing.images)
     targets, faults = target_paths(inputs, config.output, picture_name(config))
     check_outputs(targets.values(), [*inputs.photos, config.mask])
     check_folder_outputs(targets.values(), inputs.folders)
@@ -88,7 +94,8 @@ def stylize_photos(config: FastConfig) -> int:
     missing = [path for path, target in targets.items() if not (config.skip_existing and target.is_file())]
     # One photo uses all cores; several photos are faster with one core each.
     workers = min(available_cores(), len(inputs.photos))
-    job = PhotoJob(config, len(inputs.photos), targets, missing)
+    job = PhotoJob(config, len(inputs.photos) + len(listing.errors), targets, missing)
+    job.failures += len(listing.errors)
     job.load(threads=available_cores() if workers == 1 else 1)
     for path, fault in faults.items():
         job.fail(path, fault)

@@ -40,7 +40,8 @@ def saved_run(values: dict[str, Any], resume: str | None) -> Any:
 
 def check_inputs(config: TrainConfig) -> None:
     """Looks at everything that is read. Raises ImageError, WeightsError, StyleError and OSError."""
-    from data.images import list_images, load_image
+    from data.images import load_image
+    from data.listing import list_images
     from loss_net.weights import check_vgg_source
 
     check_vgg_source(config.vgg, config.loss.architecture)

@@ -573,3 +573,23 @@ def test_a_log_is_not_filled_by_the_bars(photo, waves, tmp_path, capsys):
         == 0
     )
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_path, capsys):
+    photo(tmp_path / "photos" / "a.png")
+    for name in ("1.heic", "2.HEIC", "3.mp4", "note.txt", ".hidden.heic"):
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    line = capsys.readouterr().err.splitlines()[0]
+    assert f"infer.py: {tmp_path / 'photos'}: 3 files skipped: 2 .heic, 1 .mp4; " in line
+    assert "JPEG or PNG" in line and "one at a time" in line
+
+
+def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png")
+    inputs = [str(tmp_path / "mispelt.png"), str(path), str(tmp_path / "nowhere")]
+    assert infer.main([*inputs, "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert [found.name for found in (tmp_path / "art").iterdir()] == ["a_waves.png"]
+    *named, last = capsys.readouterr().err.splitlines()
+    assert [Path(line.split(": ")[1]).name for line in named] == ["mispelt.png", "nowhere"]
+    assert "1 pictures" in last and "2 of 3 photos failed" in last
