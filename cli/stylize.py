@@ -179,19 +179,21 @@ class PhotoJob:
         self._progress.advance()
 
     def _report_end(self, seconds: float, skipped: int) -> None:
-        if len(self._targets) == 1 and self._written:
+        if self._photos > 1:
+            report(PROG, self._summary(seconds, skipped))
+        elif self._written:
             ((target, (height, width)),) = self._written
             report(PROG, f"wrote {target} ({width}x{height} pixels)")
-            return
-        if len(self._targets) == 1 and skipped:
+        elif skipped:
             report(PROG, f"{next(iter(self._targets.values()))} exists already; nothing was written")
-        if self._photos == 1:
-            return
+
+    def _summary(self, seconds: float, skipped: int) -> str:
         count = len(self._written)
-        text = f"{count} pictures in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
+        text = (
+            f"{count} picture{'' if count == 1 else 's'} in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
+        )
         text += f", {skipped} existed already" if skipped else ""
-        text += f", {self.failures} of {self._photos} photos failed" if self.failures else ""
-        report(PROG, text)
+        return text + (f", {self.failures} of {self._photos} photos failed" if self.failures else "")
 
     def _interrupted_text(self) -> str:
         if len(self._targets) == 1:

@@ -592,4 +592,4 @@ def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path
     assert [found.name for found in (tmp_path / "art").iterdir()] == ["a_waves.png"]
     *named, last = capsys.readouterr().err.splitlines()
     assert [Path(line.split(": ")[1]).name for line in named] == ["mispelt.png", "nowhere"]
-    assert "1 pictures" in last and "2 of 3 photos failed" in last
+    assert "1 picture in" in last and "2 of 3 photos failed" in last
