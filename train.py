@@ -69,7 +69,7 @@ class TrainConfig:
         "float32",
         choices=("float32", "bfloat16", "float64"),
     )
-    clip_norm: float = knob(
+    clip_factor: float = knob(
         "gradients longer than so many times their running mean are shortened to that; 0: none is",
         10.0,
         at_least=0,
@@ -104,6 +104,8 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
     """
     parser = _build_parser()
     options = parser.parse_args(arguments)
+    from transformer.training.state import StateError
+
     names = [option.name for option in fields(TrainConfig)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not MISSING}
     try:
@@ -114,7 +116,11 @@ def parse_args(arguments: list[str] | None = None) -> tuple[TrainConfig, argpars
         former = _known_settings("the saved state", options.saved.info["config"]) if options.saved else {}
         config = _checked(replace(TrainConfig(), **{**former, **given}))
         _check_grid_weights(options)
-    except (StyleError, ClusterError) as error:  # in the saved state or the environment, not in the flags
+    except (
+        StateError,
+        StyleError,
+        ClusterError,
+    ) as error:  # in the saved state or the environment, not in the flags
         print(f"train.py: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except ValueError as error:
@@ -308,14 +314,6 @@ def _check_writable(folder: Path) -> None:
     (folder / ".writable").unlink()
 
 
-def clear_former_run(config: TrainConfig) -> None:
-    """Removes the states and the TensorBoard events that an earlier run of this name has left."""
-    from transformer.training.state import state_paths
-
-    for path in (*state_paths(config.log_dir / "state"), *config.log_dir.glob("events.out.tfevents.*")):
-        path.unlink()
-
-
 def changed_settings(config: TrainConfig, saved: Any) -> Iterator[str]:
     """A line for every setting that is not what `saved` was trained with; StyleError for one that must be."""
     former = _known_settings("the saved state", saved.info["config"])
@@ -355,6 +353,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     joins = "TF_CONFIG" in os.environ
     device = start_tensorflow(joins_cluster=joins)
     from transformer.training.distribution import LOST_WORKER, join_cluster
+    from transformer.training.log_folder import clear_log_dir
 
     cluster = join_cluster()
     if config.batch_size % cluster.replicas:
@@ -364,22 +363,31 @@ def train(config: TrainConfig, saved: Any = None) -> int:
         )
     with cluster.strategy.scope():
         run, crops = _build_run(config, cluster, is_resumed=saved is not None)
+    if saved is None and cluster.is_chief:
+        clear_log_dir(config.log_dir)  # only now: whatever can fail has been built
     run.restore(saved)
-    if saved is not None and saved.info["photos"] != run.facts["photos"]:
+    if saved is not None and saved.info["photos"] != run.metadata["photos"]:
         print("train.py: the photos are not those of the run so far: their order is another", file=sys.stderr)
-    first_step = run.step
+    first_step = run.progress.step
     if cluster.is_chief:
         _say_what_is_coming(config, run, cluster, device)
     with NotedInterrupts() as interrupts:
         try:
             _train_under_a_bar(config, run, interrupts, title=f"{config.name} on {device}")
         except LOST_WORKER:
-            if cluster.workers == 1 or run.step == first_step:
+            if cluster.workers == 1 or run.progress.step == first_step:
                 raise
             _start_anew()
     if interrupts.received:
-        resumable = f"{interrupts.received} at step {run.step}; state saved, go on with --resume"
-        print(f"train.py: {resumable}", file=sys.stderr)
+        step, kept = run.progress.step, "state saved,"
+        if run.saved_step != step:
+            kept = (
+                f"the state of step {run.saved_step} is the newest one (the last steps were skipped: loss or"
+                " gradient not finite);"
+            )
+        print(
+            f"train.py: {interrupts.received} at step {step}; {kept} continue with --resume", file=sys.stderr
+        )
         return EXIT_STATUS[interrupts.received]
     if cluster.is_chief:
         _export(config, run, crops)
@@ -417,7 +425,7 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
         list(network.parameters.values()),
         learning_rate=config.learning_rate,
         steps=config.steps,
-        clip_norm=config.clip_norm,
+        clip_factor=config.clip_factor,
     )
     if config.start_from is not None and not is_resumed:
         load_parameters(find_style(config.start_from), network)
@@ -440,10 +448,10 @@ def _build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[
             keep=config.keep,
             is_writer=cluster.is_chief,
         ),
-        watch=_build_watch(config, network, loss) if cluster.is_chief else None,
+        monitor=_build_monitor(config, network, loss) if cluster.is_chief else None,
         cluster=cluster,
         gflop_per_step=_gflop_per_step(config, network, loss),
-        facts={"config": config_json(config), "photos": photos_digest(photos.paths)},
+        metadata={"config": config_json(config), "photos": photos_digest(photos.paths)},
     )
     return run, crops
 
@@ -454,20 +462,23 @@ def _gflop_per_step(config: TrainConfig, network: Any, loss: Any) -> float:
     return 2e-9 * config.batch_size * (network_passes + loss.multiply_adds(config.image_size))
 
 
-def _build_watch(config: TrainConfig, network: Any, loss: Any) -> Any:
-    """What looks at the training; the configuration is written beside its events, for --config."""
+def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
+    """What TensorBoard shows of the training; no file is written yet."""
     from data.images import load_image
     from data.pipeline import validation_images
-    from transformer.training.monitor import Watch
+    from transformer.training.monitor import Monitor
 
     previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
     val_images = []
     if config.val_dir is not None:
         val_images = validation_images(config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE)
-    values = config_json(config)
-    (config.log_dir / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return Watch(
-        config.log_dir, network, loss, photos=_shortened(previews), val_images=val_images, config=values
+    return Monitor(
+        config.log_dir,
+        network,
+        loss,
+        photos=_shortened(previews),
+        val_images=val_images,
+        config=config_json(config),
     )
 
 
@@ -525,7 +536,7 @@ def _train_under_a_bar(config: TrainConfig, run: Any, interrupts: NotedInterrupt
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     total = config.steps * config.batch_size
-    bar = tqdm(total=total, initial=run.step * config.batch_size, unit="img", desc=title)
+    bar = tqdm(total=total, initial=run.progress.step * config.batch_size, unit="img", desc=title)
     with logging_redirect_tqdm(), bar:
 
         def show(step: int, line: str) -> None:
@@ -573,11 +584,15 @@ def _style_info(config: TrainConfig, run: Any, crops: Any) -> dict:
             "photos": len(crops.photos.paths),
             "skipped": crops.unreadable,
         },
-        "steps": {"done": run.step, "skipped": run.optimizer.value("skipped"), "returns": run.returns},
+        "steps": {
+            "done": run.progress.step,
+            "skipped": run.optimizer.value("skipped"),
+            "rollbacks": run.progress.rollbacks,
+        },
         "losses": {
-            "training": run.losses,
-            "validation": run.validation,
-            "best_validation": run.best_validation,
+            "training": run.progress.losses,
+            "validation": run.progress.validation,
+            "best_validation": run.progress.best_validation,
         },
         "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "onnx")},
     }
@@ -668,6 +683,7 @@ def main(arguments: list[str] | None = None) -> int:
     from data.images import ImageError, check_image_suffix
     from loss_net.weights import WeightsError
     from system.files import remove_leftovers
+    from transformer.training.state import StateError
 
     try:
         check_inputs(config)
@@ -681,14 +697,20 @@ def main(arguments: list[str] | None = None) -> int:
             return preview_grid(config, sheet_path, tuple(weights))
         if _is_chief():
             check_targets(config, options)
-            if options.saved is None:
-                clear_former_run(config)
-            else:
+            if options.saved is not None:
                 for line in changed_settings(config, options.saved):
                     print(f"train.py: {line}", file=sys.stderr)
             remove_leftovers(config.log_dir / "state")
         return train(config, options.saved)
-    except (ImageError, WeightsError, StyleError, OSError, FloatingPointError, ClusterError) as error:
+    except (
+        ImageError,
+        WeightsError,
+        StateError,
+        StyleError,
+        OSError,
+        FloatingPointError,
+        ClusterError,
+    ) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Interrupted):  # before the first step; later ones are noted by Interrupts
