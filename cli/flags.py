@@ -8,6 +8,7 @@ Types come from the annotations: bool, int, float, str, Path, X | None, tuple[X,
 """
 
 import argparse
+import functools
 import json
 import sys
 import types
@@ -124,8 +125,11 @@ class _ValueType:
     is_optional: bool
 
 
+_annotations = functools.cache(typing.get_type_hints)
+
+
 def _type_of(config_class: type, name: str) -> _ValueType:
-    annotation = typing.get_type_hints(config_class)[name]
+    annotation = _annotations(config_class)[name]
     is_optional = isinstance(annotation, types.UnionType) and type(None) in typing.get_args(annotation)
     if is_optional:
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
