@@ -131,11 +131,12 @@ def train(config: TrainConfig, saved: Any = None) -> int:
 
     If the process is one of several workers and another one is lost, it restarts itself and waits for that worker.
     """
-    from cli.training_report import export_with_metadata, report_start, train_with_bar
+    from cli.training_report import export_with_metadata, report_interrupt, report_start, train_with_bar
     from system.tensorflow_start import start_tensorflow
 
     device = start_tensorflow(joins_cluster="TF_CONFIG" in os.environ)
     from transformer.training.distribution import LOST_WORKER, join_cluster
+    from transformer.training.log_folder import clear_log_dir
 
     cluster = join_cluster()
     if config.batch_size % cluster.replicas:
@@ -146,22 +147,22 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     with cluster.strategy.scope():
         run, crops = build_run(config, cluster, is_resumed=saved is not None)
     if cluster.is_chief and saved is None:
-        clear_previous_run(config)
+        clear_log_dir(config.log_dir)  # only now: everything that can fail has been built
     run.restore(saved)
     if saved is not None and saved.info["photos"] != run.metadata["photos"]:
         report(PROG, "the photos are not those of the run so far, so they come in another order")
-    first_step = run.step
+    first_step = run.progress.step
     if cluster.is_chief:
         report_start(config, run, cluster, device)
     with NotedInterrupts() as interrupts:
         try:
             train_with_bar(config, run, interrupts, title=f"{config.name} on {device}")
         except LOST_WORKER:
-            if cluster.workers == 1 or run.step == first_step:
+            if cluster.workers == 1 or run.progress.step == first_step:
                 raise
             _restart()
     if interrupts.received:
-        report(PROG, f"{interrupts.received} at step {run.step}; {run.saved_text()}; continue with --resume")
+        report_interrupt(run, interrupts.received)
         return EXIT_STATUS[interrupts.received]
     if cluster.is_chief:
         export_with_metadata(config, run, crops)

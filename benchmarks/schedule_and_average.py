@@ -60,7 +60,7 @@ def main() -> None:
     for rate in ("constant", "cosine"):
         network = Transformer(Architecture(0.5), compute_dtype=tf.bfloat16)
         variables = list(network.parameters.values())
-        optimizer = Optimizer(variables, learning_rate=LEARNING_RATE, steps=options.steps, clip_norm=10)
+        optimizer = Optimizer(variables, learning_rate=LEARNING_RATE, steps=options.steps, clip_factor=10)
         if rate == "constant":
             optimizer._schedule = constant_rate
         step_function = build_training_step(network, loss, optimizer)

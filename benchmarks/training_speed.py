@@ -136,7 +136,7 @@ def report_row(width: float, precision: str, xla: bool, side: int, batch_size: i
     images = tf.random.stateless_uniform([batch_size, side, side, 3], [0, 0], 0.0, 255.0)
     loss = build_perceptual_loss(random_vgg(), [images[0]], LOSS_PRESETS["lengstrom"], compute_dtype=dtype)
     network = Transformer(architecture, compute_dtype=dtype)
-    optimizer = Optimizer(list(network.parameters.values()), learning_rate=1e-3, steps=1000, clip_norm=10)
+    optimizer = Optimizer(list(network.parameters.values()), learning_rate=1e-3, steps=1000, clip_factor=10)
     step = build_training_step(network, loss, optimizer, xla=xla)
     seconds, spread = median_seconds(lambda: step(images)["total"])
     memory = peak_memory_bytes()

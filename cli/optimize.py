@@ -9,9 +9,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from cli.bars import progress_bar
 from cli.flags import UsageError, flag, report
 from cli.infer_config import SlowConfig
-from cli.progress import progress_bar
 from cli.targets import Inputs, check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
-from cli.progress import progress_bar
 from cli.targets import Inputs, check_folder_outputs, check_outputs, target_paths
 from system.signals import Interrupted
 

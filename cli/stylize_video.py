@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
-from cli.progress import progress_bar
 from cli.stylize import PROG, load_controls, load_styles, picture_name
 from cli.targets import check_outputs
 from system.signals import Interrupted

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 import train
+from system.signals import Interrupted, NotedInterrupts
 from transformer.inference.loading import load_stylizer
 from transformer.training import run
 from transformer.training.state import read_state, state_paths
@@ -88,7 +89,7 @@ def test_sigterm_saves_the_state_and_ends_with_its_status(
     tiny_flags, interrupted_run, sigterm_after_3_steps, capsys
 ):
     assert train.main(tiny_flags(interrupted_run, "--save-every", "100")) == 143
-    assert last_line(capsys) == "train.py: SIGTERM at step 3; state saved, go on with --resume"
+    assert last_line(capsys) == "train.py: SIGTERM at step 3; state saved, continue with --resume"
     assert not (interrupted_run / "styles" / "tiny").exists()
     assert saved_steps(interrupted_run) == [3, 0]
 
@@ -163,8 +164,8 @@ def test_a_training_that_diverges_goes_back_and_at_last_ends_in_one_line_with_ad
     flags = tiny_flags(tmp_path, "--learning-rate", "1e30", "--steps", "60", "--save-every", "10")
     assert train.main(flags) == 1
     printed = capsys.readouterr().err.splitlines()
-    returns = [line for line in printed if "gone back to step 0 with" in line]
-    assert [line.partition(" with ")[2][:6] for line in returns] == ["0.5 of", "0.25 o", "0.125 "]
+    rollbacks = [line for line in printed if "rolled back to step 0; learning rate multiplied by " in line]
+    assert [line.partition(" by ")[2].split()[0] for line in rollbacks] == ["0.5", "0.25", "0.125"]
     assert printed[-1].startswith("train.py: ") and "lower --learning-rate or --style-weight" in printed[-1]
     assert not (tmp_path / "styles" / "tiny").exists()
     for path in state_paths(tmp_path / "log" / "state"):
@@ -174,11 +175,11 @@ def test_a_training_that_diverges_goes_back_and_at_last_ends_in_one_line_with_ad
 
 def test_interrupts_notes_the_first_signal_and_lets_the_second_through():
     former = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with train.Interrupts() as interrupts:
+    with NotedInterrupts() as interrupts:
         assert interrupts.received == ""
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupts.received == "SIGINT"
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == former
 
@@ -289,7 +290,7 @@ MISTAKES = {
         BAD_INPUT,
         "unknown suffix '.json', allowed are .h5",
     ),
-    "nothing to resume": ({"resume": True}, BAD_INPUT, "holds no training state to resume"),
+    "nothing to resume": ({"resume": True}, BAD_INPUT, "contains no training state to resume"),
     "output dir a file": ({"output-dir": "{tmp}/broken.json"}, BAD_INPUT, "{tmp}/broken.json"),
     "log dir a file": ({"log-dir": "{tmp}/broken.json"}, BAD_INPUT, "{tmp}/broken.json"),
 }
