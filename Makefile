@@ -1,19 +1,26 @@
-# make demo   stylize the example photo with a shipped style (light: no TensorFlow)
-# make test   set everything up and run the tests
-# make check  linter and formatter, changing nothing
+# make demo            stylize the example photo with two shipped styles (light: no TensorFlow)
+# make install         set up everything that train.py and infer.py use
+# make test            set everything up and run the tests
+# make test-processes  the tests that start, kill and connect whole trainings; minutes
+# make check           linter and formatter, changing nothing
 
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo install test test-processes check clean
 
 demo: .venv/.infer
 	.venv/bin/python infer.py examples/coffee.jpg --style starry_night -o out/coffee_starry_night.png
 	.venv/bin/python infer.py examples/coffee.jpg --style great_wave -o out/coffee_great_wave.png
 	@echo "Look at out/coffee_starry_night.png and out/coffee_great_wave.png"
 
+install: .venv/.train
+
 test: .venv/.dev
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -m "not processes"
+
+test-processes: .venv/.dev
+	.venv/bin/python -m pytest -q -m processes
 
 check: .venv/.dev
 	.venv/bin/ruff check .
@@ -25,14 +32,19 @@ check: .venv/.dev
 	$(PYTHON) -m venv .venv
 
 .venv/.infer: .venv/bin/python requirements-infer.txt
-	@echo "Installing the inference packages (some tens of megabytes) ..."
+	@echo "Installing the packages for inference (about 100 MB to download) ..."
 	$(PIP) -r requirements-infer.txt
 	@touch $@
 
-.venv/.dev: .venv/bin/python requirements-infer.txt requirements.txt requirements-dev.txt
-	@echo "Installing TensorFlow and the test packages (some 600 megabytes) ..."
-	$(PIP) -r requirements-dev.txt
+.venv/.train: .venv/bin/python requirements-infer.txt requirements.txt
+	@echo "Installing TensorFlow and the packages for training (about 700 MB to download) ..."
+	$(PIP) -r requirements.txt
 	@touch $@ .venv/.infer
+
+.venv/.dev: .venv/.train requirements-dev.txt
+	@echo "Installing the packages for the tests ..."
+	$(PIP) -r requirements-dev.txt
+	@touch $@
 
 clean:
 	rm -rf .venv out

@@ -40,21 +40,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trained_recipe(style_dir: Path):
+def trained_preset(style_dir: Path):
     """The loss that the style was trained with, and the size at which it saw its picture."""
-    from loss_net.recipes import RECIPES
+    from loss_net.presets import PRESETS, overridden
     from transformer.export.style_folder import style_info
 
     config = style_info(style_dir)["config"]
     weights = {name: config[name] for name in ("content_weight", "style_weight", "tv_weight")}
-    return replace(RECIPES[config["preset"]], **weights), config["style_size"]
+    return overridden(PRESETS[config["preset"]], weights), config["style_size"]
 
 
-def slow_recipe(recipe, method: str, iterations: int, learning_rate: float):
-    """The recipe with the optimiser and start of `method`, as "adam/noise"."""
+def slow_preset(preset, method: str, iterations: int, learning_rate: float):
+    """Returns the preset with the optimizer and initial image of `method`, for example "adam/noise"."""
     optimizer, initial = method.split("/")
     return replace(
-        recipe,
+        preset,
         optimizer=optimizer,
         initial=initial,
         noise_ratio=1.0 if initial == "noise" else 0.0,
@@ -71,19 +71,20 @@ class Contest:
         import numpy as np
         import tensorflow as tf
 
-        from data.images import list_images, load_image
+        from data.images import load_image
+        from data.listing import list_images
         from loss_net.perceptual import build_perceptual_loss
         from loss_net.weights import load_vgg_weights
         from transformer.export.style_folder import find_style
-        from transformer.inference.stylizer import load_stylizer
+        from transformer.inference.loading import load_stylizer
 
         tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
         self.options = options
-        self.recipe, style_size = trained_recipe(find_style(options.name))
+        self.preset, style_size = trained_preset(find_style(options.name))
         self.loss = build_perceptual_loss(
-            load_vgg_weights(options.vgg, self.recipe.architecture),
+            load_vgg_weights(options.vgg, self.preset.loss.architecture),
             [load_image(options.style_image, max_side=style_size)],
-            self.recipe,
+            self.preset.loss,
         )
         self.mean_rgb = np.asarray(self.loss.vgg.mean_rgb)
         self.stylize = load_stylizer(find_style(options.name))
@@ -97,9 +98,9 @@ class Contest:
         from loss_net.optimize import optimize_image
         from loss_net.start import initial_image
 
-        recipe = slow_recipe(self.recipe, method, self.options.iterations, self.options.learning_rate)
-        initial = initial_image(recipe, content, self.mean_rgb, seed=0)
-        return optimize_image(self.loss.for_content(content[None]), initial, recipe)
+        preset = slow_preset(self.preset, method, self.options.iterations, self.options.learning_rate)
+        initial = initial_image(preset, content, self.mean_rgb, seed=0)
+        return optimize_image(self.loss.for_content(content[None]), initial, preset)
 
     def curve(self, content, method: str) -> dict[str, list]:
         """The loss of each iteration, and the evaluations it took until then."""

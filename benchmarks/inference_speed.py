@@ -66,7 +66,7 @@ def measure_one(name: str, runtime: str, side: int, threads: int) -> dict:
     """Load, first and steady seconds of one runtime at one size, and the process's peak memory in bytes."""
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:threads])
     from transformer.export.style_folder import find_style
-    from transformer.inference.stylizer import load_stylizer
+    from transformer.inference.loading import load_stylizer
 
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.float32)
     start = time.perf_counter()

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from data.images import load_image, resize_image
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 
 ROOT = Path(__file__).resolve().parents[1]
 

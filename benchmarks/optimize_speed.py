@@ -23,7 +23,7 @@ from training_speed import conv2d_peak, random_vgg, vgg_multiply_adds
 
 from loss_net.optimize import optimize_image
 from loss_net.perceptual import build_perceptual_loss
-from loss_net.recipes import RECIPES
+from loss_net.presets import PRESETS
 from loss_net.weights import load_vgg_weights
 
 WARMUP_ITERATIONS, TIMED_ITERATIONS = 3, 15
@@ -46,10 +46,10 @@ def main() -> None:
     parser.add_argument(
         "--side", type=int, default=512, help="of the square picture in pixels (default: 512)"
     )
-    parser.add_argument("--recipe", default="athalye", help="one of VGG19 whose deepest layer is relu5_1")
+    parser.add_argument("--preset", default="athalye", help="one of VGG19 whose deepest layer is relu5_1")
     options = parser.parse_args()
     tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
-    weights, recipe = load_vgg_weights(options.vgg) if options.vgg else random_vgg(), RECIPES[options.recipe]
+    weights, preset = load_vgg_weights(options.vgg) if options.vgg else random_vgg(), PRESETS[options.preset]
     gflop = 4e-9 * vgg_multiply_adds("conv5_1", options.side)
     content, style = np.random.default_rng(0).uniform(0, 255, (2, options.side, options.side, 3)).astype("f4")
     print(f"TensorFlow {tf.__version__}, {options.side} px, {gflop:.0f} GFLOP, median of {TIMED_ITERATIONS}")
@@ -58,10 +58,10 @@ def main() -> None:
     )
     for precision in ("float32", "bfloat16"):
         dtype = tf.as_dtype(precision)
-        loss = build_perceptual_loss(weights, [style], recipe, compute_dtype=dtype)
+        loss = build_perceptual_loss(weights, [style], preset.loss, compute_dtype=dtype)
         peaks = [conv2d_peak(dtype)]
         seconds, spread = iteration_seconds(
-            optimize_image(loss.for_content(content[np.newaxis]), content, recipe)
+            optimize_image(loss.for_content(content[np.newaxis]), content, preset)
         )
         peaks.append(conv2d_peak(dtype))  # before and after: a shared machine's speed drifts
         floor = gflop / max(peaks)

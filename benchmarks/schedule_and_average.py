@@ -21,7 +21,7 @@ import tensorflow as tf
 from data.images import load_image
 from data.pipeline import CropStream, PhotoFolder, validation_images
 from loss_net.perceptual import build_perceptual_loss
-from loss_net.recipes import RECIPES
+from loss_net.presets import LOSS_PRESETS
 from loss_net.weights import load_vgg_weights
 from transformer.architecture import Architecture
 from transformer.network import Transformer
@@ -50,7 +50,7 @@ def main() -> None:
     options = parse_args()
     weights = load_vgg_weights(options.vgg)
     loss = build_perceptual_loss(
-        weights, [load_image(options.style)], RECIPES["lengstrom"], compute_dtype=tf.bfloat16
+        weights, [load_image(options.style)], LOSS_PRESETS["lengstrom"], compute_dtype=tf.bfloat16
     )
     compiled_loss = tf.function(loss, reduce_retracing=True)
     val_images = validation_images(options.val_dir, max_images=options.val_images, max_side=640)

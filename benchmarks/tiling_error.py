@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.images import load_image, resize_image
 from transformer.export.style_folder import find_style
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 
 ROOT = Path(__file__).resolve().parents[1]
 # height, width: square, odd, portrait, panorama, thin, large

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from loss_net.perceptual import build_perceptual_loss
-from loss_net.recipes import RECIPES
+from loss_net.presets import LOSS_PRESETS
 from loss_net.topology import CONV_LAYERS
 from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape
 from transformer.architecture import Architecture
@@ -134,7 +134,7 @@ def mix_seconds(architecture: Architecture, dtype: tf.DType, side: int, batch: i
 def report_row(width: float, precision: str, xla: bool, side: int, batch_size: int) -> None:
     dtype, architecture = tf.as_dtype(precision), Architecture(width)
     images = tf.random.stateless_uniform([batch_size, side, side, 3], [0, 0], 0.0, 255.0)
-    loss = build_perceptual_loss(random_vgg(), [images[0]], RECIPES["lengstrom"], compute_dtype=dtype)
+    loss = build_perceptual_loss(random_vgg(), [images[0]], LOSS_PRESETS["lengstrom"], compute_dtype=dtype)
     network = Transformer(architecture, compute_dtype=dtype)
     optimizer = Optimizer(list(network.parameters.values()), learning_rate=1e-3, steps=1000, clip_factor=10)
     step = build_training_step(network, loss, optimizer, xla=xla)

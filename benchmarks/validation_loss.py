@@ -34,16 +34,17 @@ def main() -> None:
     import tensorflow as tf
     from tqdm import tqdm
 
-    from data.images import list_images, load_image
+    from data.images import load_image
+    from data.listing import list_images
     from loss_net.perceptual import build_perceptual_loss
-    from loss_net.recipes import RECIPES
+    from loss_net.presets import LOSS_PRESETS
     from loss_net.weights import load_vgg_weights
     from transformer.export.style_folder import find_style
-    from transformer.inference.stylizer import load_stylizer
+    from transformer.inference.loading import load_stylizer
 
-    recipe = RECIPES[options.preset]
-    weights = load_vgg_weights(options.vgg, recipe.architecture)
-    loss = build_perceptual_loss(weights, [load_image(options.style)], recipe)
+    preset = LOSS_PRESETS[options.preset]
+    weights = load_vgg_weights(options.vgg, preset.architecture)
+    loss = build_perceptual_loss(weights, [load_image(options.style)], preset)
     images = tf.TensorSpec([1, None, None, 3], tf.float32)
     compiled_loss = tf.function(loss, input_signature=[images, images])
     photos = [load_image(path) for path in list_images([options.val_dir])[: options.photos]]

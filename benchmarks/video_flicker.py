@@ -20,7 +20,7 @@ from data.images import load_image, resize_image
 from data.temporal import TemporalSmoother, box_mean
 from data.video import video_frames
 from transformer.export.style_folder import find_style
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 
 ROOT = Path(__file__).resolve().parents[1]
 STRENGTHS = (0.0, 0.5, 0.7, 0.8, 0.9)

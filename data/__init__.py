@@ -1,1 +1,1 @@
-"""Pixels on disk <-> arrays: reading, writing and batching images."""
+"""Reads and writes images, photos and videos, and turns folders of photos into training batches."""

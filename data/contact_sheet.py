@@ -1,12 +1,12 @@
-"""Pictures side by side with labels, to choose from."""
+"""Draws images with labels on one sheet, so that they can be compared."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data.images import resize_image, shrunk_size
+from data.images import quantized, resize_image, shrunk_size
 
-GAP = 6  # pixels around pictures
+GAP = 6  # pixels around images
 LABEL_HEIGHT = 22  # pixels
 FONT_SIZE = 15  # pixels
 PAPER, INK = (255, 255, 255), (20, 20, 20)
@@ -15,9 +15,17 @@ PAPER, INK = (255, 255, 255), (20, 20, 20)
 def contact_sheet(
     rows: Mapping[str, Sequence[np.ndarray]], labels: Sequence[str], *, title: str, corner: np.ndarray
 ) -> np.ndarray:
-    """One image [H, W, 3], RGB 0..255: a row of pictures by name, a label over each column.
+    """Draws a table of images.
 
-    Pictures are [H, W, 3], all of one row equally large. On top, `title` beside the small picture `corner`.
+    Args:
+        rows: the images of each row, [H, W, 3], RGB, 0..255, by the name of the row. All images of a row have one
+            size.
+        labels: one for each column.
+        title: text at the top.
+        corner: an image [H, W, 3] that is shown small, beside the title.
+
+    Returns:
+        An image [H, W, 3], RGB, float32, 0..255.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -31,7 +39,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
 
     def paste(image: np.ndarray, left: int, upper: int) -> None:
-        sheet.paste(Image.fromarray(np.rint(image.clip(0, 255)).astype(np.uint8)), (left, upper))
+        sheet.paste(Image.fromarray(quantized(image, np.uint8)), (left, upper))
 
     paste(corner, GAP, GAP)
     draw.text((columns[0] + GAP, GAP), title, INK, font)
@@ -39,8 +47,8 @@ def contact_sheet(
         draw.text((GAP + sum(columns[:column]), top), label, INK, font)
     upper = top + LABEL_HEIGHT
     for name, row in rows.items():
-        for column, picture in enumerate(row):
-            paste(picture, GAP + sum(columns[:column]), upper)
+        for column, image in enumerate(row):
+            paste(image, GAP + sum(columns[:column]), upper)
         draw.text((GAP, upper + row[0].shape[0]), name, INK, font)
         upper += heights[name]
     return np.asarray(sheet, np.float32)

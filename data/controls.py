@@ -1,43 +1,49 @@
-"""What users ask of a picture after the network made it: the photo's colours, less of the style, only a part of it."""
+"""Changes to a stylized image after the network: the colors of the photo, a weaker style, a style in one area only."""
 
 import numpy as np
 
 from data.images import keep_colors, mix_images, quantized, resize_pixels
 
-WHOLE = slice(None)
+_ALL = slice(None)
 
 
 class Controls:
-    """Keeps colours first, then mixes: `strength` 0..1, times `mask` where there is one.
+    """Restores the colors of the photo first, then mixes the photo and the stylized image.
 
-    mask: [H, W] uint8, 255 where the style shall be; it is resized to each photo.
+    Args:
+        keep_colors: keeps the colors of the photo; only its luminance is stylized.
+        strength: 0 (the photo) to 1 (the stylized image).
+        mask: [H, W], uint8. White areas are stylized, black areas stay the photo. It is resized to each photo and
+            multiplied by `strength`.
     """
 
     def __init__(self, *, keep_colors: bool = False, strength: float = 1.0, mask: np.ndarray | None = None):
         self._keep_colors, self._strength, self._mask = keep_colors, strength, mask
         self._changes_something = keep_colors or strength != 1 or mask is not None
-        # The mask at the size of the last photo; replaced as a whole, so that threads may share it.
-        self._fitted = mask
+        # The mask at the size of the last photo. Threads may share it, because it is replaced, never changed.
+        self._fitted_mask = mask
 
     def paint(self, canvas: np.ndarray, rows: slice, columns: slice, photo, stylized: np.ndarray) -> None:
-        """Writes a stylized part of a photo to its place on a canvas [H, W, 3] of uint8 or uint16.
+        """Writes a stylized part of a photo into its place on a canvas [H, W, 3], uint8 or uint16.
 
-        `photo` needs `shape` and slicing to images, as data.photo.Photo has them.
+        photo: has a `shape` and returns parts as images when it is sliced, like data.photo.Photo.
         """
-        if self._changes_something:  # else the photo need not be looked at again
+        if self._changes_something:  # otherwise the part of the photo is not needed
             stylized = self._applied(photo[rows, columns], stylized, photo.shape[:2], (rows, columns))
         canvas[rows, columns] = quantized(stylized, canvas.dtype)
 
     def applied(self, content: np.ndarray, stylized: np.ndarray) -> np.ndarray:
-        """The picture of a whole image; all [H, W, 3] RGB 0..255."""
-        return self._applied(content, stylized, content.shape[:2], (WHOLE, WHOLE))
+        """Returns the final image for a whole photo; all [H, W, 3], RGB, 0..255."""
+        return self._applied(content, stylized, content.shape[:2], (_ALL, _ALL))
 
-    def _applied(self, content, stylized, size: tuple[int, int], place: tuple[slice, slice]) -> np.ndarray:
+    def _applied(
+        self, content, stylized, photo_size: tuple[int, int], part: tuple[slice, slice]
+    ) -> np.ndarray:
         if self._keep_colors:
             stylized = keep_colors(stylized, content)
         if self._mask is None:
             return stylized if self._strength == 1 else mix_images(content, stylized, self._strength)
-        fitted = self._fitted
-        if fitted.shape != size:
-            fitted = self._fitted = resize_pixels(self._mask, *size)
-        return mix_images(content, stylized, self._strength * fitted[place].astype(np.float32) / 255)
+        fitted = self._fitted_mask
+        if fitted.shape != photo_size:
+            fitted = self._fitted_mask = resize_pixels(self._mask, *photo_size)
+        return mix_images(content, stylized, self._strength * fitted[part].astype(np.float32) / 255)

@@ -1,9 +1,12 @@
-"""Picture files -> pixels: every format, colour mode, depth and orientation comes in here.
+"""Image files -> pixels, for every format, color mode, bit depth and orientation.
 
-Pillow reads through imageio; colour deeper than 8 bits, which it would cut to 8, is read by libvips.
+Pillow decodes, through imageio. It reduces colors of 16 bits per channel to 8, so libvips decodes those. No lighter
+package can replace libvips: FFmpeg (PyAV) decodes tiled TIFF files to wrong pixels without an error and cannot read
+BigTIFF, tifffile needs imagecodecs for LZW compression, and neither can write ICC profiles and EXIF to PNG files.
 """
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Iterator
@@ -12,31 +15,35 @@ from pathlib import Path
 
 import numpy as np
 
-MAX_PIXELS = 200_000_000  # the largest phone sensors; beyond it a file is likelier an attack than a photo
-# Pillow's mode names; together all that its decoders of these formats give, but for premultiplied grey, "La".
-_GREY_MODES = frozenset({"1", "L"})
-_COLOUR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr", "LAB"})
+from system.faults import one_line
+
+MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
+# Names of Pillow's modes. Together these are all modes that its decoders produce, except premultiplied gray, "La".
+_GRAY_MODES = frozenset({"1", "L"})
+_COLOR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr", "LAB"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
-_DEEP_GREY_MODES = frozenset({"I;16", "I;16B", "I", "F"})
-_READABLE = "a JPEG, PNG, WebP, TIFF, BMP or GIF file"
-
-
-_PNG_SIGNATURE, _PNG_DEPTH_AT, _PNG_COLOUR_AT, _PNG_COLOURED = b"\x89PNG\r\n\x1a\n", 24, 25, (2, 6)
-_TEXT_TAGS = (  # what of a TIFF's own tags is EXIF, and not the layout of that very file
+_DEEP_GRAY_MODES = frozenset({"I;16", "I;16B", "I", "F"})
+_DEEP_COLOR_MODES = frozenset({"RGB", "RGBA"})  # of files with 16 bits per channel that libvips decodes
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH_AT, _PNG_COLOR_TYPE_AT = 24, 25  # byte offsets in the file
+_PNG_COLOR_TYPES = (2, 6)  # RGB and RGBA
+# The tags of a TIFF file that describe the picture; the others describe the layout of that file.
+_TEXT_TAGS = (
     "ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright"
 )  # fmt: skip
 
 
 class ImageError(ValueError):
-    """A file cannot be read or written as an image: one line naming the file, the fault and the remedy."""
+    """A file cannot be read or written as an image. The message is one line: the file, the fault and the remedy."""
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A picture as its file holds it, but upright.
+class Picture:
+    """The pixels of an image file, upright, and its metadata.
 
-    pixels: uint8 or uint16 of full range, or float32 0..255; [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA.
-    icc_profile, exif: bytes as stored, orientation removed; None where there is none that fits these pixels.
+    pixels: gray [H, W], RGB [H, W, 3] or RGBA [H, W, 4]. uint8 and uint16 use their full range, float32 is 0..255.
+    icc_profile, exif: the metadata as bytes, without the orientation. None if the file has none, or if it does not
+    apply to these pixels.
     """
 
     pixels: np.ndarray
@@ -44,39 +51,46 @@ class Decoded:
     exif: bytes | None = None
 
 
-def decode_file(path: Path) -> Decoded:
-    """Reads a picture; of an animation the first frame. The format is told from the content, not the suffix.
+def decode_file(path: Path) -> Picture:
+    """Reads an image file, or the first frame of an animation.
 
-    Raises ImageError for a file that is missing, unreadable, damaged, not an image or too large.
+    The format is detected from the content; the suffix is ignored.
+    Raises ImageError if the file is missing, unreadable, damaged, not an image or too large.
     """
     import imageio.v3 as iio
 
-    _quiet_pillow()
+    _configure_pillow()
     with _opened(path) as stream, _decoder_errors(path):
-        header = stream.read(_PNG_COLOUR_AT + 1)
+        header = stream.read(_PNG_COLOR_TYPE_AT + 1)
         stream.seek(0)
         with iio.imopen(stream, "r", plugin="pillow") as file:
             metadata = file.metadata(index=0)
-            if not _is_deep_colour(header, metadata):
-                return _decode_by_pillow(path, file, metadata)
-        return _decode_by_vips(path)
+            mode = _decoding_mode(path, metadata)
+            if not _is_deep_color(header, metadata):
+                return _decode_by_pillow(path, file, metadata, mode)
+        return _decode_by_vips(path, channels=len(mode))
 
 
-def _decode_by_pillow(path: Path, file, metadata: dict) -> Decoded:
-    mode = _decoding_mode(path, metadata)
+@functools.cache
+def can_read_avif() -> bool:
+    """Returns whether the installed Pillow decodes AVIF files, as Pillow 11.3 and later usually do."""
+    from PIL import features
+
+    return "avif" in features.modules and features.check("avif")
+
+
+def _decode_by_pillow(path: Path, file, metadata: dict, mode: str | None) -> Picture:
     pixels = file.read(index=0, mode=mode, writeable_output=False)
-    # Asked after reading: Pillow turns a TIFF upright while decoding it and then forgets the tag.
+    # The tags are read after the pixels: Pillow turns a TIFF upright while it decodes, then drops the tag.
     tags = file.metadata(index=0, exclude_applied=False)
-    pixels = _known_range(path, pixels) if mode is None else pixels
-    icc_profile = metadata.get("icc_profile")
-    return Decoded(
-        _upright(pixels, tags.get("Orientation", 1)),
-        icc_profile if _is_rgb_profile(icc_profile) else None,
+    return Picture(
+        _upright(_full_range_gray(path, pixels) if mode is None else pixels, tags.get("Orientation", 1)),
+        _rgb_profile(metadata.get("icc_profile")),
         _exif_without_orientation(metadata.get("exif"), tags),
     )
 
 
-def _decode_by_vips(path: Path) -> Decoded:
+def _decode_by_vips(path: Path, *, channels: int) -> Picture:
     import pyvips
 
     try:
@@ -87,33 +101,34 @@ def _decode_by_vips(path: Path) -> Decoded:
         orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
         pixels = image.numpy()
     except pyvips.Error as error:
-        raise OSError(" ".join(str(error).split())) from error
+        raise OSError(one_line(error)) from error
     if pixels.dtype != np.uint16:
-        raise ImageError(f"{path}: {image.format} colours are not supported; convert it to 16-bit RGB first")
-    icc_profile = fields.get("icc-profile-data")
-    return Decoded(
-        _upright(pixels[..., :4], orientation),
-        icc_profile if _is_rgb_profile(icc_profile) else None,
+        raise ImageError(f"{path}: {image.format} colors are not supported; convert it to 16-bit RGB first")
+    return Picture(
+        _upright(pixels[..., :channels], orientation),
+        _rgb_profile(fields.get("icc-profile-data")),
         _exif_without_orientation(fields.get("exif-data"), {}),
     )
 
 
-def _is_deep_colour(header: bytes, metadata: dict) -> bool:
-    """Whether a file that Pillow opened has colours of more than 8 bits, of which it would drop the rest."""
-    bits = metadata.get("BitsPerSample", ())  # of TIFF: one number, or one a channel
+def _is_deep_color(header: bytes, metadata: dict) -> bool:
+    """Returns whether a file has RGB colors of more than 8 bits per channel, which Pillow would reduce to 8."""
+    if metadata["mode"] not in _DEEP_COLOR_MODES:
+        return False
+    bits = metadata.get("BitsPerSample", ())  # of a TIFF: one number, or one per channel
     if isinstance(bits, tuple) and len(bits) >= 3:
         return max(bits) > 8
     is_png = header.startswith(_PNG_SIGNATURE)
-    return is_png and header[_PNG_DEPTH_AT] == 16 and header[_PNG_COLOUR_AT] in _PNG_COLOURED
+    return is_png and header[_PNG_DEPTH_AT] == 16 and header[_PNG_COLOR_TYPE_AT] in _PNG_COLOR_TYPES
 
 
-def _is_rgb_profile(icc_profile: bytes | None) -> bool:
-    """Grey and CMYK are read as RGB, which their profiles would misinterpret."""
-    return icc_profile is not None and icc_profile[16:20] == b"RGB "
+def _rgb_profile(icc_profile: bytes | None) -> bytes | None:
+    """Drops profiles of gray and CMYK files: their pixels become RGB, for which those profiles are wrong."""
+    return icc_profile if icc_profile is not None and icc_profile[16:20] == b"RGB " else None
 
 
 def _exif_without_orientation(exif_bytes: bytes | None, tags: dict) -> bytes | None:
-    """EXIF for the upright pixels; from a TIFF, whose tags are its own, those that describe the picture."""
+    """Returns EXIF for the upright pixels. For a TIFF it is built from the tags that describe the picture."""
     texts = {name: tags[name] for name in _TEXT_TAGS if isinstance(tags.get(name), str)}
     if not exif_bytes and not texts:
         return None
@@ -121,7 +136,7 @@ def _exif_without_orientation(exif_bytes: bytes | None, tags: dict) -> bytes | N
 
     exif = Image.Exif()
     if exif_bytes:
-        with contextlib.suppress(Exception):  # broken metadata is no reason to lose a picture
+        with contextlib.suppress(Exception):  # broken metadata must not make the picture unreadable
             exif.load(exif_bytes)
             exif.pop(ExifTags.Base.Orientation, None)
             return exif.tobytes()
@@ -144,27 +159,29 @@ def _opened(path: Path) -> Iterator:
 
 
 def _check_pixel_count(width: int, height: int) -> None:
-    """As Pillow does for the files that it reads."""
+    """Applies to libvips the limit that Pillow applies to the files it reads."""
     from PIL import Image
 
     if width * height > MAX_PIXELS:
         raise Image.DecompressionBombError(f"{width * height} pixels")
 
 
-def _quiet_pillow() -> None:
-    """Our pixel limit instead of Pillow's, and its chatter on odd metadata kept off stderr.
+def _configure_pillow() -> None:
+    """Sets our pixel limit and silences Pillow's warnings about unusual metadata.
 
-    Both are settings of the process and stay: undoing them after each file would let only one thread decode.
+    Both settings are global to the process and stay. Restoring them after each file would not be thread-safe.
     """
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # from there Pillow warns, from twice that it refuses
+    Image.MAX_IMAGE_PIXELS = (
+        MAX_PIXELS // 2
+    )  # Pillow warns above this number and fails above twice this number
     warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 @contextlib.contextmanager
 def _decoder_errors(path: Path) -> Iterator[None]:
-    """Any exception to ImageError: damage shows as OSError, SyntaxError, struct.error or IndexError."""
+    """Converts every exception to ImageError: damage raises OSError, SyntaxError, struct.error or IndexError."""
     try:
         yield
     except ImageError:
@@ -181,43 +198,51 @@ def _decoder_fault(error: BaseException) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS // 10**6} megapixels ({error}); scale it down first"
     if isinstance(error, InitializationError):
-        return f"not an image that can be read here; give {_READABLE}"
-    reason = f" ({error})" if isinstance(error, OSError) else ""  # other types speak of Python's internals
-    return f"damaged or cut short{reason}; replace it with {_READABLE} that is whole"
+        return f"not an image in a supported format; give {_readable_formats()}"
+    # The messages of other exceptions describe the decoder's internals.
+    reason = f" ({error})" if isinstance(error, OSError) else ""
+    return f"damaged or cut short{reason}; replace it with {_readable_formats()} that is complete"
+
+
+def _readable_formats() -> str:
+    return f"a JPEG, PNG, WebP, TIFF, BMP{', GIF or AVIF' if can_read_avif() else ' or GIF'} file"
 
 
 def _decoding_mode(path: Path, metadata: dict) -> str | None:
-    """The Pillow mode to decode into; None keeps grey deeper than 8 bits as stored."""
+    """Returns the Pillow mode to decode into; None keeps gray deeper than 8 bits as stored."""
     mode = metadata["mode"]
-    if mode in _DEEP_GREY_MODES:
+    if mode in _DEEP_GRAY_MODES:
         return None
     if mode in _ALPHA_MODES or "transparency" in metadata:
         return "RGBA"
-    if mode in _GREY_MODES:
+    if mode in _GRAY_MODES:
         return "L"
-    if mode in _COLOUR_MODES:
+    if mode in _COLOR_MODES:
         return "RGB"
-    raise ImageError(f"{path}: colour mode {mode} is not supported; convert it to 8-bit RGB first")
+    raise ImageError(f"{path}: color mode {mode} is not supported; convert it to 8-bit RGB first")
 
 
-def _known_range(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """Deep grey [H, W]: integers to uint16; floats of 0..1 or 0..255, told by their maximum, to float32 0..255."""
+def _full_range_gray(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Converts deep gray [H, W]: integers to uint16, floats of 0..1 or 0..255 to float32 0..255.
+
+    The maximum tells which of the two ranges floats have.
+    """
     least, most = pixels.min(), pixels.max()
     is_float = pixels.dtype.kind == "f"
     full_scale = 65535 if not is_float else 1 if most <= 1 else 255
-    if not (least >= 0 and most <= full_scale):  # so that NaN fails too
+    if not (least >= 0 and most <= full_scale):  # written so that NaN fails too
         allowed = "0..1 or 0..255" if is_float else "0..65535"
-        received = f"grey values from {least} to {most}"
-        raise ImageError(f"{path}: {received}, allowed are {allowed}; rescale them first")
+        received = f"gray values from {least} to {most}"
+        raise ImageError(f"{path}: {received} are not supported, only {allowed}; rescale them first")
     return pixels.astype(np.float32) * np.float32(255 / full_scale) if is_float else pixels.astype(np.uint16)
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undoes the EXIF orientation 1..8: 5 to 8 are stored transposed, then each is a choice of mirrors."""
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undoes the EXIF orientations 2 to 8. Pixels of 5 to 8 are stored transposed; all differ in their mirrors."""
     if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        image = image[::-1]
+        pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return image
+        pixels = pixels[:, ::-1]
+    return pixels

@@ -1,6 +1,6 @@
-"""Pixels -> picture files, whole or not at all.
+"""Pixels -> image files, written completely or not at all.
 
-Pillow writes through imageio; 16-bit colour, which it cannot write, is written by libvips.
+Pillow encodes, through imageio. It cannot write 16-bit colors, so libvips writes those (see data/decoding.py).
 """
 
 import zlib
@@ -9,15 +9,19 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.decoding import Decoded, ImageError
+from data.decoding import ImageError, Picture
+from system.faults import one_line
 from system.files import write_whole
 
 SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
-JPEG_QUALITY = 95  # of 100; above it files grow and the eye sees nothing
-JPEG_SUBSAMPLING = "4:4:4"  # full colour resolution: brush strokes carry hard colour edges
+DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # formats with 16 bits per channel
+ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
+_METADATA_SUFFIXES = SAVE_SUFFIXES - {".bmp"}  # formats with ICC profiles and EXIF
+JPEG_QUALITY = 95  # of 100; more makes larger files without a visible difference
+JPEG_SUBSAMPLING = "4:4:4"  # full color resolution, because brush strokes have sharp color edges
 WEBP_QUALITY = 95  # of 100, lossy
 PNG_COMPRESS_LEVEL = 2  # of 9, lossless
-# Matches of length 1 only: on stylized pictures 27 percent faster than zlib's default and 6 percent smaller.
+# Run lengths only. On stylized pictures this is 27 percent faster than zlib's default and 6 percent smaller.
 PNG_STRATEGY = zlib.Z_RLE
 _ENCODER_OPTIONS = {
     ".jpg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
@@ -25,25 +29,23 @@ _ENCODER_OPTIONS = {
     ".webp": {"quality": WEBP_QUALITY},
     ".png": {"compress_level": PNG_COMPRESS_LEVEL, "compress_type": PNG_STRATEGY},
 }
-DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # formats with 16 bits a channel
-ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
-_EXIF_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def check_image_suffix(path: Path) -> None:
-    """Raises ImageError unless `encode_file` knows the format that the suffix names."""
+    """Raises ImageError unless `encode_file` can write the format that the suffix names."""
     suffix = Path(path).suffix
     if suffix.lower() not in SAVE_SUFFIXES:
         received = f"unknown suffix '{suffix}'" if suffix else "no suffix"
         raise ImageError(f"{path}: {received}; end the name in one of {' '.join(sorted(SAVE_SUFFIXES))}")
 
 
-def encode_file(path: Path, picture: Decoded) -> None:
-    """Writes pixels uint8 or uint16 [H, W, 3 or 4], and what describes them, in the format that the suffix names.
+def encode_file(path: Path, picture: Picture) -> None:
+    """Writes a picture in the format that the suffix names; creates parent folders.
 
-    Depth, alpha, profile and EXIF are written where the format has them; the caller drops what it has not:
-    DEEP_SUFFIXES, ALPHA_SUFFIXES. Parent folders are made. The file appears whole or not at all: any failure
-    leaves an older one untouched. Raises ImageError for an unknown suffix and a place that cannot be written.
+    picture: pixels uint8 or uint16, [H, W, 3 or 4]. The caller converts pixels to what the format can store, see
+    DEEP_SUFFIXES and ALPHA_SUFFIXES. Formats without metadata get none.
+    An older file is replaced, or kept unchanged if anything fails.
+    Raises ImageError for an unknown suffix, and if the file cannot be written.
     """
     check_image_suffix(path)
     encode = _encode_by_vips if picture.pixels.dtype == np.uint16 else _encode_by_pillow
@@ -51,23 +53,23 @@ def encode_file(path: Path, picture: Decoded) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda stream: encode(stream, suffix, picture))
-    except (OSError, ValueError) as error:  # ValueError: a format's own limits, such as 16383 pixels in WebP
+    except (OSError, ValueError) as error:  # ValueError: a limit of the format, such as 16383 pixels in WebP
         reason = getattr(error, "strerror", None) or error
         remedy = "check the folder's permissions and free space, or choose another path"
         raise ImageError(f"{path}: cannot be written: {reason}; {remedy}") from error
 
 
-def _encode_by_pillow(stream: BinaryIO, suffix: str, picture: Decoded) -> None:
+def _encode_by_pillow(stream: BinaryIO, suffix: str, picture: Picture) -> None:
     import imageio.v3 as iio
 
     options = dict(_ENCODER_OPTIONS.get(suffix, {}))
-    if suffix in _EXIF_SUFFIXES:
-        about = {"icc_profile": picture.icc_profile, "exif": picture.exif}
-        options |= {name: value for name, value in about.items() if value}
+    if suffix in _METADATA_SUFFIXES:
+        metadata = {"icc_profile": picture.icc_profile, "exif": picture.exif}
+        options |= {name: value for name, value in metadata.items() if value}
     iio.imwrite(stream, picture.pixels, plugin="pillow", extension=suffix, is_batch=False, **options)
 
 
-def _encode_by_vips(stream: BinaryIO, suffix: str, picture: Decoded) -> None:
+def _encode_by_vips(stream: BinaryIO, suffix: str, picture: Picture) -> None:
     import pyvips
 
     try:
@@ -79,4 +81,4 @@ def _encode_by_vips(stream: BinaryIO, suffix: str, picture: Decoded) -> None:
         target = pyvips.Target.new_to_descriptor(stream.fileno())
         image.write_to_target(target, suffix, **options)
     except pyvips.Error as error:
-        raise OSError(" ".join(str(error).split())) from error
+        raise OSError(one_line(error)) from error

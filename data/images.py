@@ -1,48 +1,54 @@
-"""Pictures as arrays: the only owner of uint8, EXIF, alpha and colour modes, with decoding.py and encoding.py.
+"""Loads and saves images, and resizes and mixes them.
 
-Everything outside sees one thing: an `image`, RGB float32 0..255, [H, W, 3]. Embedded ICC profiles are not
-applied: colours are taken as sRGB, as the networks were trained.
-Pillow, imageio and libvips are imported on first use, so that importing this module costs little more than numpy.
+Outside of `data/`, an `image` is an array [H, W, 3], RGB, float32, 0..255. uint8, EXIF, alpha and color modes stay
+in here. Embedded ICC profiles are not applied: colors are taken as sRGB, as in the training of the networks.
+Pillow, imageio and libvips are imported on first use, so importing this module costs little more than numpy.
 """
 
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from data.decoding import Decoded, ImageError, decode_file
-from data.encoding import SAVE_SUFFIXES, check_image_suffix, encode_file
+from data.decoding import ImageError, Picture, decode_file
+from data.encoding import check_image_suffix, encode_file
 
 __all__ = [
     "ImageError",
     "check_image_suffix",
     "keep_colors",
-    "list_images",
     "load_image",
     "load_mask",
     "load_pixels",
     "mix_images",
+    "quantized",
     "resize_image",
     "resize_pixels",
     "save_image",
+    "shrunk_size",
 ]
 
-IMAGE_SUFFIXES = SAVE_SUFFIXES | {".gif"}  # what a folder is searched for
-MIN_CONTENT_SIDE = 2  # pixels of a photo to train on; one row or column teaches nothing
+MIN_CONTENT_SIDE = 2  # pixels of a training photo; one row or column teaches nothing
 LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B: ITU-R BT.601
-WHITE = (255, 255, 255)
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def load_image(
     path: Path, *, max_side: int | None = None, background: tuple[int, int, int] = WHITE
 ) -> np.ndarray:
-    """Reads a picture upright: [H, W, 3] RGB float32 0..255.
+    """Loads an image file, upright; of an animation the first frame.
 
-    The format is told from the content, not the suffix; of an animation the first frame is read. Transparent
-    pixels are laid over `background` (RGB 0..255). With `max_side` (pixels) the longest side is shrunk to it,
-    never enlarged, and proportions are kept.
-    Raises ImageError for a file that is missing, unreadable, damaged, not an image or too large.
+    The format is detected from the content; the suffix is ignored.
+
+    Args:
+        path: the file.
+        max_side: shrinks the longest side to this number of pixels. Smaller images are not enlarged.
+        background: RGB, 0..255, shown through transparent pixels.
+
+    Returns:
+        An image [H, W, 3], RGB, float32, 0..255.
+
+    Raises:
+        ImageError: the file is missing, unreadable, damaged, not an image or too large.
     """
     pixels = decode_file(Path(path)).pixels
     if max_side is not None:
@@ -51,75 +57,79 @@ def load_image(
 
 
 def load_pixels(path: Path, *, min_side: int = 1) -> np.ndarray:
-    """Reads a picture as `load_image` does, rounded to 8 bits: [H, W, 3] RGB uint8.
+    """Loads an image file like `load_image`, rounded to 8 bits: [H, W, 3], RGB, uint8.
 
-    Raises ImageError, also where a side is less than `min_side` pixels.
+    Raises ImageError, also if a side has less than `min_side` pixels.
     """
     pixels = decode_file(Path(path)).pixels
     height, width = pixels.shape[:2]
     if min(height, width) < min_side:
-        size = f"{height}x{width} pixels (height x width)"
         raise ImageError(
-            f"{path}: is {size}, too small, needs at least {min_side}x{min_side}; give a larger image"
+            f"{path}: {height}x{width} pixels (height x width) are too small, at least {min_side}x{min_side} are"
+            " needed; give a larger image"
         )
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == 3:
         return np.ascontiguousarray(pixels)
-    return np.rint(rgb_over(pixels)).clip(0, 255).astype(np.uint8)
+    return quantized(rgb_over(pixels), np.uint8)
 
 
 def load_mask(path: Path) -> np.ndarray:
-    """How white a picture is: [H, W] uint8; transparent is black. Raises ImageError."""
-    pixels = rgb_over(decode_file(Path(path)).pixels, (0, 0, 0))
-    return np.rint(pixels @ LUMINANCE_WEIGHTS).clip(0, 255).astype(np.uint8)
+    """Loads the luminance of an image file: [H, W], uint8. Transparent pixels are black. Raises ImageError."""
+    return quantized(rgb_over(decode_file(Path(path)).pixels, BLACK) @ LUMINANCE_WEIGHTS, np.uint8)
+
+
+def save_image(path: Path, image: np.ndarray) -> None:
+    """Saves an image [H, W, 3], RGB, 0..255, with 8 bits per channel, in the format that the suffix names.
+
+    Values are clipped to 0..255 and rounded. Parent folders are created. An older file is replaced, or kept
+    unchanged if anything fails.
+    Raises ImageError for an unknown suffix, for an array that is not an image, and if the file cannot be written.
+    """
+    path = Path(path)
+    check_image_suffix(path)
+    _check_image(path, np.asarray(image))
+    encode_file(path, Picture(quantized(image, np.uint8)))
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """Height and width of a picture of `size` whose longest side is at most `max_side` pixels."""
+    """Returns the height and width at which the longest side of `size` has at most `max_side` pixels."""
     if max_side < 1:
-        raise ValueError(f"max_side is {max_side} pixels, needs at least 1")
-    scale = min(1.0, max_side / max(size))
-    height, width = (max(1, round(side * scale)) for side in size)
-    return height, width
+        raise ValueError(f"max_side is {max_side} pixels; it must be at least 1")
+    return _scaled_size(size, min(1.0, max_side / max(size)))
 
 
-def resize_pixels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels uint8, uint16 or float32, [H, W] or [H, W, C], resampled by antialiased Lanczos; of the same type."""
-    from PIL import Image
-
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    if pixels.dtype == np.uint8:  # whole: a quarter of the memory of float32, and colours weighted by alpha
-        resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-            (width, height), Image.Resampling.LANCZOS
-        )
-        return np.asarray(resized)
-    planes = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-    resized = np.stack(
-        [
-            Image.fromarray(np.ascontiguousarray(planes[..., channel], dtype=np.float32)).resize(
-                (width, height), Image.Resampling.LANCZOS
-            )
-            for channel in range(planes.shape[-1])
-        ],
-        axis=-1,
-    )
-    resized = resized.clip(0, full_scale(pixels.dtype))  # Lanczos overshoots at hard edges
-    resized = resized if pixels.dtype.kind == "f" else np.rint(resized).astype(pixels.dtype)
-    return resized[..., 0] if pixels.ndim == 2 else resized
-
-
-def full_scale(dtype: np.dtype) -> int:
-    """The value of white: 65535 in uint16, else 255."""
-    return 65535 if dtype == np.uint16 else 255
+def shrunk_to_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """Returns the height and width at which the shortest side of `size` has at most `short_side` pixels."""
+    return _scaled_size(size, min(1.0, short_side / min(size)))
 
 
 def resize_image(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
-    """Resamples an image [H, W, 3] to [height, width, 3], float32 0..255, by antialiased Lanczos."""
+    """Resizes an image [H, W, 3] to [height, width, 3], float32, 0..255, with an antialiased Lanczos filter."""
     return resize_pixels(np.asarray(image, np.float32), height, width)
 
 
+def resize_pixels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes uint8, uint16 or float32 pixels [H, W] or [H, W, C] with an antialiased Lanczos filter.
+
+    Returns an array of the same type; `pixels` itself if it has that size already.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if (
+        pixels.dtype == np.uint8
+    ):  # all channels at once: a quarter of the memory, and colors weighted by alpha
+        return _lanczos(pixels, height, width)
+    planes = [pixels] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    resized = [_lanczos(np.asarray(plane, np.float32), height, width) for plane in planes]
+    resized = resized[0] if pixels.ndim == 2 else np.stack(resized, axis=-1)
+    return _in_range(resized, pixels.dtype)  # the filter overshoots at sharp edges
+
+
 def rgb_over(pixels: np.ndarray, background: tuple[int, int, int] = WHITE) -> np.ndarray:
-    """Grey [H, W], RGB [H, W, 3] or RGBA [H, W, 4] to RGB float32 0..255 [H, W, 3] over `background`."""
+    """Converts pixels of a file to an image; `background` (RGB 0..255) shows through transparent pixels.
+
+    pixels: gray [H, W], RGB [H, W, 3] or RGBA [H, W, 4] of uint8, uint16 or float32. Returns [H, W, 3], float32.
+    """
     scale = np.float32(255 / full_scale(pixels.dtype))
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None].astype(np.float32) * scale, 3, axis=-1)
@@ -130,77 +140,58 @@ def rgb_over(pixels: np.ndarray, background: tuple[int, int, int] = WHITE) -> np
     return image
 
 
-def keep_colors(stylized: np.ndarray, content: np.ndarray) -> np.ndarray:
-    """The luminance of `stylized` with the colours (chroma) of `content`, both [H, W, 3]: float32 0..255.
+def quantized(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Converts values of 0..255 to the full range of uint8 or uint16: clips, and rounds to nearest."""
+    image = np.asarray(image, np.float32)
+    if dtype != np.uint8:
+        image = image * np.float32(full_scale(dtype) / 255)
+    return _in_range(image, dtype)
 
-    Moving all three channels by the difference of luminance leaves the differences between them, the chroma, as
-    they are. Where a colour would leave 0..255 it is clipped.
+
+def full_scale(dtype: np.dtype) -> int:
+    """Returns the value of white: 65535 for uint16, 255 for uint8 and float32."""
+    return 65535 if dtype == np.uint16 else 255
+
+
+def keep_colors(stylized: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """Combines the luminance of `stylized` with the colors (chroma) of `content`; all [H, W, 3], float32, 0..255.
+
+    All three channels of a pixel change by the difference of the luminances. This keeps the differences between the
+    channels, which are the chroma. Results outside of 0..255 are clipped.
     """
     luminance_change = (stylized - content) @ LUMINANCE_WEIGHTS  # [H, W]
     return (content + luminance_change[..., np.newaxis]).clip(0, 255).astype(np.float32)
 
 
 def mix_images(content: np.ndarray, stylized: np.ndarray, amount: np.ndarray | float) -> np.ndarray:
-    """`amount` of `stylized` and the rest of `content`, both [H, W, 3]; a number 0..1 or one a pixel, [H, W]."""
+    """Returns (1 - amount) * content + amount * stylized, for images [H, W, 3].
+
+    amount: 0..1, one number or one per pixel [H, W].
+    """
     amount = np.asarray(amount, np.float32)
     return content + amount.reshape(*amount.shape, *(1,) * (3 - amount.ndim)) * (stylized - content)
 
 
-def save_image(path: Path, image: np.ndarray) -> None:
-    """Writes an image [H, W, 3], RGB 0..255, clipped and rounded to 8 bits, in the format its suffix names.
-
-    Parent folders are made. The file appears whole or not at all: any failure leaves an older one untouched.
-    Raises ImageError for an unknown suffix, an array that is no image, and a place that cannot be written.
-    """
-    path = Path(path)
-    check_image_suffix(path)
-    encode_file(path, Decoded(_rounded(path, image)))
-
-
-def quantized(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """An image, 0..255, clipped and rounded to the full range of uint8 or uint16."""
-    values = np.asarray(image, np.float32).clip(0, 255)
-    if dtype != np.uint8:
-        values *= np.float32(full_scale(np.dtype(dtype)) / 255)
-    return np.rint(values, out=values).astype(dtype)
-
-
-def list_images(inputs: Iterable[Path]) -> list[Path]:
-    """Files as given, folders searched recursively in order of name; each file once, in the order first met.
-
-    In a folder only IMAGE_SUFFIXES count, and hidden files and folders do not.
-    Raises ImageError for an input that does not exist and for a folder without images.
-    """
-    paths = [path for given in inputs for path in _images_at(Path(given))]
-    first_met: dict[str, Path] = {}
-    for path in paths:
-        first_met.setdefault(os.path.abspath(path), path)
-    return list(first_met.values())
-
-
-def _images_at(path: Path) -> list[Path]:
-    # os.path, not Path: it answers False where Path.is_file raises (a locked folder, an overlong name).
-    if os.path.isfile(path):
-        return [path]
-    if not os.path.isdir(path):
-        raise ImageError(f"{path}: no such file or folder; check the spelling")
-    image_paths = sorted(
-        found for found in path.rglob("*") if _is_listed(found.relative_to(path)) and found.is_file()
-    )
-    if not image_paths:
-        raise ImageError(f"{path}: the folder holds no images; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
-    return image_paths
-
-
-def _is_listed(relative_path: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in relative_path.parts)
-    return not is_hidden and relative_path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _rounded(path: Path, image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
+def _check_image(path: Path, image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
-        raise ImageError(f"{path}: cannot save an array of shape {image.shape}; needs an image [H, W, 3]")
+        raise ImageError(f"{path}: cannot save an array of shape {image.shape}; give an image [H, W, 3]")
     if not np.isfinite(image).all():
-        raise ImageError(f"{path}: the image holds NaN or infinite values; nothing was written")
-    return quantized(image, np.uint8)
+        raise ImageError(f"{path}: the image contains NaN or infinite values; nothing was written")
+
+
+def _scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
+def _lanczos(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    from PIL import Image
+
+    resampling = Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), resampling))
+
+
+def _in_range(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Clips to 0..`full_scale(dtype)`; for integer types also rounds and converts."""
+    values = values.clip(0, full_scale(dtype))
+    return values if np.dtype(dtype).kind == "f" else np.rint(values, out=values).astype(dtype)

@@ -1,62 +1,66 @@
-"""A photo with all that its file says of it, and the picture made of it written back with the same.
+"""Photos with their bit depth, alpha and metadata, which are written back with the stylized image.
 
-For one photo of any size: pixels stay in the file's depth, and become an `image` only where they are looked at.
+Meant for one photo of any size. Pixels stay in the depth of the file; only the parts in use are converted to images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from data.decoding import Decoded, decode_file
+from data.decoding import Picture, decode_file
 from data.encoding import ALPHA_SUFFIXES, DEEP_SUFFIXES, encode_file
 from data.images import quantized, resize_pixels, rgb_over, shrunk_size
 
 
 @dataclass(frozen=True)
 class Photo:
-    """Pixels upright as stored, and what describes them.
+    """A photo; photo[rows, columns] is a part of it as an image [rows, columns, 3], RGB, float32, 0..255, over white.
 
-    photo[rows, columns] is that part as an image, RGB float32 0..255 over white, [rows, columns, 3].
+    picture: pixels and metadata, at the size at which the photo is stylized.
+    full_size: height and width in the file.
     """
 
-    source: Decoded  # at the size at which it is stylized
-    full_size: tuple[int, int]  # height and width in the file
+    picture: Picture
+    full_size: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the whole image."""
-        return (*self.source.pixels.shape[:2], 3)
+        """The shape of the whole image."""
+        return (*self.picture.pixels.shape[:2], 3)
 
-    def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
-        return rgb_over(self.source.pixels[place])
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        return rgb_over(self.picture.pixels[part])
 
     @property
     def alpha(self) -> np.ndarray | None:
-        """Opacity [H, W] as stored; None where there is none."""
-        pixels = self.source.pixels
+        """The opacity [H, W], in the depth of the file; None if the photo has none."""
+        pixels = self.picture.pixels
         return pixels[..., 3] if pixels.ndim == 3 and pixels.shape[-1] == 4 else None
 
     def canvas(self, path: Path) -> np.ndarray:
-        """Where the picture for `path` is put together: [H, W, 3], uint16 if photo and format are that deep."""
-        is_deep = self.source.pixels.dtype != np.uint8 and path.suffix.lower() in DEEP_SUFFIXES
+        """Returns an array for the image that will be saved at `path`: [H, W, 3], uninitialized.
+
+        It is uint16 if the photo has more than 8 bits and the format can store them, else uint8.
+        """
+        is_deep = self.picture.pixels.dtype != np.uint8 and path.suffix.lower() in DEEP_SUFFIXES
         return np.empty(self.shape, np.uint16 if is_deep else np.uint8)
 
 
 def load_photo(path: Path, *, max_side: int | None = None) -> Photo:
-    """Reads a photo; with `max_side` (pixels) its longest side is shrunk to it. Raises ImageError."""
-    source = decode_file(Path(path))
-    full_size = source.pixels.shape[:2]
+    """Loads a photo; `max_side` shrinks its longest side to this number of pixels. Raises ImageError."""
+    picture = decode_file(Path(path))
+    full_size = picture.pixels.shape[:2]
     if max_side is not None:
-        pixels = resize_pixels(source.pixels, *shrunk_size(full_size, max_side))
-        source = Decoded(pixels, source.icc_profile, source.exif)
-    return Photo(source, full_size)
+        picture = replace(picture, pixels=resize_pixels(picture.pixels, *shrunk_size(full_size, max_side)))
+    return Photo(picture, full_size)
 
 
 def save_photo(path: Path, canvas: np.ndarray, photo: Photo, *, restore_size: bool = False) -> None:
-    """Writes a picture made of `photo`, with its alpha, ICC profile and EXIF where the format has them.
+    """Saves a canvas with the alpha, ICC profile and EXIF of `photo`, as far as the format can store them.
 
-    `restore_size` enlarges it to the size that the photo had in its file. Raises ImageError.
+    restore_size: enlarges the canvas to the size of the photo in its file.
+    Raises ImageError.
     """
     path = Path(path)
     alpha = photo.alpha if path.suffix.lower() in ALPHA_SUFFIXES else None
@@ -65,4 +69,4 @@ def save_photo(path: Path, canvas: np.ndarray, photo: Photo, *, restore_size: bo
         canvas = np.concatenate([canvas, alpha[..., np.newaxis]], axis=-1)
     if restore_size:
         canvas = resize_pixels(canvas, *photo.full_size)
-    encode_file(path, Decoded(canvas, photo.source.icc_profile, photo.source.exif))
+    encode_file(path, replace(photo.picture, pixels=canvas))

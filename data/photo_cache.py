@@ -1,11 +1,12 @@
-"""Photographs decoded and resized once, for trainings that read them again and again.
+"""Photos that are decoded and resized once, for trainings that read them many times.
 
-A cache is a folder of shards: `shard_00000.npy`, the pixels of some hundred photos in a row, and
-`shard_00000.json`, which says what lies where. Raw pixels under a memory map, because training asks for photos in
-an order that is a function of the seed and the step alone: a format that is read from its beginning, like
-TFRecord, would have to shuffle in a buffer and could not go on from an arbitrary step; and a crop reads only its
-own rows. The index is written after the pixels, so that a shard is whole or not there, and packing goes on where
-it was interrupted. A photo that has changed since, by size or time, is packed again.
+A cache is a folder of shards. `shard_00000.npy` holds the pixels of some hundred photos one after the other, and
+`shard_00000.json` is its index. The pixels are raw and memory-mapped, because a training asks for photos in an order
+that depends on the seed and the step alone. A format that is read from the beginning, such as TFRecord, would need a
+shuffle buffer and could not resume at an arbitrary step. A memory map also reads only the rows of a crop.
+
+The index is written after the pixels, so a shard is complete or does not count, and packing resumes after an
+interruption. A photo whose size or time has changed is packed again.
 """
 
 import json
@@ -17,20 +18,20 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels
+from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels, shrunk_to_short_side
 from system.faults import disk_fault
 from system.files import write_whole
 from system.threads import in_order
 
 FORMAT = 1
-SHARD_BYTES = 128 * 2**20  # what is packed anew after a kill, at most
+SHARD_BYTES = 128 * 2**20  # at most this much is packed again after the process was killed
 SHARD_PHOTOS = 512
 SKIPPED_FILE = "skipped.txt"
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Where one photo lies."""
+class PackedPhoto:
+    """Where the pixels of one photo are."""
 
     shard: int
     offset: int  # bytes
@@ -38,42 +39,53 @@ class Packed:
 
 
 class PhotoCache:
-    """Photos of `paths` from the shards in `cache_dir`; the door's way to fill it is `pack`.
+    """The photos at `paths`, read from the shards in `cache_dir`. `pack` adds the photos that are missing there.
 
-    `short_side`: larger photos are shrunk to it, in pixels. Raises ImageError for a cache of another short side.
+    Args:
+        cache_dir: the folder of the cache; `pack` creates it.
+        paths: the photos; their order defines their index.
+        short_side: photos whose short side is longer are shrunk to this number of pixels.
+
+    Attributes:
+        unreadable: the photos that cannot be read, as a dict from a key of the photo to the reason.
+
+    Raises:
+        ImageError: the cache was packed for another `short_side`.
     """
 
     def __init__(self, cache_dir: Path, paths: Sequence[Path], short_side: int):
         self.cache_dir = cache_dir
         self.paths = paths
         self.short_side = short_side
-        self.unreadable: dict[str, str] = {}  # of `paths`: key, see _key -> reason
+        self.unreadable: dict[str, str] = {}
         self._keys = [_key(path) for path in paths]
-        self._wanted = set(self._keys)  # a shard may hold photos of another folder, or former ones
-        self._packed: dict[str, Packed] = {}
+        self._wanted = set(
+            self._keys
+        )  # shards may also hold other photos: of another folder, or older versions
+        self._packed: dict[str, PackedPhoto] = {}
         self._shards: dict[int, np.ndarray] = {}
         for index_path in sorted(cache_dir.glob("shard_*.json")):
             self._open_shard(index_path)
 
     @property
     def missing(self) -> list[int]:
-        """Indices of the photos that have not been packed yet."""
+        """The indices of the photos that are not packed yet."""
         known = self._packed.keys() | self.unreadable.keys()
         return [index for index, key in enumerate(self._keys) if key not in known]
 
     def load(self, index: int) -> np.ndarray:
-        """Photo number `index` of `paths`: [H, W, 3] uint8, a view of the disk. ImageError if it is unreadable."""
+        """Returns photo `index` of `paths`, [H, W, 3], uint8, memory-mapped. Raises ImageError if it is unreadable."""
         key = self._keys[index]
         if key in self.unreadable:
             raise ImageError(self.unreadable[key])
-        place = self._packed[key]
-        count = int(np.prod(place.shape))
-        return self._shards[place.shard][place.offset : place.offset + count].reshape(place.shape)
+        packed = self._packed[key]
+        count = int(np.prod(packed.shape))
+        return self._shards[packed.shard][packed.offset : packed.offset + count].reshape(packed.shape)
 
     def pack(self, threads: int) -> Iterator[int]:
-        """Packs what is missing; yields how many photos have been looked at, photo by photo.
+        """Packs the missing photos; yields the number of photos done after each of them.
 
-        Unreadable ones are listed, once, in skipped.txt. Raises OSError where the folder cannot be written.
+        Unreadable photos are listed with the reason in skipped.txt. Raises OSError if the folder cannot be written.
         """
         try:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -96,16 +108,15 @@ class PhotoCache:
         self._write_skipped()
 
     def _decode(self, index: int) -> np.ndarray | str:
+        """Returns the pixels of a photo, or why it cannot be read."""
         try:
             pixels = load_pixels(self.paths[index], min_side=MIN_CONTENT_SIDE)
         except ImageError as error:
             return str(error)
-        height, width = pixels.shape[:2]
-        scale = min(1.0, self.short_side / min(height, width))
-        return resize_pixels(pixels, max(1, round(scale * height)), max(1, round(scale * width)))
+        return resize_pixels(pixels, *shrunk_to_short_side(pixels.shape[:2], self.short_side))
 
     def _write_shard(self, photos: list[tuple[int, np.ndarray | str]]) -> None:
-        number = 1 + max([-1, *(int(path.stem[6:]) for path in self.cache_dir.glob("shard_*.*"))])
+        number = 1 + max([-1, *(_shard_number(path) for path in self.cache_dir.glob("shard_*.*"))])
         arrays = [photo for _, photo in photos if isinstance(photo, np.ndarray)]
         offsets = iter(np.cumsum([0, *(array.size for array in arrays)]).tolist())
         packed, unreadable = {}, {}
@@ -116,31 +127,36 @@ class PhotoCache:
                 packed[self._keys[index]] = [next(offsets), *photo.shape]
         pixels = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.zeros(0, np.uint8)
         index_path = self.cache_dir / f"shard_{number:05d}.json"
-        text = {"format": FORMAT, "short_side": self.short_side, "packed": packed, "unreadable": unreadable}
+        content = {
+            "format": FORMAT,
+            "short_side": self.short_side,
+            "packed": packed,
+            "unreadable": unreadable,
+        }
         _write(index_path.with_suffix(".npy"), lambda stream: np.save(stream, pixels))
-        _write(index_path, lambda stream: stream.write(json.dumps(text).encode()))
+        _write(index_path, lambda stream: stream.write(json.dumps(content).encode()))
         self._open_shard(index_path)
 
     def _open_shard(self, index_path: Path) -> None:
         try:
-            text = json.loads(index_path.read_bytes())
+            content = json.loads(index_path.read_bytes())
             pixels = np.load(index_path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-            if text["format"] != FORMAT:
+            if content["format"] != FORMAT:
                 return
         except (OSError, ValueError, KeyError):
-            return  # damaged or cut short: its photos are missing, and are packed again
-        if text["short_side"] != self.short_side:
+            return  # damaged or cut short: its photos count as missing and are packed again
+        if content["short_side"] != self.short_side:
             raise ImageError(
-                f"{self.cache_dir}: holds photos packed to a short side of {text['short_side']} pixels,"
-                f" this training needs {self.short_side}; give another --cache folder, or empty this one"
+                f"{self.cache_dir}: contains photos with a short side of {content['short_side']} pixels, but this"
+                f" training needs {self.short_side}; give another --cache folder, or empty this one"
             )
-        number = int(index_path.stem[6:])
+        number = _shard_number(index_path)
         self._shards[number] = pixels
-        for key in self._wanted & text["unreadable"].keys():
-            self.unreadable[key] = text["unreadable"][key]
-        for key in self._wanted & text["packed"].keys():
-            offset, *shape = text["packed"][key]
-            self._packed[key] = Packed(number, offset, tuple(shape))
+        for key in self._wanted & content["unreadable"].keys():
+            self.unreadable[key] = content["unreadable"][key]
+        for key in self._wanted & content["packed"].keys():
+            offset, *shape = content["packed"][key]
+            self._packed[key] = PackedPhoto(number, offset, tuple(shape))
 
     def _write_skipped(self) -> None:
         reasons = [self.unreadable[key] for key in self._keys if key in self.unreadable]
@@ -149,9 +165,13 @@ class PhotoCache:
 
 
 def _key(path: Path) -> str:
-    """A photo's identity: where it is, and when and how large it was written."""
+    """Identifies a version of a photo by its path, size and time."""
     status = path.stat()
     return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _shard_number(path: Path) -> int:
+    return int(path.stem.removeprefix("shard_"))
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -160,11 +180,12 @@ def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         raise OSError(
             f"{path.parent}: cannot be written ({disk_fault(error)}); free some space there or give another --cache"
-            " folder; what is packed is kept"
+            " folder; photos packed so far are kept"
         ) from error
 
 
 def _remove_unindexed(cache_dir: Path) -> None:
-    for path in cache_dir.glob("shard_*.npy"):  # killed between pixels and index
+    """Removes pixels without an index: the process was killed between the two files."""
+    for path in cache_dir.glob("shard_*.npy"):
         if not path.with_suffix(".json").is_file():
             path.unlink()

@@ -1,7 +1,7 @@
-"""Content images for training: a folder of photographs -> an endless tf.data stream of batches.
+"""Training batches: a folder of photos -> an endless tf.data stream of crops.
 
-Every crop is a function of the seed and its number, so two runs with one seed see the same images in the same
-order, however many threads decode, wherever they were interrupted and on however many workers they run.
+Each crop is a function of the seed and its number. Two trainings with the same seed therefore see the same crops in
+the same order, whatever the number of threads and workers, and wherever they were interrupted.
 """
 
 import functools
@@ -16,32 +16,35 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from data.images import MIN_CONTENT_SIDE, ImageError, list_images, load_image, load_pixels, resize_pixels
+from data.images import MIN_CONTENT_SIDE, ImageError, load_image, load_pixels, resize_pixels
+from data.listing import find_images
+from system.machine import available_cores
 
 PREFETCH_BATCHES = 4
-# more threads than that only get in the way of the step
-PARALLEL_DECODES = max(2, (os.cpu_count() or 1) // 2)
+PARALLEL_DECODES = max(2, available_cores() // 2)  # more threads slow the training step down
 
 logger = logging.getLogger(__name__)
 
 
 class SkippedFiles:
-    """Files that could not be read, each counted and named once however often the epochs come back to it."""
+    """Files that could not be read. Each is counted and logged once, although every epoch tries it again."""
 
     def __init__(self, *, are_known: bool = False):
-        """`are_known`: they have been named already, and are only counted."""
+        """are_known: the files have been listed elsewhere; they are counted but not logged as warnings."""
         self._level = logging.DEBUG if are_known else logging.WARNING
         self._reasons: dict[Path, str] = {}
-        self._lock = threading.Lock()  # decoding runs on several threads
+        self._lock = threading.Lock()  # several threads decode
 
     def __len__(self) -> int:
         return len(self._reasons)
 
     @property
     def paths(self) -> list[Path]:
+        """The files, sorted."""
         return sorted(self._reasons)
 
     def add(self, path: Path, error: Exception) -> None:
+        """Counts a file and logs why it cannot be read, unless it has been added before."""
         with self._lock:
             if path in self._reasons:
                 return
@@ -50,49 +53,56 @@ class SkippedFiles:
 
 
 class PhotoFolder:
-    """The photographs of a folder, found recursively, decoded whenever they are asked for.
+    """The photos of a folder and its subfolders, decoded each time they are loaded.
 
-    Like data.photo_cache.PhotoCache it has `paths`, `unreadable` and `load(index)` -> [H, W, 3] uint8. Raises
-    ImageError for a folder that is missing or empty.
+    It has the interface of data.photo_cache.PhotoCache: `paths`, `unreadable` and `load(index)`.
+    Raises ImageError if the folder is missing or contains no images.
     """
 
-    unreadable: Mapping = {}  # not known beforehand
+    unreadable: Mapping = {}  # not known in advance
 
     def __init__(self, content_dir: Path):
-        self.paths = list_images([Path(content_dir)])
+        self.paths = _images_in(content_dir)
 
     def load(self, index: int) -> np.ndarray:
+        """Returns photo `index` of `paths`, [H, W, 3], uint8. Raises ImageError if it is unreadable."""
         return load_pixels(self.paths[index], min_side=MIN_CONTENT_SIDE)
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which part of every global batch one process prepares: the `worker`-th of `workers` equal ones."""
+class DataShard:
+    """The part of each global batch that one process prepares: part `worker` of `workers` equal parts."""
 
     worker: int = 0
     workers: int = 1
-    replicas: int = 1  # that the process feeds; each gets its own batch
+    replicas: int = 1  # devices of this process; each gets its own batch
 
 
-WHOLE = Share()
+WHOLE_BATCH = DataShard()
 
 
 class CropStream:
-    """The endless crops of a training: crop number n is a function of (photos, seed, n) and of nothing else."""
+    """The endless crops of a training. Crop number n depends on the photos, the seed and n only.
+
+    Args:
+        photos: a PhotoFolder or PhotoCache.
+        image_size: side of the crops, in pixels.
+        seed: determines the order of the photos and the place of each crop.
+    """
 
     def __init__(self, photos, *, image_size: int, seed: int):
         self.photos = photos
         self.image_size = image_size
         self.seed = seed
-        self.skipped = SkippedFiles(are_known=bool(photos.unreadable))  # a cache lists them
+        self.skipped = SkippedFiles(are_known=bool(photos.unreadable))  # a cache has listed them
 
     @property
     def unreadable(self) -> int:
-        """How many of the photos cannot be read, as far as that is known."""
+        """The number of photos that cannot be read, as far as is known yet."""
         return len(self.photos.unreadable or self.skipped)
 
     def crop(self, number: int) -> np.ndarray:
-        """[image_size, image_size, 3] uint8. Raises ImageError if no photo at all can be read."""
+        """Returns a crop [image_size, image_size, 3], RGB, uint8. Raises ImageError if no photo can be read."""
         generator = np.random.default_rng((self.seed, int(number)))
         paths = self.photos.paths
         for index in _candidates(len(paths), self.seed, int(number)):
@@ -101,16 +111,23 @@ class CropStream:
             except ImageError as error:
                 self.skipped.add(paths[index], error)
         folder = os.path.commonpath([path.parent for path in paths])
-        raise ImageError(f"{folder}: none of its {len(paths)} files can be read as an image")
+        raise ImageError(
+            f"{folder}: none of its {len(paths)} files can be read as an image; give other photos"
+        )
 
-    def batches(self, batch_size: int, *, first_image: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
-        """Endless batches [B, image_size, image_size, 3], RGB float32 0..255, from crop `first_image` on.
+    def batches(
+        self, batch_size: int, *, first_image: int = 0, shard: DataShard = WHOLE_BATCH
+    ) -> tf.data.Dataset:
+        """Returns endless batches [B, image_size, image_size, 3], RGB, float32, 0..255.
 
-        `batch_size` is that of all workers together; B is what is left for one replica.
+        Args:
+            batch_size: of all workers together. B = batch_size / workers / replicas.
+            first_image: the number of the first crop.
+            shard: the part of each batch to return.
         """
-        self.crop(first_image)  # a folder of which nothing can be read fails here, not in tf.data
-        own = batch_size // share.workers  # of every global batch
-        offset = first_image + share.worker * own
+        self.crop(first_image)  # if no photo can be read, this fails here and not inside tf.data
+        own = batch_size // shard.workers  # crops of each global batch
+        offset = first_image + shard.worker * own
 
         def load_tensor(counter: tf.Tensor) -> tf.Tensor:
             number = offset + counter // own * batch_size + counter % own
@@ -120,14 +137,17 @@ class CropStream:
         return (
             tf.data.Dataset.counter()
             .map(load_tensor, num_parallel_calls=PARALLEL_DECODES, deterministic=True)
-            .batch(own // share.replicas, drop_remainder=True)
+            .batch(own // shard.replicas, drop_remainder=True)
             .map(lambda pixels: tf.cast(pixels, tf.float32))
             .prefetch(PREFETCH_BATCHES)
         )
 
 
 def photos_digest(paths: Sequence[Path]) -> str:
-    """Of the files' names and sizes: two trainings with one digest see the same photos in the same order."""
+    """Returns a digest of the names and sizes of files.
+
+    Trainings with the same digest and the same seed see the same photos in the same order.
+    """
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name}|{path.stat().st_size}\n".encode())
@@ -135,15 +155,19 @@ def photos_digest(paths: Sequence[Path]) -> str:
 
 
 def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[np.ndarray]:
-    """The first readable photos of a folder by name, each [H, W, 3] RGB float32, at most `max_side` long."""
-    images = readable_images(list_images([Path(val_dir)]), max_images=max_images, max_side=max_side)
+    """Loads the first readable photos of a folder, sorted by path.
+
+    Returns at most `max_images` images [H, W, 3], RGB, float32, 0..255, shrunk to a longest side of `max_side`
+    pixels. Raises ImageError if there is none.
+    """
+    images = readable_images(_images_in(val_dir), max_images=max_images, max_side=max_side)
     if not images:
         raise ImageError(f"{val_dir}: none of its images can be read; --val-dir needs at least one")
     return list(images.values())
 
 
 def readable_images(paths: Sequence[Path], *, max_images: int, max_side: int) -> dict[Path, np.ndarray]:
-    """The first of `paths` that can be read, each [H, W, 3] RGB float32; the others are named."""
+    """Loads the first `max_images` images that can be read, like `validation_images`; logs the unreadable ones."""
     images = {}
     for path in paths:
         if len(images) == max_images:
@@ -156,10 +180,10 @@ def readable_images(paths: Sequence[Path], *, max_images: int, max_side: int) ->
 
 
 def random_crop(pixels: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """A random square of a photo [H, W, 3], mirrored half the time: [size, size, 3], of the same type.
+    """Cuts a random square from a photo [H, W, 3], mirrored in half of the cases: [size, size, 3], same type.
 
-    The square's side lies between `size` and the short side of the photo, so that training sees whole scenes
-    and native detail alike; only a photo smaller than `size` is enlarged.
+    The side of the square is random, between `size` and the short side of the photo, so the training sees whole
+    scenes as well as details at full resolution. Only photos smaller than `size` are enlarged.
     """
     height, width = pixels.shape[:2]
     short_side = min(height, width)
@@ -170,13 +194,25 @@ def random_crop(pixels: np.ndarray, size: int, generator: np.random.Generator) -
     return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
 
 
-@functools.lru_cache(maxsize=2)  # decoding threads work at most one epoch's end and the next one's start
+def _images_in(folder: Path) -> list[Path]:
+    """Lists the images in a folder; logs how many other pictures are skipped. Raises ImageError."""
+    listing = find_images([folder])
+    if listing.errors:
+        raise listing.errors[0]
+    for line in listing.skipped_lines():
+        logger.warning("%s", line)
+    return listing.images
+
+
+@functools.lru_cache(
+    maxsize=2
+)  # threads decode the end of one epoch and the start of the next at the same time
 def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, 1, epoch)).permutation(count)
 
 
 def _candidates(count: int, seed: int, number: int) -> Iterator[int]:
-    """The photo that is due for crop `number`, then, should it be unreadable, others of the same epoch."""
+    """Yields the index of the photo for crop `number`, then others of the same epoch, in case it is unreadable."""
     epoch, position = divmod(number, count)
     order = _epoch_order(count, seed, epoch)
     for offset in range(count):

@@ -1,25 +1,29 @@
-"""Less flicker in videos: what has not changed in the clip shall not change in the picture.
+"""Reduces flicker in stylized videos.
 
-A network stylizes every frame by itself, and answers camera noise and movement elsewhere with other strokes. Where
-the clip stands still, each picture is therefore mixed with the one before.
+The network stylizes each frame independently. Noise of the camera, and motion elsewhere in the frame, make it draw
+other strokes where nothing changed. There each stylized frame is mixed with the one before it.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 
-# Levels of 0..255 by which a pixel may differ and still counts as unchanged; by which it has surely moved.
+# Differences of pixels, 0..255. Up to STILL a pixel counts as unchanged, from MOVED on as changed.
 STILL, MOVED = 8.0, 24.0
-NOISE_WINDOW = (
-    5  # pixels a side over which differences are averaged: camera noise differs from pixel to pixel
-)
-# What moves counts as moving for REACH blocks of BLOCK pixels around: strokes follow edges into plain areas.
+# Differences are averaged over squares of this side, in pixels, because camera noise differs from pixel to pixel.
+NOISE_WINDOW = 5
+# Motion counts for REACH blocks of BLOCK pixels around it, because strokes along edges reach into plain areas.
 BLOCK, REACH = 4, 4
 
 
 class TemporalSmoother:
-    """Called frame by frame with content and stylized [H, W, 3], returns what to show instead of `stylized`.
+    """A function of successive frames: smoother(content, stylized) returns the frame to show; all [H, W, 3].
 
-    `strength`, 0 to below 1, is the share of the former picture where nothing moves. The content that the former
-    picture shows is mixed in the same shares, so that slow changes add up until they count as movement.
+    Where nothing moves, the result is `strength` * previous result + (1 - strength) * stylized. The content of the
+    previous result is mixed in the same proportions, so that slow changes add up until they count as motion.
+    A frame of another size starts anew.
+
+    strength: 0 to below 1. With 0 frames are returned unchanged and none is kept.
     """
 
     def __init__(self, strength: float):
@@ -29,11 +33,13 @@ class TemporalSmoother:
         self._content = self._shown = None
 
     def __call__(self, content: np.ndarray, stylized: np.ndarray) -> np.ndarray:
+        if self._strength == 0:
+            return stylized
         if self._shown is None or self._shown.shape != stylized.shape:
             self._content, self._shown = content, stylized
             return stylized
         change = box_mean(np.abs(content - self._content).max(axis=-1), NOISE_WINDOW)  # [H, W]
-        change = box_mean(spread(change), 2 * BLOCK + 1)  # so that no edge of a block shows
+        change = box_mean(spread(change), 2 * BLOCK + 1)  # hides the edges of the blocks
         kept = self._strength * ((MOVED - change) / (MOVED - STILL)).clip(0, 1)[..., np.newaxis]
         self._content = content + kept * (self._content - content)
         self._shown = stylized + kept * (self._shown - stylized)
@@ -41,25 +47,25 @@ class TemporalSmoother:
 
 
 def spread(values: np.ndarray) -> np.ndarray:
-    """The largest value of REACH blocks around each pixel, no finer than blocks: [H, W] -> [H, W]."""
+    """Replaces each block by the largest value within REACH blocks around it: [H, W] -> [H, W]."""
     height, width = values.shape
     padded = np.pad(values, ((0, -height % BLOCK), (0, -width % BLOCK)), mode="edge")
     blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK).max((1, 3))
     for axis in (0, 1):
-        margins = [(0, 0), (0, 0)]
-        margins[axis] = (REACH, REACH)
-        around, side = np.pad(blocks, margins), blocks.shape[axis]
-        blocks = np.max(
-            [around.take(range(start, start + side), axis) for start in range(2 * REACH + 1)], axis=0
-        )
+        blocks = np.max(list(_shifted(blocks, axis, REACH, mode="constant")), axis=0)
     return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
 
 
 def box_mean(values: np.ndarray, size: int) -> np.ndarray:
-    """The mean of size x size neighbours, size odd, edges repeated: [H, W] -> [H, W]."""
+    """Returns the mean of size x size neighbors of each value; edges are repeated: [H, W] -> [H, W]. size is odd."""
     for axis in (0, 1):
-        margins = [(0, 0), (0, 0)]
-        margins[axis] = (size // 2, size // 2)
-        padded, side = np.pad(values, margins, mode="edge"), values.shape[axis]
-        values = sum(padded.take(range(start, start + side), axis) for start in range(size)) / size
+        values = sum(_shifted(values, axis, size // 2, mode="edge")) / size
     return values
+
+
+def _shifted(values: np.ndarray, axis: int, reach: int, *, mode: str) -> Iterator[np.ndarray]:
+    """Yields `values` [H, W] shifted along an axis by -reach to reach; `mode` fills the margins, see np.pad."""
+    margins = [(0, 0), (0, 0)]
+    margins[axis] = (reach, reach)
+    padded, side = np.pad(values, margins, mode=mode), values.shape[axis]
+    return (padded.take(range(start, start + side), axis) for start in range(2 * reach + 1))

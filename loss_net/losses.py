@@ -1,22 +1,22 @@
 """The losses of neural style transfer as pure functions of tensors.
 
 Gatys et al. 2016 (https://arxiv.org/abs/1508.06576) and Johnson et al. 2016 (https://arxiv.org/abs/1603.08155).
-Everything is computed in float32, or in float64 where the feature maps are: never in less. A sum of squares is
-per image, averaged over the batch.
+Losses are computed in float32, also for bfloat16 feature maps, or in float64 for float64 feature maps. Sums of
+squares are taken over each image and averaged over the batch.
 """
 
 import tensorflow as tf
 
-from loss_net.recipes import PER_ELEMENT, PER_GRAM_ELEMENT, Divisor
+from loss_net.presets import PER_ELEMENT, PER_GRAM_ELEMENT, Divisor
 
 TV_FORMS = ("mean_squares", "sum_squares", "sum_powers", "sum_absolutes")
-TV_POWER = 1.25  # of squared gradients, in "sum_powers": Mahendran & Vedaldi 2014, arXiv:1412.0035, beta 2.5
+TV_POWER = 1.25  # exponent of "sum_powers": beta / 2, Mahendran & Vedaldi 2014, arXiv:1412.0035, beta 2.5
 
 
 def gram_matrix(feature_map: tf.Tensor, divisor: Divisor = PER_ELEMENT) -> tf.Tensor:
-    """Channel correlations of feature maps [B, H, W, C] over `divisor`: [B, C, C].
+    """Returns the Gram matrices [B, C, C] of feature maps [B, H, W, C]: channel correlations / `divisor`.
 
-    The default, H*W*C, makes pictures of different sizes comparable: Johnson et al., equation 3.
+    The default divisor, H*W*C, makes images of different sizes comparable: Johnson et al. 2016, equation 3.
     """
     shape = tf.shape(feature_map)
     features = tf.reshape(feature_map, [shape[0], shape[1] * shape[2], feature_map.shape[3]])  # [B, N, C]
@@ -26,10 +26,11 @@ def gram_matrix(feature_map: tf.Tensor, divisor: Divisor = PER_ELEMENT) -> tf.Te
 
 @tf.custom_gradient
 def _correlations(features: tf.Tensor) -> tf.Tensor:
-    """F'F in full precision of features [B, N, C]: [B, C, C].
+    """Returns F'F [B, C, C] of features F [B, N, C], computed in float32 or float64.
 
-    With its own gradient, F (G + G'): one product where differentiating F'F by parts takes two, and computed
-    in the features' own type, in which that gradient is handed on anyway.
+    Its gradient is F (G + G') for the upstream gradient G [B, C, C]. This is one matrix product; automatic
+    differentiation takes two. The product is computed in the type of the features, because the gradient is
+    passed on in that type.
     """
     exact = _exact(features)
 
@@ -47,9 +48,10 @@ def content_loss(
     *,
     relative: bool = False,
 ) -> tf.Tensor:
-    """How far one layer's feature map [B, H, W, C] is from the content's: a sum of squares over `divisor`.
+    """Returns the content loss of one layer, a scalar: the squared distance of two feature maps / `divisor`.
 
-    `relative`: over the sum of squares of the content's map instead, image by image.
+    Both feature maps are [B, H, W, C]. If `relative`, each image's squared distance is divided by the sum of
+    squares of its content map, and `divisor` is not used.
     """
     squares = tf.math.squared_difference(_exact(stylized_map), _exact(content_map))
     if relative:
@@ -69,11 +71,13 @@ def style_loss(
     relative: bool = False,
     image_pixels: tf.Tensor | int = 1,
 ) -> tf.Tensor:
-    """How far one layer's Gram matrices are from the styles': sums of squares over `divisor`, blended. Scalar.
+    """Returns the style loss of one layer, a scalar: the squared distance of Gram matrices / `divisor`.
 
-    stylized_map [B, H, W, C]; style_grams [S, C, C] with the same gram_divisor, one for each of S styles;
-    blend_weights [S], by default equal and summing to 1; image_pixels: H*W of the stylized image.
-    `relative`: over the sum of squares of each style's own Gram matrix instead of `divisor`.
+    stylized_map: feature map of the stylized images, [B, H, W, C].
+    style_grams: Gram matrices of S styles, [S, C, C], computed with the same `gram_divisor`.
+    blend_weights: weight of each style, [S]. By default the styles are averaged.
+    relative: divide by the sum of squares of each style's own Gram matrix; `divisor` is not used.
+    image_pixels: rows * columns of the stylized images, for divisors that depend on it.
     """
     grams = gram_matrix(stylized_map, gram_divisor)
     squares = tf.math.squared_difference(grams[:, tf.newaxis], style_grams)  # [B, S, C, C]
@@ -88,16 +92,22 @@ def style_loss(
 
 
 def total_variation_loss(images: tf.Tensor, form: str = "mean_squares") -> tf.Tensor:
-    """How much neighbouring pixels of images [B, H, W, C] differ, down (dy) and across (dx). Scalar.
+    """Returns the total variation of images [B, H, W, C], a scalar.
 
-    "mean_squares": mean dy^2 + mean dx^2 (lengstrom). "sum_squares": sum dy^2 + sum dx^2 (Torch programs).
-    "sum_powers": sum (dx^2 + dy^2)^1.25 over the (H-1, W-1) pixels that have both (Keras).
-    "sum_absolutes": sum |dy| + sum |dx| (TensorFlow). A side of one pixel has no neighbours and adds 0.
+    dy and dx are the differences of vertical and horizontal neighbors. The forms are:
+
+    "mean_squares": mean dy^2 + mean dx^2 (lengstrom).
+    "sum_squares": sum dy^2 + sum dx^2 (Torch programs).
+    "sum_powers": sum (dx^2 + dy^2)^1.25 over the H-1 x W-1 pixels that have both neighbors (Keras).
+    "sum_absolutes": sum |dy| + sum |dx| (TensorFlow).
+
+    An image one pixel wide or high has no neighbors in that direction, which then adds 0. Raises ValueError for
+    an unknown form.
     """
     if form not in TV_FORMS:
         raise ValueError(f"form must be one of {', '.join(TV_FORMS)}, got {form!r}")
     images = tf.convert_to_tensor(images)
-    down, across = _neighbour_difference(images, axis=1), _neighbour_difference(images, axis=2)
+    down, across = _neighbor_difference(images, axis=1), _neighbor_difference(images, axis=2)
     batch_size = tf.cast(tf.shape(images)[0], images.dtype)
     if form == "mean_squares":
         return _mean(tf.square(down)) + _mean(tf.square(across))
@@ -110,8 +120,8 @@ def total_variation_loss(images: tf.Tensor, form: str = "mean_squares") -> tf.Te
     return tf.reduce_sum(tf.pow(squared_gradient, TV_POWER)) / batch_size
 
 
-def _neighbour_difference(images: tf.Tensor, axis: int) -> tf.Tensor:
-    # tf.slice, not [1:]: the gradient of a strided slice is a slow single-threaded kernel
+def _neighbor_difference(images: tf.Tensor, axis: int) -> tf.Tensor:
+    # tf.slice instead of [1:], because the gradient kernel of a strided slice runs in one thread
     shape = tf.shape(images)
     step = tf.one_hot(axis, 4, dtype=tf.int32)
     return tf.slice(images, step, shape - step) - tf.slice(images, [0, 0, 0, 0], shape - step)
@@ -122,7 +132,7 @@ def _mean(values: tf.Tensor) -> tf.Tensor:
 
 
 def _ratio(squares: tf.Tensor, energy: tf.Tensor) -> tf.Tensor:
-    # features of a real picture have an energy far above this; of all zeros they must not make NaN
+    # 1e-20 is far below the energy of real features and prevents NaN where all features are 0
     return squares / tf.maximum(energy, tf.constant(1e-20, energy.dtype))
 
 
@@ -134,7 +144,7 @@ def _exact(values: tf.Tensor) -> tf.Tensor:
 def _size(
     divisor: Divisor, feature_map: tf.Tensor, dtype: tf.DType, image_pixels: tf.Tensor | int = 1
 ) -> tf.Tensor:
-    """The value of `divisor` for feature maps [B, H, W, C] of images of `image_pixels`. Scalar."""
+    """Returns the value of `divisor`, a scalar, for feature maps [B, H, W, C] of images of `image_pixels`."""
     height, width, channels = tf.unstack(tf.cast(tf.shape(feature_map), dtype)[1:])
     return (
         tf.constant(divisor.factor, dtype)

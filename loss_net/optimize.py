@@ -1,4 +1,4 @@
-"""The slow method: one picture made by changing its pixels until the loss is low.
+"""The slow method: it minimizes the perceptual loss over the pixels of one image.
 
 Gatys et al. 2016, https://arxiv.org/abs/1508.06576. The loss is the one that networks are trained with.
 """
@@ -11,33 +11,39 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import fmin_l_bfgs_b
 
-from loss_net.recipes import Recipe
+from loss_net.presets import SlowPreset
 
-NO_LIMIT = 2**31 - 1  # the largest number SciPy takes
-NO_TOLERANCE = 0.0  # of the gradient: SciPy's 1e-5 is a loss of thousands' and ends one of about 1 at once
+NO_LIMIT = 2**31 - 1  # of function evaluations: the largest number that SciPy accepts
+# Of the gradient. SciPy's default, 1e-5, suits losses in the thousands. A loss near 1 has gradients of about 1e-6
+# per pixel and would stop at once.
+NO_TOLERANCE = 0.0
 
 Losses = dict[str, float]
 Evaluation = tuple[Losses, tf.Tensor]  # the terms; the gradient [1, H, W, 3] of the total
 
 
 def optimize_image(
-    loss: Callable[[tf.Tensor], dict[str, tf.Tensor]], initial: np.ndarray, recipe: Recipe
+    loss: Callable[[tf.Tensor], dict[str, tf.Tensor]], initial: np.ndarray, preset: SlowPreset
 ) -> Iterator[tuple[int, Losses, np.ndarray]]:
-    """Yields (step, losses, image) after every evaluation of `loss`, the first of the initial image, step 0.
+    """Yields (step, losses, image) after every evaluation of the loss. Step 0 is the initial image.
 
-    `loss` takes images [1, H, W, 3] and gives named terms with "total", as PerceptualLoss.for_content;
-    `initial` and the images yielded are [H, W, 3] float32, RGB 0..255 and beyond unless recipe.clipped.
-    A step is an update of Adam, or an iteration of L-BFGS (a round of them with recipe.round_evaluations), which
-    may take several evaluations: they repeat the number of the step before until theirs is accepted. The
-    losses belong to the image beside them. Ends after recipe.iterations, or earlier where L-BFGS finds no
-    lower loss. Closing the generator ends the work.
+    loss: maps images [1, H, W, 3] to named terms with "total", for example PerceptualLoss.for_content(content).
+    initial: [H, W, 3], RGB 0..255 and beyond.
+
+    A step is one update of Adam, or one iteration of L-BFGS; with preset.round_evaluations it is one round of
+    L-BFGS iterations. L-BFGS may need several evaluations for a step. They carry the number of the step before,
+    until one of them is accepted.
+
+    The losses belong to the image that is yielded with them, [H, W, 3] float32. The image can exceed 0..255
+    unless preset.clipped. The iterator ends after preset.iterations steps, or earlier if L-BFGS finds no lower
+    loss. Closing it stops the work.
     """
-    optimize = {"adam": _adam_steps, "lbfgs": _lbfgs_steps}[recipe.optimizer]
-    yield from optimize(_compiled(loss, initial.shape), initial.astype(np.float32), recipe)
+    optimize = {"adam": _adam_steps, "lbfgs": _lbfgs_steps}[preset.optimizer]
+    yield from optimize(_compiled(loss, initial.shape), initial.astype(np.float32), preset)
 
 
 def _compiled(loss: Callable, shape: tuple[int, int, int]) -> Callable[[tf.Tensor], Evaluation]:
-    """The terms, and the gradient of their total, in one compiled call."""
+    """Returns a function that computes the terms and the gradient of their total in one graph."""
 
     @tf.function(input_signature=[tf.TensorSpec([1, *shape], tf.float32)])
     def value_and_gradient(images: tf.Tensor):
@@ -54,68 +60,43 @@ def _compiled(loss: Callable, shape: tuple[int, int, int]) -> Callable[[tf.Tenso
 
 
 def _adam_steps(
-    evaluate: Callable[[tf.Tensor], Evaluation], initial: np.ndarray, recipe: Recipe
+    evaluate: Callable[[tf.Tensor], Evaluation], initial: np.ndarray, preset: SlowPreset
 ) -> Iterator[tuple[int, Losses, np.ndarray]]:
-    """Adam (Kingma & Ba 2014, https://arxiv.org/abs/1412.6980) on the pixels, its figures in recipe.pixel_unit."""
-    images = tf.Variable(initial[np.newaxis])
+    """Minimizes by Adam: Kingma & Ba 2014, https://arxiv.org/abs/1412.6980.
+
+    The preset's figures hold for pixels in units of `pixel_unit`; here they are converted to 0..255.
+    """
+    images, unit = tf.Variable(initial[np.newaxis]), preset.loss.pixel_unit
     optimizer = tf.keras.optimizers.Adam(
-        recipe.learning_rate * recipe.pixel_unit,
-        beta_1=recipe.beta1,
-        beta_2=recipe.beta2,
-        epsilon=recipe.epsilon / recipe.pixel_unit,  # beside gradients by 0..255, that much smaller
+        preset.learning_rate * unit,
+        beta_1=preset.beta1,
+        beta_2=preset.beta2,
+        epsilon=preset.epsilon / unit,  # gradients with respect to 0..255 are smaller by this factor
     )
     optimizer.build([images])
 
     @tf.function
     def update(gradient: tf.Tensor) -> None:
         optimizer.apply([gradient], [images])
-        if recipe.clipped:
+        if preset.clipped:
             images.assign(tf.clip_by_value(images, 0.0, 255.0))
 
     losses, gradient = evaluate(images)
     yield 0, losses, images.numpy()[0]
-    for step in range(1, recipe.iterations + 1):
+    for step in range(1, preset.iterations + 1):
         update(gradient)
         losses, gradient = evaluate(images)
         yield step, losses, images.numpy()[0]
 
 
-class _Closed(Exception):
-    """Ends the thread of SciPy's minimiser from inside the function that it minimises."""
-
-
 def _lbfgs_steps(
-    evaluate: Callable[[tf.Tensor], Evaluation], initial: np.ndarray, recipe: Recipe
+    evaluate: Callable[[tf.Tensor], Evaluation], initial: np.ndarray, preset: SlowPreset
 ) -> Iterator[tuple[int, Losses, np.ndarray]]:
-    """L-BFGS-B by SciPy (Byrd et al. 1995, https://doi.org/10.1137/0916069).
-
-    SciPy runs to its end and calls us; a generator is called. So SciPy runs in a thread that asks for
-    evaluations and waits, while TensorFlow and signals stay in the caller's: never do both run.
-    """
-    questions, answers = SimpleQueue(), SimpleQueue()
-
-    def ask(pixels: np.ndarray) -> tuple[float, np.ndarray]:
-        questions.put(("evaluate", pixels.astype(np.float32).reshape(initial.shape)))
-        answer = answers.get()
-        if answer is None:
-            raise _Closed
-        return answer
-
-    def minimise() -> None:
-        try:
-            _minimise_pixels(ask, lambda *_: questions.put(("accepted", None)), initial, recipe)
-            questions.put(("finished", None))
-        except _Closed:
-            pass
-        except Exception as error:
-            questions.put(("failed", error))
-
-    minimiser = threading.Thread(target=minimise, daemon=True)
-    minimiser.start()
+    """Minimizes by SciPy's L-BFGS-B: Byrd et al. 1995, https://doi.org/10.1137/0916069."""
+    minimizer = _MinimizerThread(initial, preset)
     step, evaluated = 0, None
     try:
-        while True:
-            event, payload = questions.get()
+        for event, payload in minimizer.events():
             if event == "accepted":
                 step += 1
                 continue
@@ -123,38 +104,96 @@ def _lbfgs_steps(
                 yield step, *evaluated
             if event == "failed":
                 raise payload
+            if event == "evaluate":
+                losses, gradient = evaluate(tf.constant(payload[np.newaxis]))
+                evaluated = losses, payload
+                minimizer.answer(losses["total"], gradient.numpy().astype(np.float64).ravel())
+    finally:
+        minimizer.stop()
+
+
+class _Stopped(Exception):
+    """Raised inside the function that SciPy minimizes, to end SciPy's loop and its thread."""
+
+
+class _MinimizerThread:
+    """Runs SciPy's minimizer in a thread that asks for evaluations and waits for the answers.
+
+    SciPy calls the function that it minimizes, but a generator must yield between two evaluations. The thread
+    makes this possible. TensorFlow runs in the caller's thread, which also receives the signals; the two threads
+    never work at the same time.
+    """
+
+    def __init__(self, initial: np.ndarray, preset: SlowPreset):
+        self._initial, self._preset = initial, preset
+        self._events, self._answers = SimpleQueue(), SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="lbfgs-minimizer", daemon=True)
+        self._thread.start()
+
+    def events(self) -> Iterator[tuple[str, object]]:
+        """Yields what the thread asks for or reports.
+
+        ("evaluate", image [H, W, 3]): the caller must call `answer`. ("accepted", None): the step has ended.
+        ("failed", exception): the thread has ended. The iterator ends after ("finished", None).
+        """
+        while True:
+            event, payload = self._events.get()
+            yield event, payload
             if event == "finished":
                 return
-            losses, gradient = evaluate(tf.constant(payload[np.newaxis]))
-            evaluated = losses, payload
-            answers.put((losses["total"], gradient.numpy().astype(np.float64).ravel()))
-    finally:
-        answers.put(None)
-        minimiser.join()
+
+    def answer(self, total: float, gradient: np.ndarray) -> None:
+        """Gives the thread the loss and the gradient [H*W*3] of the image that it asked for."""
+        self._answers.put((total, gradient))
+
+    def stop(self) -> None:
+        """Ends the thread and waits for its end."""
+        self._answers.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            _minimize_pixels(self._ask, self._accept, self._initial, self._preset)
+            self._events.put(("finished", None))
+        except _Stopped:
+            pass
+        except Exception as error:
+            self._events.put(("failed", error))
+
+    def _ask(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
+        self._events.put(("evaluate", pixels.astype(np.float32).reshape(self._initial.shape)))
+        answer = self._answers.get()
+        if answer is None:
+            raise _Stopped
+        return answer
+
+    def _accept(self, *_: object) -> None:
+        self._events.put(("accepted", None))
 
 
-def _minimise_pixels(
+def _minimize_pixels(
     ask: Callable[[np.ndarray], tuple[float, np.ndarray]],
     accept: Callable[..., None],
     initial: np.ndarray,
-    recipe: Recipe,
+    preset: SlowPreset,
 ) -> None:
-    """Calls `ask` for (loss, gradient) of pixels, and `accept` after each iteration of the recipe."""
+    """Minimizes over pixels [H*W*3]: `ask` returns (loss, gradient), `accept` is called after every step."""
     pixels = initial.astype(np.float64).ravel()
-    bounds = [(0, 255)] * pixels.size if recipe.clipped else None
-    if recipe.round_evaluations is not None:
-        for _ in range(recipe.iterations):
+    bounds = [(0, 255)] * pixels.size if preset.clipped else None
+    if preset.round_evaluations is not None:
+        for _ in range(preset.iterations):
             pixels, _, _ = fmin_l_bfgs_b(
-                ask, pixels, bounds=bounds, maxfun=recipe.round_evaluations, pgtol=NO_TOLERANCE
+                ask, pixels, bounds=bounds, maxfun=preset.round_evaluations, pgtol=NO_TOLERANCE
             )
             accept()
         return
-    left = recipe.iterations
+    left = preset.iterations
     while left > 0:
         pixels, _, outcome = fmin_l_bfgs_b(
             ask, pixels, bounds=bounds, maxiter=left, maxfun=NO_LIMIT, pgtol=NO_TOLERANCE, callback=accept
         )
-        # float32 rounding can end a line search early; a fresh history goes on unless nothing is left to gain
+        # Rounding in float32 can end a line search early. A new start without history continues, unless no
+        # iteration is possible.
         if outcome["nit"] == 0:
             return
         left -= outcome["nit"]

@@ -1,50 +1,56 @@
-"""What the slow method starts from: the sizes of its pictures, and the initial image. NumPy only."""
+"""The sizes of the slow method's pictures, and its initial image. NumPy only."""
 
 import numpy as np
 
-from loss_net.recipes import Recipe
+from loss_net.presets import SlowPreset
 
 Size = tuple[int, int]  # height, width in pixels
 
 
-def content_size(recipe: Recipe, photo_size: Size) -> Size:
-    """The size at which a photo is optimised: `size` exactly, else `width` and `max_side` in its proportions."""
-    if recipe.size is not None:
-        return recipe.size
+def content_size(preset: SlowPreset, photo_size: Size) -> Size:
+    """Returns the size to which a photo is resized before the optimization.
+
+    `preset.size` is used as it is. Otherwise the photo keeps its proportions: `preset.width` sets its width, and
+    `preset.max_side` then shrinks it if its longest side is longer.
+    """
+    if preset.size is not None:
+        return preset.size
     size = photo_size
-    if recipe.width is not None:
-        size = _scaled(size, recipe.width / size[1])
-    if recipe.max_side is not None:
-        size = _scaled(size, min(1.0, recipe.max_side / max(size)))
+    if preset.width is not None:
+        size = _scaled(size, preset.width / size[1])
+    if preset.max_side is not None:
+        size = _scaled(size, min(1.0, preset.max_side / max(size)))
     return size
 
 
-def style_size(recipe: Recipe, picture_size: Size, content_size: Size, scale: float = 1.0) -> Size:
-    """The size at which a style picture is shown to the network, times `scale`.
+def style_size(preset: SlowPreset, picture_size: Size, content_size: Size, scale: float = 1.0) -> Size:
+    """Returns the size to which a style picture is resized, multiplied by `scale`.
 
-    By recipe.style_sizing: "width" as wide as the content, in the picture's proportions; "size" the content's
-    height and width; "max_side" its longest side at most the recipe's max_side, or the content's without one.
+    preset.style_sizing decides. "width": the content's width, in the picture's own proportions. "size": the
+    content's height and width. "max_side": the longest side is at most preset.max_side, or at most the content's
+    longest side if preset.max_side is None; a smaller picture is not enlarged.
     """
     height, width = picture_size
-    if recipe.style_sizing == "size":
+    if preset.style_sizing == "size":
         return _scaled(content_size, scale)
-    if recipe.style_sizing == "max_side":
-        longest = recipe.max_side or max(content_size)
+    if preset.style_sizing == "max_side":
+        longest = preset.max_side or max(content_size)
         return _scaled(picture_size, scale * min(1.0, longest / max(height, width)))
     return _scaled(picture_size, scale * content_size[1] / width)
 
 
-def initial_image(recipe: Recipe, base: np.ndarray, mean_rgb: np.ndarray, seed: int) -> np.ndarray:
-    """Noise around `mean_rgb` mixed with `base`, both in 0..255 RGB: [H, W, 3] float32, the size of `base`.
+def initial_image(preset: SlowPreset, base: np.ndarray, mean_rgb: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the initial image [H, W, 3], float32, RGB: a mix of noise and `base`, both around `mean_rgb`.
 
-    The share of noise is recipe.noise_ratio: Gatys et al. 2016 start from noise alone (1), others from the
-    content (0) or in between. Only with noise alone is `base` of no consequence but its size.
+    `base` [H, W, 3] and `mean_rgb` [3] are RGB 0..255; the result can exceed 0..255. preset.noise_ratio is the
+    share of noise: 1 in Gatys et al. 2016 (https://arxiv.org/abs/1508.06576), where only the size of `base`
+    matters; 0 returns `base`. The same seed gives the same noise.
     """
-    noise = getattr(np.random.default_rng(seed), recipe.noise.distribution)(
-        recipe.noise.first, recipe.noise.second, base.shape
+    noise = getattr(np.random.default_rng(seed), preset.noise.distribution)(
+        preset.noise.first, preset.noise.second, base.shape
     )
-    centred = recipe.noise_ratio * noise + (1 - recipe.noise_ratio) * (base - mean_rgb)
-    return (mean_rgb + centred).astype(np.float32)
+    centered = preset.noise_ratio * noise + (1 - preset.noise_ratio) * (base - mean_rgb)
+    return (mean_rgb + centered).astype(np.float32)
 
 
 def _scaled(size: Size, scale: float) -> Size:

@@ -1,6 +1,7 @@
-"""VGG features by literature name, "relu1_1" to "relu5_4": the frozen network that judges pictures.
+"""The frozen VGG network: feature maps of images by their names in the literature, "relu1_1" to "relu5_4".
 
-Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556. The only place that knows BGR and mean subtraction.
+Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556. Only this module subtracts the mean color and knows
+that the published weights expect BGR; all other modules work with RGB images in 0..255.
 """
 
 from collections.abc import Iterable
@@ -12,15 +13,16 @@ from loss_net.weights import VggWeights
 
 POOLINGS = {"max": tf.nn.max_pool2d, "avg": tf.nn.avg_pool2d}
 
-# From so many input channels on, float32 conv2d on a CPU (oneDNN, TensorFlow 2.21) takes 1.5 to 2 times as long
-# as the gradient kernel for the same convolution with its kernel turned around: benchmarks/README.md.
-TURNED_FROM_CHANNELS = 256
+# With at least this many input channels, float32 conv2d on a CPU (oneDNN, TensorFlow 2.21) takes 1.5 to 2 times
+# as long as conv2d_transpose with the rotated kernel, which gives the same result: benchmarks/README.md.
+ROTATED_FROM_CHANNELS = 256
 
 
 class Vgg:
-    """Callable: images [B, H, W, 3], RGB 0..255 -> {layer: feature map [B, H', W', C]} in `compute_dtype`.
+    """Callable that maps images [B, H, W, 3], RGB 0..255, and layer names to {layer: feature map}.
 
-    Built only as deep as the deepest of `layers`. With pool_padding SAME any size from 1x1 passes.
+    A feature map is [B, H', W', C] in `compute_dtype`. The network is built no deeper than the deepest of
+    `layers`. With pool_padding "SAME" it takes images of any size from 1x1. `build_vgg` describes the arguments.
     """
 
     def __init__(
@@ -39,18 +41,18 @@ class Vgg:
         self.pool, self.pool_padding = POOLINGS[pooling], pool_padding
         self.compute_dtype = compute_dtype
         mean_rgb = weights.mean_bgr[::-1] if mean_rgb is None else mean_rgb
-        # subtracted in the images' own precision: in bfloat16 pixels are a level apart
+        # subtracted in float32 or float64: in bfloat16, values from 128 to 255 are rounded to whole levels
         self.mean_rgb = tf.constant(mean_rgb, tf.float64 if compute_dtype == tf.float64 else tf.float32)
-        self.kernels, self.biases, self.turned_kernels = {}, {}, {}
+        self.kernels, self.biases, self.rotated_kernels = {}, {}, {}
         for conv in self._names_to(layers):
             kernel = weights.kernels[conv]
-            # turning the first kernel around once spares turning every image from RGB to BGR
+            # reversing the input channels of the first kernel once saves converting every image to BGR
             kernel = kernel[:, :, ::-1, :] if conv == "conv1_1" else kernel
             self.kernels[conv] = tf.constant(kernel, compute_dtype)
             self.biases[conv] = tf.constant(weights.biases[conv], compute_dtype)
-            if self._is_turned(kernel.shape[2]):
-                turned = kernel[::-1, ::-1].swapaxes(2, 3)  # [3, 3, out, in]
-                self.turned_kernels[conv] = tf.constant(turned, compute_dtype)
+            if self._uses_rotated_kernel(kernel.shape[2]):
+                rotated = kernel[::-1, ::-1].swapaxes(2, 3)  # [3, 3, out, in]
+                self.rotated_kernels[conv] = tf.constant(rotated, compute_dtype)
 
     def __call__(self, images: tf.Tensor, layers: Iterable[str]) -> dict[str, tf.Tensor]:
         feature_map = tf.cast(tf.cast(images, self.mean_rgb.dtype) - self.mean_rgb, self.compute_dtype)
@@ -64,7 +66,10 @@ class Vgg:
         return {layer: features[layer] for layer in layers}
 
     def multiply_adds(self, layers: Iterable[str], side: int) -> int:
-        """Multiply-accumulate operations of one pass to the deepest of `layers`, for one image of side x side."""
+        """Returns the multiply-accumulate operations of one forward pass, for one image of side x side pixels.
+
+        The pass ends at the deepest of `layers`. Only convolutions are counted.
+        """
         total = 0
         for conv in self._names_to(layers):
             block = int(conv.removeprefix("conv").partition("_")[0])
@@ -72,12 +77,12 @@ class Vgg:
         return total
 
     def _convolve(self, conv: str, feature_map: tf.Tensor) -> tf.Tensor:
-        if conv in self.turned_kernels:
-            return _convolution_by_gradient(feature_map, self.kernels[conv], self.turned_kernels[conv])
+        if conv in self.rotated_kernels:
+            return _transposed_convolution(feature_map, self.kernels[conv], self.rotated_kernels[conv])
         return tf.nn.conv2d(feature_map, self.kernels[conv], 1, "SAME")
 
-    def _is_turned(self, channels: int) -> bool:
-        is_slow = self.compute_dtype == tf.float32 and channels >= TURNED_FROM_CHANNELS
+    def _uses_rotated_kernel(self, channels: int) -> bool:
+        is_slow = self.compute_dtype == tf.float32 and channels >= ROTATED_FROM_CHANNELS
         return is_slow and not tf.config.list_physical_devices("GPU")
 
     def _names_to(self, layers: Iterable[str]) -> tuple[str, ...]:
@@ -95,9 +100,14 @@ def build_vgg(
     mean_rgb: tuple[float, float, float] | None = None,
     compute_dtype: tf.DType = tf.float32,
 ) -> Vgg:
-    """The feature network for `layers`, see `Vgg`; ValueError for an unknown layer or pooling.
+    """Builds the frozen network that computes the feature maps `layers`.
 
-    `mean_rgb` is subtracted from images, RGB 0..255; by default it is the mean that the weights came with.
+    pooling: "max" or "avg", in windows of 2x2.
+    pool_padding: "SAME", or "VALID" to drop an odd last row or column.
+    mean_rgb: the color subtracted from images, RGB 0..255. By default it is the mean of the weights file.
+    compute_dtype: type of the convolutions and feature maps.
+
+    Raises ValueError for an unknown layer or pooling, or if `layers` is empty.
     """
     return Vgg(
         weights,
@@ -110,15 +120,15 @@ def build_vgg(
 
 
 @tf.custom_gradient
-def _convolution_by_gradient(feature_map: tf.Tensor, kernel: tf.Tensor, turned: tf.Tensor):
-    """conv2d of `kernel` [3, 3, in, out], computed as the gradient of conv2d of `turned` [3, 3, out, in].
+def _transposed_convolution(feature_map: tf.Tensor, kernel: tf.Tensor, rotated: tf.Tensor):
+    """Computes conv2d with `kernel` [3, 3, in, out] as conv2d_transpose with `rotated` [3, 3, out, in].
 
-    `turned` is the kernel turned by 180 degrees. A gradient passes to the feature map, none to the kernel, which
-    is frozen.
+    `rotated` is the kernel rotated by 180 degrees with its channel axes swapped. The feature map [B, H, W, in]
+    receives a gradient; the frozen kernel receives none.
     """
     shape = tf.shape(feature_map)  # [B, H, W, in]
     convolved_shape = tf.concat([shape[:3], [kernel.shape[3]]], axis=0)
-    convolved = tf.nn.conv2d_transpose(feature_map, turned, convolved_shape, 1, "SAME")
+    convolved = tf.nn.conv2d_transpose(feature_map, rotated, convolved_shape, 1, "SAME")
     convolved = tf.ensure_shape(convolved, [*feature_map.shape[:3], kernel.shape[3]])
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:

@@ -9,12 +9,16 @@ EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143}  # shells report 128 + number of t
 
 
 class Interrupted(BaseException):
-    """A signal that ends the work; `status` is the exit status of the process, `name` the signal."""
+    """A signal that ends the work: `name` is the signal, `status` the exit status of the process.
+
+    `done` may tell the user what is finished and how to continue.
+    """
 
     def __init__(self, name: str):
         super().__init__(name)
         self.name = name
         self.status = EXIT_STATUS[name]
+        self.done = ""
 
 
 @contextmanager

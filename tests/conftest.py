@@ -5,17 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vgg_files import random_vgg_weights, save_vgg_weights
 
-from loss_net.weights import (
-    CONV_LAYERS,
-    KERAS_MEAN_BGR,
-    VggWeights,
-    expected_kernel_shape,
-    save_vgg_weights,
-)
+from loss_net.weights import VggWeights
 
 SHARED_DIR = Path(__file__).resolve().parents[2] / "shared"
-TINY_VGG_CHANNELS = (5, 6, 7, 8, 9)  # no number twice, so that a wrong axis cannot fit by chance
 
 
 def pytest_collection_modifyitems(items):
@@ -31,23 +25,10 @@ def shared_dir() -> Path:
     return SHARED_DIR
 
 
-def _random_vgg_weights(architecture: str) -> VggWeights:
-    generator = np.random.default_rng(1)
-    kernels, biases = {}, {}
-    for name in CONV_LAYERS[architecture]:
-        shape = expected_kernel_shape(name)
-        scale = np.sqrt(2 / np.prod(shape[:3]))  # He et al.: features keep their size through the layers
-        kernels[name] = generator.normal(scale=scale, size=shape).astype(np.float32)
-        biases[name] = generator.normal(size=shape[3]).astype(np.float32)
-    return VggWeights(architecture, kernels, biases, np.array(KERAS_MEAN_BGR, np.float32), "random")
-
-
-@pytest.fixture
-def tiny_vgg_weights(monkeypatch) -> Callable[[str], VggWeights]:
-    """Builds random VggWeights of "vgg16" or "vgg19" with a few channels a block, which loss_net then expects."""
-    monkeypatch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
-
-    return _random_vgg_weights
+@pytest.fixture(scope="session")
+def tiny_vgg_weights() -> Callable[[str], VggWeights]:
+    """A function: "vgg16" or "vgg19" -> random VggWeights with a few channels in each block."""
+    return random_vgg_weights
 
 
 def write_photo(path: Path, *, height: int = 40, width: int = 48, seed: int = 0) -> Path:
@@ -60,16 +41,35 @@ def write_photo(path: Path, *, height: int = 40, width: int = 48, seed: int = 0)
     return path
 
 
+@pytest.fixture
+def pixels_u8() -> np.ndarray:
+    """A smooth gradient with four different corners, [20, 30, 3], so that every flip or channel swap shows."""
+    rows, columns = np.mgrid[0:20, 0:30]
+    return np.stack([rows * 12, columns * 8, 255 - rows * 6 - columns * 4], axis=-1).astype(np.uint8)
+
+
+def _error_of(action, *arguments, **options) -> str:
+    from data.images import ImageError
+
+    with pytest.raises(ImageError) as caught:
+        action(*arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    path = arguments[0][0] if isinstance(arguments[0], list) else arguments[0]
+    assert message.startswith(f"{path}: ")
+    return message
+
+
+@pytest.fixture(scope="session")
+def error_of():
+    """Returns the message of the ImageError that a call raises; checks that it is one line and names the file."""
+    return _error_of
+
+
 @pytest.fixture(scope="session")
 def photo():
     """`write_photo`, for tests, which cannot import this file."""
     return write_photo
-
-
-@pytest.fixture
-def tiny_vgg_channels(monkeypatch):
-    """The weights module expects the VGG of `tiny_inputs`, of a few channels."""
-    monkeypatch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +80,7 @@ def tiny_inputs(tmp_path_factory) -> Path:
     for index in range(4):
         write_photo(folder / "photos" / f"photo{index}.png", seed=index)
     write_photo(folder / "val" / "unseen.png", height=33, width=47, seed=200)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
-        save_vgg_weights(folder / "vgg.npz", _random_vgg_weights("vgg19"))
+    save_vgg_weights(folder / "vgg.npz", random_vgg_weights("vgg19"))
     return folder
 
 
@@ -110,9 +108,7 @@ def tiny_run(tiny_flags, tmp_path_factory) -> Path:
     import train
 
     folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loss_net.weights.BLOCK_CHANNELS", TINY_VGG_CHANNELS)
-        assert train.main(tiny_flags(folder)) == 0
+    assert train.main(tiny_flags(folder)) == 0
     return folder
 
 

@@ -6,8 +6,8 @@ import pytest
 from data.contact_sheet import contact_sheet
 
 
-def flat(height: int, width: int, *colour: int) -> np.ndarray:
-    return np.full((height, width, 3), colour, np.float32)
+def flat(height: int, width: int, *color: int) -> np.ndarray:
+    return np.full((height, width, 3), color, np.float32)
 
 
 ROWS = {
@@ -21,9 +21,9 @@ def sheet() -> np.ndarray:
     return contact_sheet(ROWS, ["photo", "1", "2"], title="a title", corner=flat(300, 200, 77, 66, 55))
 
 
-def place(sheet: np.ndarray, colour) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the patch of one colour."""
-    rows, columns = np.nonzero((sheet == colour).all(axis=-1))
+def place(sheet: np.ndarray, color) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the patch of one color."""
+    rows, columns = np.nonzero((sheet == color).all(axis=-1))
     assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # a rectangle, whole
     return rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1
 

@@ -1,4 +1,4 @@
-"""data/controls.py: colours, strength and mask, alone and together."""
+"""data/controls.py: colors, strength and mask, alone and together."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +23,7 @@ def test_strength_mixes_photo_and_picture(strength):
     np.testing.assert_allclose(Controls(strength=strength).applied(CONTENT, STYLIZED), expected, rtol=1e-5)
 
 
-def test_white_of_the_mask_is_stylized_and_grey_in_part():
+def test_white_of_the_mask_is_stylized_and_gray_in_part():
     mask = np.zeros((10, 12), np.uint8)
     mask[:, 6:], mask[0] = 255, 51
     picture = Controls(mask=mask).applied(CONTENT, STYLIZED)
@@ -32,7 +32,7 @@ def test_white_of_the_mask_is_stylized_and_grey_in_part():
     np.testing.assert_allclose(picture[0], 0.8 * CONTENT[0] + 0.2 * STYLIZED[0], rtol=1e-5)
 
 
-def test_controls_combine_colours_first():
+def test_controls_combine_colors_first():
     mask = np.full((10, 12), 128, np.uint8)
     picture = Controls(keep_colors=True, strength=0.5, mask=mask).applied(CONTENT, STYLIZED)
     amount = 0.5 * 128 / 255

@@ -21,8 +21,6 @@ from transformer.training.state import newest_state, state_paths
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = """
 import sys
-import loss_net.weights
-loss_net.weights.BLOCK_CHANNELS = (5, 6, 7, 8, 9)
 import train
 sys.exit(train.main(sys.argv[1:]))
 """

@@ -10,7 +10,7 @@ import tensorflow as tf
 import infer
 from transformer.export.style_folder import StyleError
 from transformer.inference.foreign_graph import ALLOWED, ALLOWED_BESIDE, MetaGraphStylizer, fitted
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 
 v1 = tf.compat.v1
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 9, 10, 3)).astype(np.float32)

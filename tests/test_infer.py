@@ -1,7 +1,9 @@
 """infer.py as its users meet it: where pictures go, what a mistake says, and which status it ends with."""
 
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 import infer
 from data.images import load_image, save_image
 from transformer.export import style_folder
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_blend, load_stylizer
 
 
 @pytest.fixture
@@ -34,20 +36,16 @@ def shelf(monkeypatch, style_dirs, tmp_path) -> Path:
     folder = tmp_path / "checkpoints"
     shutil.copytree(style_dirs["waves"].parent, folder)
     monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", folder)
-    find_style, list_styles = style_folder.find_style, style_folder.list_styles
-    monkeypatch.setattr(style_folder, "find_style", lambda name: find_style(name, folder))
-    monkeypatch.setattr(
-        style_folder, "list_styles", lambda checkpoints_dir=folder: list_styles(checkpoints_dir)
-    )
     return folder
 
 
 def usage_error(capsys, *arguments: object) -> str:
-    """The last line on stderr of a call that argparse itself refuses."""
+    """The one line on stderr of a call that the flags alone forbid."""
     with pytest.raises(SystemExit) as exit:
         infer.main([str(argument) for argument in arguments])
     assert exit.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 def refusal(capsys, status: int, *arguments: object) -> str:
@@ -71,7 +69,7 @@ def test_one_photo_becomes_the_file_that_is_named(photo, waves, tmp_path, capsys
     assert infer.main([str(path), "--style", waves, "-o", str(target)]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
     captured = capsys.readouterr()
-    assert captured.out == captured.err == ""
+    assert captured.out == "" and captured.err == f"infer.py: wrote {target} (30x21 pixels)\n"
 
 
 def test_without_an_output_the_picture_is_named_after_photo_and_style(photo, waves, tmp_path, working_dir):
@@ -122,9 +120,9 @@ def test_the_style_is_loaded_once_for_many_photos(photo, waves, tmp_path, monkey
 
     def counting_load(*arguments, **options):
         loads.append(arguments)
-        return load_stylizer(*arguments, **options)
+        return load_blend(*arguments, **options)
 
-    monkeypatch.setattr("transformer.inference.stylizer.load_stylizer", counting_load)
+    monkeypatch.setattr("transformer.inference.loading.load_blend", counting_load)
     photos = [str(photo(tmp_path / f"{index}.png", seed=index)) for index in range(3)]
     assert infer.main([*photos, "--style", waves, "-o", str(tmp_path / "art")]) == 0
     assert len(loads) == 1
@@ -138,7 +136,7 @@ def test_a_bad_photo_among_many_is_named_and_the_others_are_done(photo, waves, t
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     first, last = [line for line in lines if line.startswith("infer.py: ")]
     assert first.startswith(f"infer.py: {photos[1]}: ")
-    assert re.match(r"infer.py: 2 pictures in \d+\.\d s, \d+\.\d\d a second, 1 of 3 photos failed$", last)
+    assert re.match(r"infer.py: 2 pictures in \d+\.\d s, \d+\.\d\d pictures/s, 1 of 3 photos failed$", last)
 
 
 def test_a_single_bad_photo_is_one_line(waves, tmp_path, capsys):
@@ -151,14 +149,24 @@ def test_a_single_bad_photo_is_one_line(waves, tmp_path, capsys):
 def test_several_photos_into_one_file_are_a_usage_error(photo, waves, tmp_path, capsys):
     photos = [photo(tmp_path / name) for name in ("a.png", "b.png")]
     message = refusal(capsys, 2, *photos, "--style", waves, "-o", tmp_path / "art.png")
-    assert "is one file, but 2 photos" in message and not (tmp_path / "art.png").exists()
+    assert "is one file, but the input is several photos" in message and not (tmp_path / "art.png").exists()
 
 
-def test_two_photos_that_would_share_a_picture_are_a_usage_error(photo, waves, tmp_path, capsys):
-    photos = [photo(tmp_path / name) for name in ("a.png", "a.jpg")]
-    message = refusal(capsys, 2, *photos, "--style", waves, "-o", tmp_path / "art")
-    assert all(str(path) in message for path in (*photos, tmp_path / "art" / "a_waves.png"))
-    assert not (tmp_path / "art").exists()
+def test_photos_that_differ_in_their_suffix_alone_keep_it_in_the_name(photo, waves, tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("03.png", "03.jpg", "04.jpg", "deep/03.png"):
+        photo(folder / name)
+    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    made = {str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.png")}
+    assert made == {"03_png_waves.png", "03_jpg_waves.png", "04_waves.png", "deep/03_waves.png"}
+
+
+def test_a_photo_that_would_share_a_picture_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
+    photos = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "dog.png")]
+    assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_png_waves.png", "dog_waves.png"}
+    line = next(line for line in capsys.readouterr().err.splitlines() if str(photos[1]) in line)
+    assert "stylize it separately" in line and str(photos[0]) in line
 
 
 def test_the_same_photo_twice_is_stylized_once(photo, waves, tmp_path):
@@ -259,19 +267,21 @@ def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
 )
 def test_a_usage_error_says_what_is_wrong_and_ends_with_status_2(capsys, arguments, words):
     message = usage_error(capsys, *arguments)
-    assert message.startswith("infer.py: error: ") and words in message
+    assert message.startswith("infer.py: ") and message.endswith("; see python infer.py --help")
+    assert words in message
 
 
-def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, monkeypatch):
+def test_ctrl_c_ends_with_the_status_of_an_interrupt(photo, waves, tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("transformer.inference.stylizer.load_stylizer", interrupt)
+    monkeypatch.setattr("transformer.inference.loading.load_blend", interrupt)
     assert infer.main([str(photo(tmp_path / "a.png")), "--style", waves]) == 130
+    assert capsys.readouterr().err == "infer.py: interrupted by SIGINT\n"
 
 
 def test_a_programming_error_keeps_its_traceback(photo, waves, tmp_path, monkeypatch):
-    monkeypatch.setattr("transformer.inference.stylizer.load_stylizer", lambda *_, **__: 7)
+    monkeypatch.setattr("transformer.inference.loading.load_blend", lambda *_, **__: 7)
     with pytest.raises(AttributeError, match="'int' object has no attribute"):
         infer.main([str(photo(tmp_path / "a.png")), "--style", waves])
 
@@ -286,10 +296,13 @@ def stylized_by(tmp_path: Path, photo_path: Path, *flags: object) -> np.ndarray:
     return pixels_of(target)
 
 
-def test_tiles_give_the_picture_of_the_whole_and_show_how_far_they_are(photo, waves, tmp_path, capsys):
+def test_tiles_give_the_picture_of_the_whole_and_show_how_far_they_are(
+    photo, waves, tmp_path, capsys, monkeypatch
+):
     path = photo(tmp_path / "a.png", height=70, width=90)
     whole = stylized_by(tmp_path, path, "--style", waves, "--tile", "off").astype(int)
-    assert capsys.readouterr().err == ""
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     in_tiles = stylized_by(tmp_path, path, "--style", waves, "--tile", 32).astype(int)
     assert np.abs(in_tiles - whole).max() <= 2
     assert "in tiles: 100%" in capsys.readouterr().err
@@ -298,7 +311,10 @@ def test_tiles_give_the_picture_of_the_whole_and_show_how_far_they_are(photo, wa
 def test_too_little_memory_is_said_with_the_size_that_would_do(photo, waves, tmp_path, capsys):
     path = photo(tmp_path / "a.png", height=500, width=700)
     arguments = (path, "--style", waves, "-o", tmp_path / "b.png", "--max-memory", 0.2)
-    assert re.search(r"a\.png: 500x700 pixels .* give --max-side \d+ or less", refusal(capsys, 1, *arguments))
+    message = refusal(capsys, 1, *arguments)
+    assert re.search(r"a\.png: 500x700 pixels .* the program alone needs 0\.25 GB", message)
+    arguments = (*arguments[:-1], 0.26)
+    assert re.search(r"a\.png: 500x700 pixels .* \(--max-side \d+\)", refusal(capsys, 1, *arguments))
 
 
 def test_a_blend_is_the_weighted_mean_of_its_styles(photo, shelf, tmp_path):
@@ -432,7 +448,7 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
 def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, capsys):
     path = photo(tmp_path / "a.png")
     assert "one video at a time" in refusal(capsys, 2, clip, path, "--style", waves)
-    assert "is the clip itself" in refusal(capsys, 2, clip, "--style", waves, "-o", clip)
+    assert "is the input" in refusal(capsys, 2, clip, "--style", waves, "-o", clip)
     assert "end the name in one of" in refusal(capsys, 1, clip, "--style", waves, "-o", tmp_path / "a.avi")
     assert "for videos" in refusal(capsys, 2, path, "--style", waves, "--temporal", 0.5)
 
@@ -443,13 +459,137 @@ def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, c
         (["--style", "a", "--blend", "a:1", "b:1"], "either --style or --blend"),
         (["--blend", "a:1", "b:-1"], "weights of at least 0"),
         (["--blend", "a:0", "b:0"], "weights are all 0"),
-        (["--style", "a", "--strength", "1.5"], "--strength must be from 0 to 1, got 1.5"),
-        (["--style", "a", "--temporal", "1"], "--temporal must be from 0 to below 1"),
+        (["--style", "a", "--strength", "1.5"], "--strength must be at least 0 and at most 1, got 1.5"),
+        (["--style", "a", "--temporal", "1"], "--temporal must be at least 0 and below 1, got 1"),
         (["--style", "a", "--restore-size"], "give --max-side too"),
         (["--style", "a", "--max-memory", "0"], "--max-memory must be above 0"),
-        (["--style", "a", "--tile", "7"], "'7' is not auto, off, or pixels from 16 on"),
+        (["--style", "a", "--tile", "7"], "'7' is not auto, off, or at least 16 pixels"),
         (["--style", "a", "--tile", "large"], "'large' is not auto"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(capsys, arguments, words):
     assert words in usage_error(capsys, "photo.png", *arguments)
+
+
+# No output replaces an input
+
+
+@pytest.mark.parametrize("spelling", ["same", "relative", "symlink", "hardlink", "dotted"])
+def test_a_picture_never_replaces_its_photo(photo, waves, tmp_path, monkeypatch, capsys, spelling):
+    path = photo(tmp_path / "cat.png")
+    before, target = path.read_bytes(), tmp_path / "other.png"
+    if spelling == "symlink":
+        target.symlink_to(path)
+    elif spelling == "hardlink":
+        target.hardlink_to(path)
+    else:
+        monkeypatch.chdir(tmp_path)
+        target = {"same": path, "relative": Path("cat.png"), "dotted": tmp_path / "x" / ".." / "cat.png"}[
+            spelling
+        ]
+        (tmp_path / "x").mkdir()
+    message = refusal(capsys, 2, path, "--style", waves, "-o", target)
+    assert f"is the input {path}, which would be replaced" in message and path.read_bytes() == before
+
+
+def test_a_picture_never_replaces_another_photo_or_the_mask(photo, waves, tmp_path, capsys):
+    paths = [photo(tmp_path / name) for name in ("a.png", "b.png")]
+    photo(tmp_path / "art" / "a_waves.png")
+    inputs = (*paths, tmp_path / "art" / "a_waves.png")
+    assert "is the input" in refusal(capsys, 2, *inputs, "--style", waves, "-o", tmp_path / "art")
+    assert "is the input" in refusal(
+        capsys, 2, paths[0], "--style", waves, "-o", paths[1], "--mask", paths[1]
+    )
+
+
+@pytest.mark.parametrize("output", ["photos", "photos/art", "link", "link/art", None])
+def test_pictures_never_go_into_an_input_folder(photo, waves, tmp_path, monkeypatch, capsys, output):
+    path = photo(tmp_path / "photos" / "cat.png")
+    (tmp_path / "link").symlink_to(path.parent)
+    monkeypatch.chdir(path.parent)
+    flags = () if output is None else ("-o", tmp_path / output)
+    message = refusal(capsys, 2, path.parent, "--style", waves, *flags)
+    assert "lies in the input folder" in message and "-o" in message
+    assert [found.name for found in path.parent.rglob("*")] == ["cat.png"]
+
+
+def test_an_output_folder_beside_the_input_folder_is_fine(photo, waves, tmp_path):
+    photo(tmp_path / "photos" / "cat.png")
+    for _ in range(2):
+        assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "photos2")]) == 0
+    assert [path.name for path in (tmp_path / "photos2").iterdir()] == ["cat_waves.png"]
+
+
+# What users are told
+
+
+def test_photos_may_stand_between_flags(photo, waves, tmp_path):
+    first, second = (str(photo(tmp_path / name)) for name in ("a.png", "b.png"))
+    assert infer.main([first, "--style", waves, second, "-o", str(tmp_path / "art")]) == 0
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"a_waves.png", "b_waves.png"}
+
+
+def test_a_retired_flag_names_the_new_one(capsys):
+    assert "--recipe is now --preset" in usage_error(capsys, "a.png", "--mode", "optimize", "--recipe", "ist")
+    assert "--list-recipes is now --list-presets" in usage_error(capsys, "--list-recipes")
+
+
+def test_ctrl_c_on_a_folder_says_how_far_it_came(photo, waves, tmp_path, monkeypatch, capsys):
+    from data import photo as photo_module
+
+    for index in range(9):
+        photo(tmp_path / "photos" / f"{index}.png")
+    save_photo, saved = photo_module.save_photo, []
+
+    def interrupted_save(path, *arguments, **options):
+        save_photo(path, *arguments, **options)
+        saved.append(path)
+        if len(saved) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(photo_module, "save_photo", interrupted_save)
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 130
+    line = capsys.readouterr().err.splitlines()[-1]
+    count = re.match(
+        r"infer.py: interrupted by SIGINT: (\d) of 9 pictures were written; --skip-existing continues$", line
+    )
+    assert count and 3 <= int(count[1]) <= len(saved) == len(list((tmp_path / "art").iterdir()))
+
+
+def test_an_existing_picture_that_is_skipped_is_named(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png")
+    flags = ("--style", waves, "-o", str(tmp_path / "b.png"), "--skip-existing")
+    assert infer.main([str(path), *flags]) == 0
+    capsys.readouterr()
+    assert infer.main([str(path), *flags]) == 0
+    assert capsys.readouterr().err == f"infer.py: {tmp_path / 'b.png'} exists already; nothing was written\n"
+
+
+def test_a_log_is_not_filled_by_the_bars(photo, waves, tmp_path, capsys):
+    for index in range(40):
+        photo(tmp_path / "photos" / f"{index}.png", height=20, width=20)
+    assert (
+        infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art"), "--tile", "16"])
+        == 0
+    )
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_path, capsys):
+    photo(tmp_path / "photos" / "a.png")
+    for name in ("1.heic", "2.HEIC", "3.mp4", "note.txt", ".hidden.heic"):
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    line = capsys.readouterr().err.splitlines()[0]
+    assert f"infer.py: {tmp_path / 'photos'}: 3 files skipped: 2 .heic, 1 .mp4; " in line
+    assert "JPEG or PNG" in line and "one at a time" in line
+
+
+def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "a.png")
+    inputs = [str(tmp_path / "mispelt.png"), str(path), str(tmp_path / "nowhere")]
+    assert infer.main([*inputs, "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert [found.name for found in (tmp_path / "art").iterdir()] == ["a_waves.png"]
+    *named, last = capsys.readouterr().err.splitlines()
+    assert [Path(line.split(": ")[1]).name for line in named] == ["mispelt.png", "nowhere"]
+    assert "1 picture in" in last and "2 of 3 photos failed" in last

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import infer
+from cli import optimize
 from data.images import load_image, save_image
-from loss_net.recipes import RECIPES
+from loss_net.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.usefixtures("tiny_vgg_channels")
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def flags(tiny_inputs):
     return command
 
 
-def recipe_from(*more: str):
-    return infer.recipe_of(
+def preset_from(*more: str):
+    return optimize.preset_of(
         infer.parse_args(["a.jpg", "--mode", "optimize", "--style-images", "b.jpg", *more])
     )
 
@@ -46,8 +46,8 @@ def history(path: Path) -> list[dict[str, float]]:
 def yielded(command: list[str]) -> list[tuple]:
     """What the optimisation of that command yields."""
     config = infer.parse_args(command)
-    recipe = infer.recipe_of(config)
-    return list(infer.build_steps(config, recipe, infer.load_pictures(config, recipe)))
+    preset = optimize.preset_of(config)
+    return list(optimize.build_steps(config, preset, optimize.load_pictures(config, preset)))
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def yielded(command: list[str]) -> list[tuple]:
         (("--size", "30x20"), (30, 20)),
         (("--max-side", "36"), (30, 36)),
         (("--max-side", "100"), (40, 48)),
-        (("--recipe", "souljoy", "--width", "24"), (20, 24)),
-        (("--recipe", "tf-tutorial"), (40, 48)),
+        (("--preset", "souljoy", "--width", "24"), (20, 24)),
+        (("--preset", "tf-tutorial"), (40, 48)),
     ],
 )
 def test_a_picture_of_the_size_asked_for_is_written(flags, tmp_path, more, size):
@@ -69,10 +69,10 @@ def test_a_picture_of_the_size_asked_for_is_written(flags, tmp_path, more, size)
     assert [path.name for path in target.parent.iterdir()] == ["out.png"]
 
 
-def test_the_default_name_says_the_style_and_the_recipe(flags, tmp_path, monkeypatch):
+def test_the_default_name_says_the_style_and_the_preset(flags, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert infer.main(flags()) == 0
-    assert infer.main(flags("-o", str(tmp_path / "folder"), "--recipe", "lengstrom")) == 0
+    assert infer.main(flags("-o", str(tmp_path / "folder"), "--preset", "lengstrom")) == 0
     assert (tmp_path / "photo0_style_athalye.png").is_file()
     assert (tmp_path / "folder" / "photo0_style_lengstrom.png").is_file()
 
@@ -153,34 +153,36 @@ def test_without_a_pattern_the_picture_itself_is_rewritten_on_the_way(flags, tmp
         (("--initial", "content"), "noise_ratio", 0),
         (("--initial", "some.png"), "noise_ratio", 0),
         (("--initial", "some.png", "--noise-ratio", "0.5"), "noise_ratio", 0.5),
-        (("--recipe", "ist"), "noise_ratio", 0.7),
-        (("--recipe", "tf-tutorial"), "noise_ratio", 0),
-        (("--recipe", "tf-tutorial", "--initial", "noise"), "noise_ratio", 1),
-        (("--recipe", "ist", "--width", "100"), "size", None),
-        (("--recipe", "ist", "--width", "100"), "width", 100),
-        (("--recipe", "ist", "--size", "30x50"), "size", (30, 50)),
-        (("--recipe", "tf-tutorial", "--width", "100"), "max_side", None),
-        (("--recipe", "souljoy", "--max-side", "100"), "max_side", 100),
-        (("--recipe", "souljoy", "--max-side", "100"), "size", None),
+        (("--preset", "ist"), "noise_ratio", 0.7),
+        (("--preset", "tf-tutorial"), "noise_ratio", 0),
+        (("--preset", "tf-tutorial", "--initial", "noise"), "noise_ratio", 1),
+        (("--preset", "ist", "--width", "100"), "size", None),
+        (("--preset", "ist", "--width", "100"), "width", 100),
+        (("--preset", "ist", "--size", "30x50"), "size", (30, 50)),
+        (("--preset", "tf-tutorial", "--width", "100"), "max_side", None),
+        (("--preset", "souljoy", "--max-side", "100"), "max_side", 100),
+        (("--preset", "souljoy", "--max-side", "100"), "size", None),
     ],
 )
-def test_a_flag_overrides_the_recipe(more, field, value):
-    assert getattr(recipe_from(*more), field) == value
+def test_a_flag_overrides_the_preset(more, field, value):
+    preset = preset_from(*more)
+    owner = preset if hasattr(preset, field) else preset.loss
+    assert getattr(owner, field) == value
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_without_flags_the_recipe_is_as_published(name):
-    recipe, published = recipe_from("--recipe", name), RECIPES[name]
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_flags_the_preset_is_as_published(name):
+    preset, published = preset_from("--preset", name), PRESETS[name]
     if published.initial == "content":
-        assert recipe.noise_ratio == 0
+        assert preset.noise_ratio == 0
     else:
-        assert recipe == published
+        assert preset == published
 
 
-def test_the_recipes_are_listed_without_a_photo(capsys):
-    assert infer.main(["--list-recipes"]) == 0
+def test_the_presets_are_listed_without_a_photo(capsys):
+    assert infer.main(["--list-presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert [line.split()[0] for line in lines] == list(PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -236,11 +238,11 @@ USAGE_ERRORS = [
     (("--content-layers", "relu3_4", "--architecture", "vgg16"), "unknown vgg16 layer 'relu3_4'"),
     (("--content-layers", "relu3_1:heavy"), "'relu3_1:heavy' is not LAYER or LAYER:WEIGHT"),
     (("--style-layers", "relu3_1:-1"), "'relu3_1:-1' is not LAYER or LAYER:WEIGHT"),
-    (("--recipe", "gatys"), "unknown --recipe 'gatys'; choose from athalye, souljoy"),
+    (("--preset", "gatys"), "unknown --preset 'gatys'; choose from athalye, souljoy"),
     (("--size", "300"), "'300' is not HEIGHTxWIDTH"),
     (("--size", "0x300"), "'0x300' is not HEIGHTxWIDTH"),
     (("--iterations", "0"), "--iterations must be at least 1, got 0"),
-    (("--noise-ratio", "1.5"), "--noise-ratio must be from 0 to 1, got 1.5"),
+    (("--noise-ratio", "1.5"), "--noise-ratio must be at least 0 and at most 1, got 1.5"),
     (("--content-weight", "nan"), "--content-weight must be at least 0, got nan"),
     (("--learning-rate", "-1"), "--learning-rate must be at least 0, got -1"),
     (("--optimizer", "sgd"), "invalid choice: 'sgd'"),
@@ -254,16 +256,16 @@ def test_a_usage_error_is_one_line_and_status_2(flags, tmp_path, capsys, more, w
     with pytest.raises(SystemExit) as ended:
         infer.main(flags("-o", str(tmp_path / "a.png"), *more))
     assert ended.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("infer.py: error: ") and words in last
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("infer.py: ") and words in line
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["a.jpg", "--mode", "optimize"], "--style-images is required with --mode optimize"),
-        (["--mode", "optimize", "--style-images", "b.jpg"], "give at least one photo"),
+        (["a.jpg", "--mode", "optimize"], "--mode optimize needs --style-images"),
+        (["--mode", "optimize", "--style-images", "b.jpg"], "give a photo"),
         (["a.jpg", "c.jpg", "--mode", "optimize", "--style-images", "b.jpg"], "takes one photo at a time"),
         ([".", "--mode", "optimize", "--style-images", "b.jpg"], "takes one photo at a time"),
         (
@@ -285,7 +287,7 @@ INPUT_ERRORS = {
     "small style": (("--style-scales", "0.2"), "style.png: "),
     "no initial": (("--initial", "missing.png"), "missing.png: cannot be read"),
     "no weights": (("--vgg", "missing.npz"), "missing.npz: no such file"),
-    "other weights": (("--architecture", "vgg16"), "holds VGG19"),
+    "other weights": (("--architecture", "vgg16"), "VGG19 (it has conv3_4)"),
     "output suffix": (("-o", "FOLDER/a.xyz"), "unknown suffix '.xyz'"),
     "checkpoint suffix": (("--checkpoint-output", "FOLDER/a%s"), "no suffix"),
     "output below a file": (("-o", "FILE/a.png"), "cannot be written: "),
@@ -317,7 +319,7 @@ def replaced(text: str, places: dict[str, str]) -> str:
 def test_a_picture_too_large_for_the_memory_is_refused(flags, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("system.machine.available_memory", lambda: 1e6)
     assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 1
-    assert "40x48 pixels (height x width) would need" in capsys.readouterr().err.splitlines()[-1]
+    assert "40x48 pixels (height x width) need" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "a.png").exists()
 
 
@@ -330,7 +332,7 @@ def breaking_steps(good: int):
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_best_picture(flags, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(infer, "build_steps", lambda *_: breaking_steps(3))
+    monkeypatch.setattr(optimize, "build_steps", lambda *_: breaking_steps(3))
     more = ("-o", str(tmp_path / "a.png"), "--history", str(tmp_path / "a.csv"))
     assert infer.main(flags(*more)) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("infer.py: the loss")]
@@ -340,7 +342,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best_picture(flags, tmp_pa
 
 
 def test_a_loss_that_is_no_number_at_the_start_writes_nothing(flags, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(infer, "build_steps", lambda *_: breaking_steps(0))
+    monkeypatch.setattr(optimize, "build_steps", lambda *_: breaking_steps(0))
     save_image(tmp_path / "a.png", np.full((4, 4, 3), 7.0))
     assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 1
     assert "nothing was written" in capsys.readouterr().err
@@ -353,24 +355,15 @@ def test_the_handlers_of_signals_are_put_back(flags, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-TINY_DOOR = """
-import sys
-import loss_net.weights
-loss_net.weights.BLOCK_CHANNELS = (5, 6, 7, 8, 9)
-import infer
-sys.exit(infer.main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize(
     ("number", "status", "optimizer"),
     [(signal.SIGINT, 130, "adam"), (signal.SIGTERM, 143, "adam"), (signal.SIGINT, 130, "lbfgs")],
 )
 def test_a_signal_saves_the_best_picture_and_ends(flags, tmp_path, number, status, optimizer):
     more = ("-o", str(tmp_path / "a.png"), "--history", str(tmp_path / "a.csv"), "--print-iterations", "1")
-    more += ("--iterations", "1000000", "--optimizer", optimizer, "--recipe", "ist", "--size", "40x48")
+    more += ("--iterations", "1000000", "--optimizer", optimizer, "--preset", "ist", "--size", "40x48")
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", TINY_DOOR, *flags(*more)],
+        [sys.executable, "-u", "infer.py", *flags(*more)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not process.stdout.readline().startswith("iteration 3 "):
@@ -383,3 +376,41 @@ def test_a_signal_saves_the_best_picture_and_ends(flags, tmp_path, number, statu
     assert load_image(tmp_path / "a.png").shape == (40, 48, 3)
     assert len(history(tmp_path / "a.csv")) >= 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [
+        *(
+            (flag, name)
+            for flag in ("-o", "--history")
+            for name in ("photos/photo0.png", "style.png", "vgg.npz")
+        ),
+        ("--checkpoint-output", "link%s.png"),
+    ],
+)
+def test_no_output_replaces_an_input(flags, tiny_inputs, tmp_path, capsys, flag, name):
+    link = tiny_inputs / "link%s.png"
+    link.unlink(missing_ok=True)
+    link.symlink_to(tiny_inputs / "style.png")
+    before = {path: path.read_bytes() for path in tiny_inputs.rglob("*") if path.is_file()}
+    output = () if flag == "-o" else ("-o", str(tmp_path / "a.png"))
+    assert infer.main(flags(*output, flag, str(tiny_inputs / name))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is the input" in line and "would be replaced" in line
+    assert {path: path.read_bytes() for path in tiny_inputs.rglob("*") if path.is_file()} == before
+
+
+def test_the_history_is_not_the_picture(flags, tmp_path, capsys):
+    target = str(tmp_path / "a.png")
+    assert infer.main(flags("-o", target, "--history", target)) == 2
+    assert "which would be replaced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+@pytest.mark.parametrize("flag", ["--style-scales", "--style-blend-weights", "--tv-weight", "--noise-ratio"])
+def test_numbers_that_are_not_finite_are_usage_errors(flags, capsys, flag, value):
+    with pytest.raises(SystemExit) as ended:
+        infer.main(flags(f"{flag}={value}"))
+    assert ended.value.code == 2
+    assert f"{flag} must be " in capsys.readouterr().err

@@ -9,11 +9,11 @@ import tensorflow as tf
 from data.images import load_image, resize_image
 from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 from loss_net.perceptual import PerceptualLoss, build_perceptual_loss
-from loss_net.recipes import RECIPES, Recipe
+from loss_net.presets import LOSS_PRESETS, LossPreset
 from loss_net.vgg import build_vgg
 from loss_net.weights import VggWeights, load_vgg_weights
 
-RECIPE = Recipe(
+PRESET = LossPreset(
     source="this test: two layers of each kind, one of them in common",
     architecture="vgg19",
     pooling="avg",
@@ -42,7 +42,7 @@ def weights(tiny_vgg_weights) -> VggWeights:
 
 @pytest.fixture
 def loss(weights) -> PerceptualLoss:
-    return build_perceptual_loss(weights, [STYLE], RECIPE)
+    return build_perceptual_loss(weights, [STYLE], PRESET)
 
 
 def numbers(terms: dict[str, tf.Tensor]) -> dict[str, float]:
@@ -85,7 +85,7 @@ def test_every_term_is_its_weighted_loss(loss, weights):
 @pytest.mark.parametrize("term", TERMS)
 def test_the_weight_of_a_term_scales_it_and_no_other(loss, weights, term):
     weight = f"{term}_weight"
-    heavier = replace(RECIPE, **{weight: 4 * getattr(RECIPE, weight)})
+    heavier = replace(PRESET, **{weight: 4 * getattr(PRESET, weight)})
     before = numbers(loss(STYLIZED, CONTENT))
     after = numbers(build_perceptual_loss(weights, [STYLE], heavier)(STYLIZED, CONTENT))
     for name in [*TERMS, *STYLE_TERMS]:
@@ -93,14 +93,14 @@ def test_the_weight_of_a_term_scales_it_and_no_other(loss, weights, term):
         assert after[name] == pytest.approx(factor * before[name], rel=1e-6), name
 
 
-def test_the_total_variation_is_reduced_as_the_recipe_says(weights):
-    by_sum = build_perceptual_loss(weights, [STYLE], replace(RECIPE, tv_form="sum_squares"))
+def test_the_total_variation_is_reduced_as_the_preset_says(weights):
+    by_sum = build_perceptual_loss(weights, [STYLE], replace(PRESET, tv_form="sum_squares"))
     expected = 0.2 * total_variation_loss(STYLIZED, "sum_squares")
     assert float(by_sum(STYLIZED, CONTENT)["tv"]) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_the_pooling_is_that_of_the_recipe(loss, weights):
-    max_loss = build_perceptual_loss(weights, [STYLE], replace(RECIPE, pooling="max"))
+def test_the_pooling_is_that_of_the_preset(loss, weights):
+    max_loss = build_perceptual_loss(weights, [STYLE], replace(PRESET, pooling="max"))
     stylized = build_vgg(weights, ["relu2_2"], pooling="max")(STYLIZED, ["relu2_2"])["relu2_2"]
     style = build_vgg(weights, ["relu2_2"], pooling="max")(STYLE[tf.newaxis], ["relu2_2"])["relu2_2"]
     expected = 0.1 * 0.25 * style_loss(stylized, gram_matrix(style))
@@ -125,20 +125,20 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_images(loss):
         assert term == pytest.approx(np.mean([terms[name] for terms in alone]), rel=1e-5), name
 
 
-def test_only_layers_that_the_recipe_needs_are_built(loss):
+def test_only_layers_that_the_preset_needs_are_built(loss):
     assert set(loss.vgg.kernels) == {"conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"}
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_makes_a_loss_in_a_graph_of_unknown_size(tiny_vgg_weights, name):
-    recipe = RECIPES[name]
+@pytest.mark.parametrize("name", LOSS_PRESETS)
+def test_every_preset_makes_a_loss_in_a_graph_of_unknown_size(tiny_vgg_weights, name):
+    preset = LOSS_PRESETS[name]
     style = random_images(17, 18, 3, seed=2)
-    loss = build_perceptual_loss(tiny_vgg_weights(recipe.architecture), [style], recipe)
+    loss = build_perceptual_loss(tiny_vgg_weights(preset.architecture), [style], preset)
     images = tf.TensorSpec([1, None, None, 3], tf.float32)
     in_a_graph = tf.function(loss, input_signature=[images, images])
     stylized, content = random_images(1, 17, 20, 3), random_images(1, 17, 20, 3, seed=1)
     terms = numbers(in_a_graph(stylized, content))
-    assert set(terms) == {"total", *TERMS, *(f"style/{layer}" for layer in recipe.style_layers)}
+    assert set(terms) == {"total", *TERMS, *(f"style/{layer}" for layer in preset.style_layers)}
     assert terms == pytest.approx(numbers(loss(stylized, content)), rel=1e-4)
 
 
@@ -160,15 +160,15 @@ def test_no_gradient_reaches_the_content(loss):
 
 
 def test_the_style_is_measured_in_float32_whatever_the_precision(loss, weights):
-    bfloat16_loss = build_perceptual_loss(weights, [STYLE], RECIPE, compute_dtype=tf.bfloat16)
+    bfloat16_loss = build_perceptual_loss(weights, [STYLE], PRESET, compute_dtype=tf.bfloat16)
     assert bfloat16_loss.vgg.compute_dtype == tf.bfloat16
     for layer, gram in loss.style_grams.items():
         np.testing.assert_array_equal(bfloat16_loss.style_grams[layer], gram)
 
 
-def assert_bfloat16_is_near(weights, style, recipe, stylized, content):
+def assert_bfloat16_is_near(weights, style, preset, stylized, content):
     exact, near = (
-        build_perceptual_loss(weights, [style], recipe, compute_dtype=compute_dtype)(stylized, content)
+        build_perceptual_loss(weights, [style], preset, compute_dtype=compute_dtype)(stylized, content)
         for compute_dtype in (tf.float32, tf.bfloat16)
     )
     assert {term.dtype for term in near.values()} == {tf.float32}
@@ -177,7 +177,7 @@ def assert_bfloat16_is_near(weights, style, recipe, stylized, content):
 
 
 def test_bfloat16_gives_the_loss_within_two_percent(weights):
-    assert_bfloat16_is_near(weights, STYLE, RECIPE, STYLIZED, CONTENT)
+    assert_bfloat16_is_near(weights, STYLE, PRESET, STYLIZED, CONTENT)
 
 
 @pytest.mark.shared
@@ -187,20 +187,23 @@ def test_bfloat16_gives_the_loss_of_the_real_vgg19_within_two_percent(shared_dir
     photo = load_image(next((shared_dir / "photos/val").iterdir()))
     content = resize_image(photo, height=64, width=64)[np.newaxis]
     stylized = np.clip(content + np.random.default_rng(0).normal(scale=20, size=content.shape), 0, 255)
-    assert_bfloat16_is_near(weights, style, RECIPES["lengstrom"], stylized.astype(np.float32), content)
+    assert_bfloat16_is_near(weights, style, LOSS_PRESETS["lengstrom"], stylized.astype(np.float32), content)
 
 
-def test_weights_of_another_architecture_than_the_recipes_are_refused(tiny_vgg_weights):
+def test_weights_of_another_architecture_than_the_presets_are_refused(tiny_vgg_weights):
     style = np.zeros((16, 16, 3), np.float32)
-    with pytest.raises(ValueError, match="the recipe needs vgg16, the weights are of vgg19"):
-        build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], RECIPES["johnson"])
+    with pytest.raises(ValueError) as caught:
+        build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], LOSS_PRESETS["johnson"])
+    assert str(caught.value) == (
+        "the preset needs vgg16 weights, got vgg19: load the weights of vgg16 or choose another preset"
+    )
 
 
 SECOND = random_images(9, 17, 3, seed=9)
 
 
 def style_term(weights, styles, **options) -> float:
-    return float(build_perceptual_loss(weights, styles, RECIPE, **options)(STYLIZED, CONTENT)["style"])
+    return float(build_perceptual_loss(weights, styles, PRESET, **options)(STYLIZED, CONTENT)["style"])
 
 
 def test_several_styles_are_blended_by_their_weights(weights):
@@ -213,7 +216,9 @@ def test_several_styles_are_blended_by_their_weights(weights):
 
 @pytest.mark.parametrize("blend_weights", [[1], [1, 2, 3], [0, 0], [-1, 2]])
 def test_blend_weights_that_do_not_fit_are_refused(weights, blend_weights):
-    with pytest.raises(ValueError, match="^needs 2 blend weights"):
+    with pytest.raises(
+        ValueError, match=r"^blend_weights must be 2 numbers of at least 0, not all 0, got \["
+    ):
         style_term(weights, [STYLE, SECOND], blend_weights=blend_weights)
 
 
@@ -239,5 +244,5 @@ def test_the_operations_of_a_training_image_are_those_counted_by_hand(tiny_vgg_w
             before = channels[block - 1]
             counts[f"relu{block}_{index}"] = total
     style = np.zeros((32, 32, 3), np.float32)
-    loss = build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], RECIPES["lengstrom"])
+    loss = build_perceptual_loss(tiny_vgg_weights("vgg19"), [style], LOSS_PRESETS["lengstrom"])
     assert loss.multiply_adds(side) == counts["relu4_2"] + 2 * counts["relu5_1"]

@@ -12,7 +12,7 @@ from data.photo import load_photo, save_photo
 
 HEIGHT, WIDTH = 12, 16
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-GREY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
+GRAY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_16_bits_in_are_16_bits_out(tmp_path, deep_pixels, suffix, target_suffix
     np.testing.assert_allclose(written[..., :3].astype(int), 65535 - deep_pixels[..., :3].astype(int), atol=1)
 
 
-def test_16_bit_grey_becomes_16_bit_colour(tmp_path, deep_pixels):
+def test_16_bit_gray_becomes_16_bit_color(tmp_path, deep_pixels):
     Image.fromarray(deep_pixels[..., 0]).save(tmp_path / "in.png")
     negative(load_photo(tmp_path / "in.png"), tmp_path / "out.png")
     expected = 65535 - np.repeat(deep_pixels[..., :1].astype(int), 3, axis=-1)
@@ -152,7 +152,7 @@ def test_the_describing_tags_of_a_tiff_are_carried_over(tmp_path):
 
 
 def test_a_profile_that_is_not_of_rgb_is_dropped(tmp_path):
-    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "in.png", icc_profile=GREY_PROFILE)
+    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "in.png", icc_profile=GRAY_PROFILE)
     negative(load_photo(tmp_path / "in.png"), tmp_path / "out.png")
     assert "icc_profile" not in Image.open(tmp_path / "out.png").info
 

@@ -168,7 +168,7 @@ def test_a_file_in_the_place_of_the_cache_is_named_in_one_line(photos_dir):
 
 def test_a_cache_for_smaller_crops_is_refused(photos_dir):
     packed(photos_dir)
-    with pytest.raises(ImageError, match="short side of 20 pixels, this training needs 40"):
+    with pytest.raises(ImageError, match="short side of 20 pixels, but this training needs 40"):
         cache_of(photos_dir, short_side=40)
 
 
@@ -201,8 +201,9 @@ def test_a_photo_too_small_to_teach_anything_is_listed_too(photos_dir):
     Image.new("RGB", (1, 300)).save(photos_dir / "line.png")
     packed(photos_dir)
     lines = (photos_dir.parent / "cache" / SKIPPED_FILE).read_text().splitlines()
-    assert [line.split(": ")[1].split(",")[0] for line in lines if "line.png" in line] == [
-        "is 300x1 pixels (height x width)"
+    assert [line for line in lines if "line.png" in line] == [
+        f"{photos_dir / 'line.png'}: 300x1 pixels (height x width) are too small, at least 2x2 are needed;"
+        " give a larger image"
     ]
 
 

@@ -1,6 +1,7 @@
 """The stream of training batches: repeatable, complete, and not to be stopped by one bad file."""
 
 import logging
+import runpy
 import time
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from PIL import Image
 
 from data import pipeline
 from data.images import ImageError, load_image, load_pixels, resize_image
-from data.pipeline import CropStream, PhotoFolder, Share, photos_digest, random_crop, validation_images
+from data.pipeline import CropStream, DataShard, PhotoFolder, photos_digest, random_crop, validation_images
 
-COLOURS = [(36 * number, 255 - 36 * number, 128) for number in range(7)]  # one photo each
+COLORS = [(36 * number, 255 - 36 * number, 128) for number in range(7)]  # one photo each
 SIZE = 8  # pixels, of the crops
 BATCH = 3  # so that batches straddle the epochs of 7 photos
 EPOCHS = 3  # as many whole ones as BATCHES hold
@@ -22,13 +23,13 @@ BATCHES = 7
 
 @pytest.fixture
 def flat_dir(tmp_path) -> Path:
-    """Photos by whose colour each crop is known; one in a subfolder, one smaller than the crop."""
+    """Photos by whose color each crop is known; one in a subfolder, one smaller than the crop."""
     flat_dir = tmp_path / "flat"
     (flat_dir / "subfolder").mkdir(parents=True)
-    for number, colour in enumerate(COLOURS):
+    for number, color in enumerate(COLORS):
         folder = flat_dir / "subfolder" if number == 3 else flat_dir
         size = (5, 6) if number == 5 else (20, 14)
-        Image.new("RGB", size, colour).save(folder / f"{number}.png")
+        Image.new("RGB", size, color).save(folder / f"{number}.png")
     return flat_dir
 
 
@@ -56,13 +57,13 @@ def stream(
     return np.stack(list(batches.take(count).as_numpy_iterator()))
 
 
-def epochs_of_colours(batches: np.ndarray, colours=COLOURS) -> list[list[tuple]]:
-    """Which photo each crop of flat colour is from, epoch by epoch."""
+def epochs_of_colors(batches: np.ndarray, colors=COLORS) -> list[list[tuple]]:
+    """Which photo each crop of flat color is from, epoch by epoch."""
     crops = np.rint(batches.reshape(-1, SIZE * SIZE, 3))
     assert (crops == crops[:, :1]).all()
     seen = [tuple(int(value) for value in crop[0]) for crop in crops]
-    assert set(seen) <= set(colours)
-    return [seen[start : start + len(colours)] for start in range(0, len(seen), len(colours))]
+    assert set(seen) <= set(colors)
+    return [seen[start : start + len(colors)] for start in range(0, len(seen), len(colors))]
 
 
 def coordinate_image(height: int, width: int) -> np.ndarray:
@@ -124,22 +125,22 @@ def test_the_stream_depends_neither_on_the_threads_nor_on_which_is_faster(textur
 
 
 def test_another_seed_gives_another_order_and_other_crops(textured_dir, flat_dir):
-    assert epochs_of_colours(stream(flat_dir, seed=1)) != epochs_of_colours(stream(flat_dir, seed=0))
+    assert epochs_of_colors(stream(flat_dir, seed=1)) != epochs_of_colors(stream(flat_dir, seed=0))
     crops, others = (stream(textured_dir, seed=seed).reshape(-1, SIZE, SIZE, 3) for seed in (0, 1))
     assert not any(np.array_equal(crop, other) for crop in crops for other in others)
 
 
 def test_every_photo_is_seen_once_an_epoch(flat_dir):
-    epochs = epochs_of_colours(stream(flat_dir))
+    epochs = epochs_of_colors(stream(flat_dir))
     assert len(epochs) == EPOCHS
     for epoch in epochs:
-        assert sorted(epoch) == sorted(COLOURS)
+        assert sorted(epoch) == sorted(COLORS)
 
 
 def test_every_epoch_has_an_order_of_its_own(flat_dir):
-    epochs = epochs_of_colours(stream(flat_dir))
+    epochs = epochs_of_colors(stream(flat_dir))
     assert len({tuple(epoch) for epoch in epochs}) == EPOCHS
-    assert COLOURS not in epochs
+    assert COLORS not in epochs
 
 
 def test_a_photo_is_cropped_anew_every_epoch(textured_dir):
@@ -163,7 +164,7 @@ def test_workers_and_their_replicas_share_every_batch_in_order(textured_dir, wor
             batch_size=8,
             count=3 * replicas,
             first_image=first_image,
-            share=Share(worker, workers, replicas),
+            shard=DataShard(worker, workers, replicas),
         ).reshape(3, 8 // workers, SIZE, SIZE, 3)
         for worker in range(workers)
     ]
@@ -192,9 +193,9 @@ def test_an_unreadable_file_is_skipped_and_named_once(flat_dir, caplog, fault):
     caplog.set_level(logging.INFO)
     crops = crop_stream(flat_dir)
     batches, skipped = crops.batches(BATCH), crops.skipped
-    epochs = epochs_of_colours(np.stack(list(batches.take(BATCHES).as_numpy_iterator())))
+    epochs = epochs_of_colors(np.stack(list(batches.take(BATCHES).as_numpy_iterator())))
     for epoch in epochs:
-        assert set(epoch) == {colour for colour in COLOURS if colour != COLOURS[2]}
+        assert set(epoch) == {color for color in COLORS if color != COLORS[2]}
     assert len(skipped) == 1
     assert skipped.paths == [bad_path]
     named = [record.getMessage() for record in caplog.records if str(bad_path) in record.getMessage()]
@@ -216,7 +217,7 @@ def test_a_folder_of_nothing_readable_is_refused_with_its_name(tmp_path):
         (tmp_path / f"{number}.jpg").write_text("no image")
     with pytest.raises(ImageError) as caught:
         crop_stream(tmp_path).batches(BATCH)
-    assert str(caught.value) == f"{tmp_path}: none of its 2 files can be read as an image"
+    assert str(caught.value) == f"{tmp_path}: none of its 2 files can be read as an image; give other photos"
 
 
 @pytest.mark.parametrize("read", ["PhotoFolder", "validation_images"])
@@ -231,6 +232,25 @@ def test_an_empty_or_missing_folder_is_refused_at_once(tmp_path, folder, fault, 
         else:
             validation_images(tmp_path / folder, max_images=1, max_side=SIZE)
     assert str(caught.value).startswith(f"{tmp_path / folder}: {fault}; ")
+
+
+@pytest.mark.parametrize("read", ["PhotoFolder", "validation_images"])
+def test_photos_of_unsupported_formats_are_counted_in_one_warning(flat_dir, caplog, read):
+    for name in ("a.heic", "b.heic", "subfolder/c.heic", "notes.txt"):
+        (flat_dir / name).touch()
+    if read == "PhotoFolder":
+        assert len(PhotoFolder(flat_dir).paths) == len(COLORS)
+    else:
+        validation_images(flat_dir, max_images=1, max_side=SIZE)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{flat_dir}: 3 files skipped: 3 .heic; convert images to JPEG or PNG first"
+    ]
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(12, 6), (1, 2)])
+def test_half_of_the_available_cores_decode_and_at_least_two_threads(monkeypatch, cores, threads):
+    monkeypatch.setattr("system.machine.available_cores", lambda: cores)  # and not os.cpu_count()
+    assert runpy.run_path(pipeline.__file__)["PARALLEL_DECODES"] == threads
 
 
 def test_crops_range_from_native_detail_to_the_whole_photo(monkeypatch):

@@ -41,7 +41,7 @@ def recorded(monkeypatch) -> list[tuple]:
 
 
 def test_a_sheet_of_the_presets_weight_and_some_around_it_is_written_and_shown(
-    tiny_vgg_channels, grid_flags, recorded, tmp_path, capsys
+    grid_flags, recorded, tmp_path, capsys
 ):
     assert train.main([*grid_flags, "--preview-grid"]) == 0
     sheet_path = tmp_path / "log" / "preview_grid.png"
@@ -57,9 +57,7 @@ def test_a_sheet_of_the_presets_weight_and_some_around_it_is_written_and_shown(
     assert {path.name.split(".")[0] for path in (tmp_path / "log").iterdir()} == {"preview_grid", "events"}
 
 
-def test_weights_photos_and_place_can_be_chosen(
-    tiny_vgg_channels, grid_flags, tiny_inputs, recorded, tmp_path
-):
+def test_weights_photos_and_place_can_be_chosen(grid_flags, tiny_inputs, recorded, tmp_path):
     preview = ["--preview", str(tiny_inputs / "val" / "unseen.png")]
     sheet_path = tmp_path / "sheet.png"
     flags = [*grid_flags, *preview, "--preview-grid", str(sheet_path), "--grid-weights", "1", "0"]
@@ -69,11 +67,11 @@ def test_weights_photos_and_place_can_be_chosen(
 
 
 def test_a_column_of_a_high_weight_is_closer_to_the_style_and_further_from_the_photo(
-    tiny_vgg_channels, grid_flags, tiny_inputs, monkeypatch
+    grid_flags, tiny_inputs, monkeypatch
 ):
     from data import contact_sheet as module
     from loss_net.perceptual import build_perceptual_loss
-    from loss_net.recipes import RECIPES
+    from loss_net.presets import PRESETS
     from loss_net.weights import load_vgg_weights
 
     seen = {}
@@ -88,14 +86,14 @@ def test_a_column_of_a_high_weight_is_closer_to_the_style_and_further_from_the_p
     assert train.main([*grid_flags, "--preview-grid", "--grid-weights", "0.1", "1000"]) == 0
     assert seen["labels"] == ["photo", "--style-weight 0.1", "--style-weight 1000"]
     weights = load_vgg_weights(tiny_inputs / "vgg.npz", "vgg19")
-    loss = build_perceptual_loss(weights, [load_image(tiny_inputs / "style.png")], RECIPES["balanced"])
+    loss = build_perceptual_loss(weights, [load_image(tiny_inputs / "style.png")], PRESETS["balanced"])
     for photo, low, high in seen["rows"].values():
         of_low, of_high = (loss(picture[None], photo[None]) for picture in (low, high))
         assert of_high["style"] < 0.7 * of_low["style"]
         assert of_high["content"] > of_low["content"]
 
 
-def test_a_finished_style_of_the_name_is_no_obstacle(tiny_vgg_channels, grid_flags, tiny_run, recorded):
+def test_a_finished_style_of_the_name_is_no_obstacle(grid_flags, tiny_run, recorded):
     flags = [
         "--output-dir",
         str(tiny_run / "styles"),
@@ -129,7 +127,7 @@ def test_a_suffix_that_is_no_picture_is_refused_before_the_work(grid_flags, tmp_
 
 
 def test_unreadable_photos_of_a_folder_are_passed_over_and_equal_names_kept_apart(
-    tiny_vgg_channels, grid_flags, recorded, photo, tmp_path
+    grid_flags, recorded, photo, tmp_path
 ):
     folder = tmp_path / "mixed"
     photo(folder / "a" / "same.png", seed=1)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loss_net.recipes import RECIPES
+from loss_net.presets import PRESETS
 from loss_net.start import content_size, initial_image, style_size
 
-PLAIN = RECIPES["athalye"]
+PLAIN = PRESETS["athalye"]
 MEAN_RGB = np.array([120.0, 110.0, 100.0], np.float32)
 BASE = np.random.default_rng(0).uniform(0, 255, (60, 80, 3)).astype(np.float32)
 
@@ -32,7 +32,7 @@ def test_the_size_of_the_content_is_what_was_asked_for(asked, photo_size, expect
 
 
 @pytest.mark.parametrize(
-    ("recipe", "scale", "expected"),
+    ("preset", "scale", "expected"),
     [
         (replace(PLAIN, style_sizing="width"), 1.0, (150, 200)),  # as wide as the content
         (replace(PLAIN, style_sizing="width"), 0.5, (75, 100)),
@@ -44,8 +44,8 @@ def test_the_size_of_the_content_is_what_was_asked_for(asked, photo_size, expect
         (replace(PLAIN, style_sizing="max_side"), 0.5, (75, 100)),
     ],
 )
-def test_the_size_of_a_style_follows_the_recipe(recipe, scale, expected):
-    assert style_size(recipe, (600, 800), (90, 200), scale) == expected
+def test_the_size_of_a_style_follows_the_preset(preset, scale, expected):
+    assert style_size(preset, (600, 800), (90, 200), scale) == expected
 
 
 def test_a_start_without_noise_is_the_base():
@@ -82,6 +82,6 @@ def test_the_seed_decides_the_noise():
     ],
 )
 def test_the_noise_is_distributed_as_the_source_says(name, deviation, least, most):
-    noise = initial_image(replace(RECIPES[name], noise_ratio=1.0), BASE, MEAN_RGB, 0) - MEAN_RGB
+    noise = initial_image(replace(PRESETS[name], noise_ratio=1.0), BASE, MEAN_RGB, 0) - MEAN_RGB
     assert np.std(noise) == pytest.approx(deviation, rel=0.03)
     assert least - 1e-4 <= noise.min() and noise.max() <= most + 1e-4

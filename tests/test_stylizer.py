@@ -1,5 +1,6 @@
 """Both runtimes give one picture, and a folder that cannot be used is named in one line. And: the styles there are."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,8 @@ from transformer.export.style_folder import (
     list_styles,
     style_info,
 )
-from transformer.inference.stylizer import RUNTIMES, TILES, Blend, load_stylizer
+from transformer.inference.loading import RUNTIMES, load_blend, load_stylizer
+from transformer.inference.memory_plan import TILES
 
 SIZES = [(1, 1), (1, 7), (5, 3), (8, 8), (13, 22), (33, 47)]
 
@@ -198,51 +200,55 @@ def test_a_damaged_style_json_is_named(style_dir):
 
 def test_small_images_are_computed_whole_and_large_ones_in_tiles(style_dirs):
     stylizer = load_stylizer(style_dirs["waves"])
-    assert stylizer.tile_for(1000, 1000) is None
-    assert stylizer.tile_for(8400, 12000) == TILES[0]
-    assert load_stylizer(style_dirs["waves"], tile="off").tile_for(8400, 12000) is None
-    assert load_stylizer(style_dirs["waves"], tile=64).tile_for(10, 10) == 64
+    assert stylizer.plan.tile_for(1000, 1000) is None
+    assert stylizer.plan.tile_for(8400, 12000) == TILES[0]
+    assert load_stylizer(style_dirs["waves"], tile="off").plan.tile_for(8400, 12000) is None
+    assert load_stylizer(style_dirs["waves"], tile=64).plan.tile_for(10, 10) == 64
 
 
 def test_less_memory_means_smaller_tiles_and_at_last_an_error(style_dirs):
     def tile_within(gigabytes: float) -> int | None:
-        return load_stylizer(style_dirs["waves"], max_memory=gigabytes * 1e9).tile_for(2000, 3000)
+        return load_stylizer(style_dirs["waves"], max_memory=gigabytes).plan.tile_for(2000, 3000)
 
     tiles = [tile_within(gigabytes) for gigabytes in (5, 0.8, 0.43, 0.39)]
     assert tiles[0] is None and tiles[1] == TILES[0]
     assert tiles == sorted(tiles, key=lambda tile: -(tile or 10**6)) and tiles[-1] in TILES[1:]
     with pytest.raises(
-        MemoryError, match=r"2000x3000 pixels .* even in tiles, 0\.3 GB are allowed; give --max-side"
+        MemoryError,
+        match=r"2000x3000 pixels .* even in tiles, 0\.3 GB are allowed; resize the image to at most \d+ pixels",
     ):
         tile_within(0.3)
 
 
 def test_what_is_free_is_the_limit_where_none_is_given(style_dirs, monkeypatch):
-    monkeypatch.setattr("transformer.inference.stylizer.available_memory", lambda: 1e9)
+    monkeypatch.setattr("transformer.inference.memory_plan.available_memory", lambda: 1e9)
     with pytest.raises(MemoryError, match="1.0 GB are allowed"):
-        load_stylizer(style_dirs["waves"]).tile_for(20_000, 20_000)
+        load_stylizer(style_dirs["waves"]).plan.tile_for(20_000, 20_000)
 
 
 @pytest.mark.parametrize(("runtime", "tile"), [("onnx", "off"), ("tensorflow", "auto")])
 def test_a_whole_image_that_memory_cannot_hold_is_refused(style_dirs, monkeypatch, runtime, tile):
     stylizer = load_stylizer(style_dirs["waves"], runtime, tile=tile)
-    monkeypatch.setattr("transformer.inference.stylizer.available_memory", lambda: 2.5e8)
-    with pytest.raises(MemoryError, match=r"400x300 pixels .* 0\.2 GB are free; give --max-side \d+ or less"):
+    monkeypatch.setattr("transformer.inference.memory_plan.available_memory", lambda: 2.55e8)
+    with pytest.raises(
+        MemoryError,
+        match=r"400x300 pixels .* 0\.3 GB are free; resize the image to at most \d+ pixels a side",
+    ):
         stylizer(random_images(400, 300, 3))
 
 
 def test_a_large_image_is_computed_in_tiles_by_the_library_too(style_dirs, monkeypatch):
     image = random_images(70, 90, 3)
     whole = load_stylizer(style_dirs["waves"], tile="off")(image)
-    monkeypatch.setattr("transformer.inference.stylizer.WHOLE_LIMIT", 0)
-    monkeypatch.setattr("transformer.inference.stylizer.TILES", (32,))
+    monkeypatch.setattr("transformer.inference.memory_plan.WHOLE_LIMIT", 0)
+    monkeypatch.setattr("transformer.inference.memory_plan.TILES", (32,))
     stylizer = load_stylizer(style_dirs["waves"])
     assert len(list(stylizer.parts(image))) > 1
     assert np.abs(stylizer(image) - whole).max() <= 2
 
 
 def test_tensorflow_has_no_tiles_and_says_so(style_dirs):
-    assert load_stylizer(style_dirs["waves"], "tensorflow").tile_for(8400, 12000) is None
+    assert load_stylizer(style_dirs["waves"], "tensorflow").plan.tile_for(8400, 12000) is None
     with pytest.raises(StyleError, match="--tile off"):
         load_stylizer(style_dirs["waves"], "tensorflow", tile=64)(random_images(20, 20, 3))
 
@@ -267,29 +273,133 @@ def test_a_network_that_gives_no_numbers_is_named(style_dir, varied_network, val
 # Blends
 
 
+def blended(style_dirs, weights, **options):
+    return load_blend(list(zip(style_dirs.values(), weights, strict=True)), **options)
+
+
 def test_a_blend_is_the_mean_in_the_shares_of_its_weights(style_dirs):
     image = random_images(30, 40, 3)
-    stylizers = [load_stylizer(style_dir) for style_dir in style_dirs.values()]
-    waves, stars = (stylizer(image) for stylizer in stylizers)
-    np.testing.assert_allclose(Blend(stylizers, [3, 1])(image), 0.75 * waves + 0.25 * stars, atol=1e-3)
+    waves, stars = (load_stylizer(style_dir)(image) for style_dir in style_dirs.values())
+    np.testing.assert_allclose(blended(style_dirs, [3, 1])(image), 0.75 * waves + 0.25 * stars, atol=1e-3)
 
 
 def test_a_blend_in_tiles_is_the_blend_and_its_progress_ends_at_one(style_dirs):
     image, shares = random_images(60, 70, 3), []
-    whole = Blend([load_stylizer(style_dir) for style_dir in style_dirs.values()], [1, 1])(image)
-    tiles = (32, 16)  # unlike ones, as where one style is wider: the smaller serves both
-    stylizers = [
-        load_stylizer(style_dir, tile=tile)
-        for style_dir, tile in zip(style_dirs.values(), tiles, strict=True)
-    ]
-    blend = Blend(stylizers, [1, 1])
-    assert blend.tile_for(60, 70) == 16
-    assert np.abs(blend(image) - whole).max() <= 2
-    list(blend.parts(image, shares.append))
-    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+    whole = blended(style_dirs, [1, 1])(image)
+    in_tiles = blended(style_dirs, [1, 1], tile=16)
+    assert np.abs(in_tiles(image) - whole).max() <= 2
+    list(in_tiles.parts(image, shares.append))
+    assert len(shares) > 20 and shares == sorted(shares) and shares[-1] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("weights", [[1], [0, 0], [1, -1]])
-def test_a_blend_without_proper_weights_is_refused(stylizers, weights):
-    with pytest.raises(ValueError, match="at least one above 0"):
-        Blend([stylizers["onnx"]] * 2, weights)
+@pytest.mark.parametrize("weights", [[1, -1], [0, 0], [1, float("inf")], [1, float("nan")]])
+def test_a_blend_of_impossible_weights_is_refused(style_dirs, weights):
+    with pytest.raises(ValueError, match="finite weights of at least 0"):
+        blended(style_dirs, weights)
+
+
+def test_a_blend_counts_the_memory_of_all_its_styles(style_dirs):
+    single, double = load_stylizer(style_dirs["waves"]).plan, blended(style_dirs, [1, 1]).plan
+    assert double.whole_bytes(1000, 1000) - 250e6 > 2 * (
+        single.whole_bytes(1000, 1000) - 250e6 - 1000**2 * 10
+    )
+    size = next((side, side) for side in range(1000, 9000, 100) if double.tile_for(side, side))
+    assert single.tile_for(*size) is None
+    assert double.held_bytes(*size) == 2 * single.held_bytes(*size)
+
+
+def test_a_blend_is_refused_where_its_styles_together_need_too_much(style_dirs, monkeypatch):
+    single = load_stylizer(style_dirs["waves"], tile="off")
+    needed = single.plan.whole_bytes(60, 70)
+    monkeypatch.setattr("transformer.inference.memory_plan.available_memory", lambda: needed)
+    image = random_images(60, 70, 3)
+    single(image)
+    with pytest.raises(MemoryError, match="60x70 pixels"):
+        blended(style_dirs, [1, 1], tile="off")(image)
+
+
+# What the library refuses or warns of
+
+
+def test_batches_are_checked_like_single_images(style_dirs, style_dir, varied_network, monkeypatch):
+    stylizer = load_stylizer(style_dirs["waves"], tile="off")
+    network = varied_network(1)
+    network.parameters["decoder/conv3/bias"].assign([np.nan, 0, 0])
+    export_style(style_dir, network, {})
+    with pytest.raises(StyleError, match="NaN or infinite"):
+        load_stylizer(style_dir)(random_images(2, 9, 9, 3))
+    monkeypatch.setattr("transformer.inference.memory_plan.available_memory", lambda: 2.6e8)
+    with pytest.raises(MemoryError, match="400x300 pixels"):
+        stylizer(random_images(2, 400, 300, 3))
+
+
+def test_large_images_of_a_batch_are_computed_in_tiles(style_dirs, monkeypatch):
+    images = random_images(2, 70, 90, 3)
+    whole = load_stylizer(style_dirs["waves"], tile="off")(images)
+    monkeypatch.setattr("transformer.inference.memory_plan.WHOLE_LIMIT", 0)
+    monkeypatch.setattr("transformer.inference.memory_plan.TILES", (32,))
+    in_tiles = load_stylizer(style_dirs["waves"])(images)
+    assert 0 < np.abs(in_tiles - whole).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 3), (8, 0, 3), (0, 8, 8, 3), (2, 0, 8, 3)])
+def test_an_empty_array_is_refused_by_its_shape(stylizers, shape):
+    with pytest.raises(ValueError, match=r"got an empty array of shape \("):
+        stylizers["onnx"](np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("dtype", [object, bool, complex, "U3"])
+def test_an_array_of_no_numbers_is_refused_by_its_type(stylizers, dtype):
+    with pytest.raises(ValueError, match="got values of type"):
+        stylizers["onnx"](np.zeros((8, 8, 3), dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_image_that_seems_to_be_in_0_to_1_is_warned_of(stylizers, dtype):
+    with pytest.warns(UserWarning, match="multiply by 255"):
+        stylizers["onnx"]((random_images(8, 8, 3) / 255).astype(dtype))
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 8, 3), np.float32), np.ones((8, 8, 3), np.uint8)])
+def test_black_images_are_not_warned_of(stylizers, image, recwarn):
+    stylizers["onnx"](image)
+    assert not recwarn.list
+
+
+def test_the_library_takes_a_style_by_its_name():
+    picture = load_stylizer("starry_night")(random_images(16, 16, 3))
+    by_folder = load_stylizer(Path(__file__).resolve().parents[1] / "checkpoints" / "starry_night")
+    np.testing.assert_array_equal(picture, by_folder(random_images(16, 16, 3)))
+
+
+@pytest.mark.parametrize("style", ["starry_nihgt", Path("nowhere") / "style"])
+def test_a_missing_style_is_called_missing(style):
+    with pytest.raises(StyleError, match="no such style or folder; styles in .*great_wave, starry_night"):
+        load_stylizer(style)
+
+
+@pytest.mark.parametrize("max_memory", [0, -1, float("nan"), float("inf")])
+def test_an_impossible_memory_limit_is_refused(style_dirs, max_memory):
+    with pytest.raises(ValueError, match="max_memory must be above 0, in GB"):
+        load_stylizer(style_dirs["waves"], max_memory=max_memory)
+
+
+def test_the_memory_limit_is_in_gigabytes(style_dirs):
+    assert load_stylizer(style_dirs["waves"], max_memory=4).plan.max_memory == 4e9
+
+
+def test_no_impossible_size_is_advised(style_dirs):
+    with pytest.raises(
+        MemoryError, match=r"free some memory or allow more: the program alone needs 0\.25 GB"
+    ):
+        load_stylizer(style_dirs["waves"], max_memory=0.1).plan.tile_for(2000, 3000)
+
+
+def test_the_advised_size_fits(style_dirs):
+    plan = load_stylizer(style_dirs["waves"], max_memory=0.5).plan
+    with pytest.raises(MemoryError) as error:
+        plan.tile_for(8000, 12000)
+    side = int(re.search(r"--max-side (\d+)", str(error.value))[1])
+    assert plan.tile_for(side * 2 // 3, side) == TILES[-1]
+    with pytest.raises(MemoryError):
+        plan.tile_for(int(1.1 * side) * 2 // 3, int(1.1 * side))

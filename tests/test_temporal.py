@@ -1,4 +1,6 @@
-"""transformer/temporal.py: still parts calm down, moving ones are left alone."""
+"""data/temporal.py: flicker falls where nothing moves, and what moves is shown as it is."""
+
+import weakref
 
 import numpy as np
 import pytest
@@ -22,11 +24,21 @@ def test_the_first_frame_is_shown_as_it_is():
     np.testing.assert_array_equal(TemporalSmoother(0.8)(frame_of(), stylized), stylized)
 
 
-def test_no_strength_changes_nothing():
+def test_no_strength_returns_every_frame_itself():
     smoother = TemporalSmoother(0.0)
     for _ in range(3):
         stylized = restless()
-        np.testing.assert_array_equal(smoother(frame_of(), stylized), stylized)
+        assert smoother(frame_of(), stylized) is stylized
+
+
+def test_no_strength_keeps_no_frame():
+    smoother = TemporalSmoother(0.0)
+    for _ in range(2):
+        content, stylized = frame_of(), restless()
+        frames = [weakref.ref(content), weakref.ref(stylized)]
+        smoother(content, stylized)
+        del content, stylized
+        assert [frame() for frame in frames] == [None, None]
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.5])

@@ -1,5 +1,6 @@
 """Tiles give the picture of the whole, whatever the size of either."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from transformer.export.finished_style import export_style
 from transformer.export.style_folder import ONNX_FILE, StyleError
-from transformer.inference.stylizer import load_stylizer
-from transformer.inference.tiling import COMPACT, PRECISE, Moments, TiledStylizer, _cut, _norm
+from transformer.inference.loading import load_stylizer
+from transformer.inference.stages import COMPACT, PRECISE, Moments, Stage, norm_of
+from transformer.inference.tiles import cut
+from transformer.inference.tiling import TiledStylizer
 
 # height, width, tile: odd and thin sides, tiles larger than the image, of one trunk pixel, and not dividing it
 CASES = [
@@ -116,14 +119,28 @@ def test_progress_rises_to_one(tiled):
     assert shares[-1] == pytest.approx(1)
 
 
-def test_who_stops_early_leaves_no_thread_working(tiled):
-    parts = tiled.parts(random_image(64, 64), 16)
+def test_closing_early_leaves_no_thread_working(tiled, monkeypatch):
+    computed = []
+    stage_call = Stage.__call__
+
+    def recorded(stage, *arguments):
+        outputs = stage_call(stage, *arguments)
+        computed.append(threading.current_thread())
+        return outputs
+
+    monkeypatch.setattr(Stage, "__call__", recorded)
+    parts = tiled.parts(random_image(64, 64), 16)  # 16 tiles
     next(parts)
-    parts.close()  # waits for what runs
+    parts.close()
+    count = len(computed)
+    assert not any(thread.is_alive() for thread in computed)
+    for _ in tiled.parts(random_image(64, 64), 16):
+        pass
+    assert len(computed) - count > count  # the last stage of the first image did not run to its end
 
 
 def test_tiles_are_about_equal_and_start_at_multiples_of_four():
-    places = _cut(100, 52, 40)
+    places = cut(100, 52, 40)
     assert {(place.top, place.bottom) for place in places} == {(0, 32), (32, 64), (64, 100)}
     assert {(place.left, place.right) for place in places} == {(0, 24), (24, 52)}
 
@@ -141,7 +158,7 @@ def test_moments_of_parts_give_the_norm_of_the_whole():
         for part in parts
     ]
     scale, offset = generator.normal(size=5), generator.normal(size=5)
-    norm = _norm(moments, scale, offset)
+    norm = norm_of(moments, scale, offset)
     mean, variance = sums.mean((1, 2)), sums.var((1, 2))
     gain = scale / np.sqrt(variance + 1e-3)
     np.testing.assert_allclose(norm.gain[0, :, 0, 0], gain, rtol=1e-5)

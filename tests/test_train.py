@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import train
 from system.signals import Interrupted, NotedInterrupts
-from transformer.inference.stylizer import load_stylizer
+from transformer.inference.loading import load_stylizer
 from transformer.training import run
 from transformer.training.state import read_state, state_paths
 
@@ -86,7 +86,7 @@ def interrupted_run(tmp_path_factory) -> Path:
 
 
 def test_sigterm_saves_the_state_and_ends_with_its_status(
-    tiny_vgg_channels, tiny_flags, interrupted_run, sigterm_after_3_steps, capsys
+    tiny_flags, interrupted_run, sigterm_after_3_steps, capsys
 ):
     assert train.main(tiny_flags(interrupted_run, "--save-every", "100")) == 143
     assert last_line(capsys) == "train.py: SIGTERM at step 3; state saved, continue with --resume"
@@ -95,7 +95,7 @@ def test_sigterm_saves_the_state_and_ends_with_its_status(
 
 
 def test_a_resumed_training_ends_as_an_unbroken_one(
-    tiny_vgg_channels, tiny_flags, interrupted_run, tiny_run, monkeypatch, capsys
+    tiny_flags, interrupted_run, tiny_run, monkeypatch, capsys
 ):
     if not (interrupted_run / "log" / "state").exists():
         pytest.fail("the test before has left no state to resume")
@@ -113,9 +113,7 @@ def test_a_resumed_training_ends_as_an_unbroken_one(
     assert f"{interrupted_run / 'styles' / 'tiny'} is ready" in last_line(capsys)
 
 
-def test_overwrite_replaces_the_style_and_starts_from_the_first_step(
-    tiny_vgg_channels, tiny_flags, interrupted_run
-):
+def test_overwrite_replaces_the_style_and_starts_from_the_first_step(tiny_flags, interrupted_run):
     style_dir = interrupted_run / "styles" / "tiny"
     style_dir.mkdir(parents=True, exist_ok=True)
     (style_dir / "stale.txt").write_text("of the style before")
@@ -139,26 +137,20 @@ def test_a_state_of_an_earlier_run_is_refused(tiny_flags, tiny_run, tmp_path, ca
     assert "go on with --resume, or --overwrite it" in last_line(capsys)
 
 
-def test_resuming_with_another_width_is_refused_in_one_line(
-    tiny_vgg_channels, tiny_flags, tiny_run, tmp_path, capsys
-):
+def test_resuming_with_another_width_is_refused_in_one_line(tiny_flags, tiny_run, tmp_path, capsys):
     shutil.copytree(tiny_run / "log", tmp_path / "log")
     assert train.main(tiny_flags(tmp_path, "--resume", "--width", "0.25")) == 1
     assert "--width" in last_line(capsys)
 
 
-def test_vgg_weights_cut_short_are_refused_in_one_line(
-    tiny_vgg_channels, tiny_flags, tiny_inputs, tmp_path, capsys
-):
+def test_vgg_weights_cut_short_are_refused_in_one_line(tiny_flags, tiny_inputs, tmp_path, capsys):
     content = (tiny_inputs / "vgg.npz").read_bytes()
     (tmp_path / "vgg.npz").write_bytes(content[: len(content) // 2])
     assert train.main(tiny_flags(tmp_path, "--vgg", str(tmp_path / "vgg.npz"))) == 1
     assert f"train.py: {tmp_path / 'vgg.npz'}: is truncated or damaged" in last_line(capsys)
 
 
-def test_photos_none_of_which_can_be_read_are_refused_in_one_line(
-    tiny_vgg_channels, tiny_flags, tmp_path, capsys
-):
+def test_photos_none_of_which_can_be_read_are_refused_in_one_line(tiny_flags, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image at all")
     assert train.main(tiny_flags(tmp_path, "--content-dir", str(tmp_path / "photos"))) == 1
@@ -167,7 +159,7 @@ def test_photos_none_of_which_can_be_read_are_refused_in_one_line(
 
 
 def test_a_training_that_diverges_goes_back_and_at_last_ends_in_one_line_with_advice(
-    tiny_vgg_channels, tiny_flags, tmp_path, capsys
+    tiny_flags, tmp_path, capsys
 ):
     flags = tiny_flags(tmp_path, "--learning-rate", "1e30", "--steps", "60", "--save-every", "10")
     assert train.main(flags) == 1

@@ -61,13 +61,13 @@ def assert_same_end(folder: Path, tiny_run: Path) -> None:
         }
 
 
-def test_resume_needs_no_flag_but_the_folder(tiny_vgg_channels, tiny_run, resumable):
+def test_resume_needs_no_flag_but_the_folder(tiny_run, resumable):
     flags = ["--resume", "--log-dir", str(resumable / "log"), "--output-dir", str(resumable / "styles")]
     assert train.main(flags) == 0
     assert_same_end(resumable, tiny_run)
 
 
-def test_settings_that_stay_are_not_mentioned(tiny_vgg_channels, tiny_flags, resumable, capsys):
+def test_settings_that_stay_are_not_mentioned(tiny_flags, resumable, capsys):
     config, options = train.parse_args(tiny_flags(resumable, "--resume"))
     changed = list(train.changed_settings(config, options.saved))
     assert [line.split()[0] for line in changed] == ["--log-dir", "--output-dir"]
@@ -75,7 +75,7 @@ def test_settings_that_stay_are_not_mentioned(tiny_vgg_channels, tiny_flags, res
 
 @pytest.mark.parametrize(("flag", "value"), [("--width", "0.25"), ("--residual-blocks", "2")])
 def test_another_network_cannot_be_resumed_and_the_right_flag_is_named(
-    tiny_vgg_channels, tiny_flags, resumable, capsys, flag, value
+    tiny_flags, resumable, capsys, flag, value
 ):
     assert train.main(tiny_flags(resumable, "--resume", flag, value)) == 1
     line = capsys.readouterr().err.splitlines()[-1]
@@ -145,7 +145,7 @@ def test_photos_that_have_changed_are_said(changed_run):
 
 
 def test_resume_auto_starts_where_there_is_nothing_and_goes_on_where_there_is(
-    tiny_vgg_channels, tiny_flags, tiny_run, tmp_path
+    tiny_flags, tiny_run, tmp_path
 ):
     foreign = tmp_path / "log" / "events.out.tfevents.1700000000.host.1.0.v2"
     foreign.parent.mkdir()
@@ -283,7 +283,7 @@ sys.exit(train.main(sys.argv[1:]))
 
 @pytest.mark.slow_process
 def test_a_kill_in_the_middle_of_saving_costs_nothing_but_the_steps(
-    tiny_vgg_channels, tiny_flags, tiny_run, tmp_path
+    tiny_flags, tiny_run, tmp_path
 ):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *tiny_flags(tmp_path)], cwd=ROOT, capture_output=True

@@ -116,15 +116,15 @@ def test_the_network_is_frozen(tiny_vgg_weights):
 
 @pytest.mark.parametrize("shape", [(1, 16, 16, 3), (2, 19, 22, 3)])
 @pytest.mark.parametrize("architecture", ["vgg16", "vgg19"])
-def test_turned_convolutions_give_the_same_features_and_gradient(
+def test_rotated_convolutions_give_the_same_features_and_gradient(
     tiny_vgg_weights, monkeypatch, architecture, shape
 ):
     weights, images, layer = tiny_vgg_weights(architecture), tf.constant(random_images(*shape)), "relu4_2"
     results = []
     for channels in (10**6, 1):
-        monkeypatch.setattr("loss_net.vgg.TURNED_FROM_CHANNELS", channels)
+        monkeypatch.setattr("loss_net.vgg.ROTATED_FROM_CHANNELS", channels)
         vgg = build_vgg(weights, [layer])
-        assert bool(vgg.turned_kernels) == (channels == 1)
+        assert bool(vgg.rotated_kernels) == (channels == 1)
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
         def feature_and_gradient(images, vgg=vgg):
@@ -132,14 +132,14 @@ def test_turned_convolutions_give_the_same_features_and_gradient(
             return feature_map, tf.gradients(tf.reduce_sum(feature_map**2), images)[0]
 
         results.append(feature_and_gradient(images))
-    for plain, turned in zip(*results, strict=True):
-        assert_close_to_largest(turned, plain, layer)
+    for plain, rotated in zip(*results, strict=True):
+        assert_close_to_largest(rotated, plain, layer)
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float64])
-def test_only_float32_convolutions_are_turned(tiny_vgg_weights, monkeypatch, dtype):
-    monkeypatch.setattr("loss_net.vgg.TURNED_FROM_CHANNELS", 1)
-    assert build_vgg(tiny_vgg_weights("vgg19"), ["relu2_1"], compute_dtype=dtype).turned_kernels == {}
+def test_only_float32_convolutions_are_rotated(tiny_vgg_weights, monkeypatch, dtype):
+    monkeypatch.setattr("loss_net.vgg.ROTATED_FROM_CHANNELS", 1)
+    assert build_vgg(tiny_vgg_weights("vgg19"), ["relu2_1"], compute_dtype=dtype).rotated_kernels == {}
 
 
 def test_a_mean_of_ones_own_replaces_that_of_the_weights(tiny_vgg_weights):
@@ -192,7 +192,7 @@ def test_an_unknown_layer_is_refused_with_the_names_allowed(tiny_vgg_weights, la
 def test_no_layer_at_all_is_refused_with_the_names_allowed(tiny_vgg_weights):
     with pytest.raises(ValueError) as caught:
         build_vgg(tiny_vgg_weights("vgg16"), [])
-    assert str(caught.value) == f"no vgg16 layer asked for; choose from {VGG16_NAMES}"
+    assert str(caught.value) == f"no vgg16 layer given; choose from {VGG16_NAMES}"
 
 
 def test_an_unknown_pooling_is_refused_with_the_names_allowed(tiny_vgg_weights):

@@ -14,7 +14,7 @@ FRAMES, RATE = 12, Fraction(30000, 1001)
 
 
 def write_clip(path: Path, *, height=36, width=48, sound=True, times=range(FRAMES), codec="libx264") -> Path:
-    """Frames of one colour each, brighter by the frame; and a tone."""
+    """Frames of one color each, brighter by the frame; and a tone."""
     with av.open(str(path), "w") as target:
         pictures = target.add_stream(codec, rate=RATE, options={"crf": "5"})
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
@@ -76,7 +76,7 @@ def test_frames_are_stylized_and_sound_and_times_are_kept(clip, tmp_path, suffix
     np.testing.assert_allclose(times[1] - starts[1], times[0] - starts[0], atol=2e-3)
 
 
-def test_colours_survive_the_way_there_and_back(clip, tmp_path):
+def test_colors_survive_the_way_there_and_back(clip, tmp_path):
     stylize_video(clip, tmp_path / "same.mp4", lambda image: image)
     for before, after in zip(video_frames(clip), video_frames(tmp_path / "same.mp4"), strict=True):
         assert np.abs(after - before).mean() < 3
@@ -111,7 +111,7 @@ def test_the_size_may_change_and_odd_sides_are_extended(clip, tmp_path):
 
 
 def test_webm_is_written_without_sound_that_it_cannot_hold(clip, tmp_path):
-    with pytest.raises(ImageError, match=r"cannot hold the sound of .*aac.*\.mkv"):
+    with pytest.raises(ImageError, match=r"cannot store the sound of .*aac.*\.mkv"):
         stylize_video(clip, tmp_path / "new.webm", negative)
     assert list(tmp_path.iterdir()) == []
     silent = write_clip(tmp_path / "silent.mp4", sound=False)
@@ -133,7 +133,7 @@ def test_a_failure_half_way_leaves_no_file(clip, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no clip at all" * 100])
 def test_a_file_that_is_no_clip_is_named(tmp_path, content):
     (tmp_path / "bad.mp4").write_bytes(content)
-    with pytest.raises(ImageError, match=r"bad\.mp4: .*give a clip") as error:
+    with pytest.raises(ImageError, match=r"bad\.mp4: .*give a video") as error:
         stylize_video(tmp_path / "bad.mp4", tmp_path / "new.mp4", negative)
     assert "\n" not in str(error.value) and not (tmp_path / "new.mp4").exists()
 
@@ -150,7 +150,7 @@ def test_sound_alone_is_no_clip(tmp_path):
         block.rate = 44100
         target.mux(tone.encode(block))
         target.mux(tone.encode())
-    with pytest.raises(ImageError, match="holds no video stream"):
+    with pytest.raises(ImageError, match="contains no video stream"):
         stylize_video(tmp_path / "tone.m4a", tmp_path / "new.mp4", negative)
 
 

@@ -1,38 +1,39 @@
-"""Every known VGG weights file gives the same arrays; every unusable one gives one line saying what to do."""
+"""Every known VGG weights file gives the same arrays; every unusable one gives one line that says what to do."""
 
 import importlib.util
 import re
 import subprocess
 import sys
 import types
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+from vgg_files import TINY_VGG_CHANNELS, random_vgg_weights, save_vgg_weights
 
-from loss_net import weights as weights_module
+from loss_net.topology import BLOCK_CHANNELS, CONV_LAYERS, expected_kernel_shape
+from loss_net.weight_files import KERAS_MEAN_BGR, KNOWN_BLUE_FILTERS
 from loss_net.weights import (
-    CONV_LAYERS,
     KERAS_MD5S,
-    KERAS_MEAN_BGR,
     KERAS_URLS,
-    KNOWN_BLUE_FILTERS,
     VggWeights,
     WeightsError,
     check_vgg_source,
-    expected_kernel_shape,
     keras_cache_path,
     load_vgg_weights,
-    save_vgg_weights,
 )
 
 REPOSITORY_DIR = Path(__file__).parents[1]
 REAL_VGG_PATH = REPOSITORY_DIR.parent / "shared/vgg19/vgg19_notop.h5"
 needs_vgg = pytest.mark.skipif(not REAL_VGG_PATH.exists(), reason=f"needs VGG19 at {REAL_VGG_PATH}")
 
-TINY_CHANNELS = (2, 4, 5, 6, 7)  # no number twice, so that a wrong axis cannot fit by chance
+load_tiny = partial(
+    load_vgg_weights, block_channels=TINY_VGG_CHANNELS
+)  # .h5 and .mat files do not say their own
 
 # conv1_1[:, :, :, 0] of MatConvNet's imagenet-vgg-verydeep-19.mat, axes as scipy.io.loadmat returns them, the
 # last one RGB. Source: printed in a tutorial of June 2017 by csdn.net user u011239443.
@@ -56,10 +57,9 @@ MATCONVNET_CONV1_1_FILTER_0 = [
 
 
 @pytest.fixture
-def tiny(monkeypatch) -> VggWeights:
-    """VGG19 with a few channels a block and random values, and this module expecting it."""
-    monkeypatch.setattr(weights_module, "BLOCK_CHANNELS", TINY_CHANNELS)
-    return random_weights("vgg19")
+def tiny() -> VggWeights:
+    """VGG19 with a few channels in each block and random values."""
+    return random_vgg_weights("vgg19")
 
 
 @pytest.fixture
@@ -71,14 +71,6 @@ def cache_path(monkeypatch, tmp_path) -> Path:
     return path
 
 
-def random_weights(architecture: str) -> VggWeights:
-    generator = np.random.default_rng(0)
-    shapes = {name: expected_kernel_shape(name) for name in CONV_LAYERS[architecture]}
-    kernels = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    biases = {name: generator.normal(size=shape[3]).astype(np.float32) for name, shape in shapes.items()}
-    return VggWeights(architecture, kernels, biases, np.array(KERAS_MEAN_BGR, np.float32), "random")
-
-
 def assert_same_weights(actual: VggWeights, expected: VggWeights) -> None:
     assert actual.architecture == expected.architecture
     assert list(actual.kernels) == list(actual.biases) == list(CONV_LAYERS[expected.architecture])
@@ -88,6 +80,7 @@ def assert_same_weights(actual: VggWeights, expected: VggWeights) -> None:
         assert actual.kernels[name].dtype == actual.biases[name].dtype == np.float32
     np.testing.assert_array_equal(actual.mean_bgr, expected.mean_bgr)
     assert actual.mean_bgr.dtype == np.float32
+    assert actual.block_channels == expected.block_channels
 
 
 def rgb_kernels(weights: VggWeights) -> dict[str, np.ndarray]:
@@ -164,14 +157,14 @@ WRITERS = {".h5": write_h5, ".mat": write_mat, ".npz": write_npz}
 
 
 def refusal(path: Path, architecture: str = "vgg19") -> str:
-    """What is said about an unusable file, between its path and the advice, which are checked here."""
+    """What the message about an unusable file says between the path and the advice, which are checked here."""
     with pytest.raises(WeightsError) as caught:
-        load_vgg_weights(path, architecture)
+        load_tiny(path, architecture)
     line = str(caught.value)
     number = architecture[3:]
     advice = (
         f"get {KERAS_URLS[architecture]} or imagenet-vgg-verydeep-{number}.mat "
-        "(https://www.vlfeat.org/matconvnet/pretrained/) and pass it with --vgg PATH"
+        "(https://www.vlfeat.org/matconvnet/pretrained/) and pass its path with --vgg"
     )
     assert "\n" not in line
     assert line.startswith(f"{path}: ")
@@ -191,54 +184,41 @@ def with_known_filter(weights: VggWeights, *, scale: float = 1.0) -> VggWeights:
 
 
 def with_kernel(weights: VggWeights, name: str, kernel: np.ndarray) -> VggWeights:
-    return VggWeights("vgg19", weights.kernels | {name: kernel}, weights.biases, weights.mean_bgr, "changed")
-
-
-def test_conv_layers_are_the_convolutions_of_the_paper():
-    assert [len(CONV_LAYERS[name]) for name in ("vgg16", "vgg19")] == [13, 16]
-    assert CONV_LAYERS["vgg19"][:4] == ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
-    assert CONV_LAYERS["vgg19"][-1] == "conv5_4"
-    assert set(CONV_LAYERS["vgg19"]) - set(CONV_LAYERS["vgg16"]) == {"conv3_4", "conv4_4", "conv5_4"}
-
-
-def test_kernel_shapes_are_those_of_the_paper():
-    names = ("conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_1", "conv5_4")
-    channels = [(3, 64), (64, 64), (64, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
-    assert [expected_kernel_shape(name) for name in names] == [(3, 3, *pair) for pair in channels]
+    return replace(weights, kernels=weights.kernels | {name: kernel})
 
 
 @pytest.mark.parametrize("layout", ["keras1", "keras2", "keras3", "nested", "model"])
 def test_h5_files_of_every_keras_are_read_exactly(tiny, tmp_path, layout):
     path = write_h5(tmp_path / "vgg.h5", tiny, layout)
-    assert_same_weights(load_vgg_weights(path), tiny)
+    assert_same_weights(load_tiny(path), tiny)
 
 
 @pytest.mark.parametrize("layout", ["2014", "2015", "2017"])
 def test_mat_files_of_every_matconvnet_are_read_exactly(tiny, tmp_path, layout):
     path = write_mat(tmp_path / "vgg.mat", tiny, layout)
-    assert_same_weights(load_vgg_weights(path), tiny)
+    assert_same_weights(load_tiny(path), tiny)
 
 
 @pytest.mark.parametrize("height_first", [True, False])
 @pytest.mark.parametrize("architecture", CONV_LAYERS)
 def test_published_mat_files_are_read_in_either_order_of_axes(tiny, tmp_path, architecture, height_first):
-    published = with_known_filter(random_weights(architecture))
+    published = with_known_filter(random_vgg_weights(architecture))
     path = write_mat(tmp_path / "vgg.mat", published, height_first=height_first)
-    assert_same_weights(load_vgg_weights(path, architecture), published)
+    assert_same_weights(load_tiny(path, architecture), published)
 
 
 @pytest.mark.parametrize("scale", [0.9995, 1.0005])  # as rounded to float16
 def test_a_height_first_mat_file_is_known_by_its_rounded_first_filter(tiny, tmp_path, scale):
     rounded = with_known_filter(tiny, scale=scale)
     path = write_mat(tmp_path / "vgg.mat", rounded, height_first=True)
-    assert_same_weights(load_vgg_weights(path), rounded)
+    assert_same_weights(load_tiny(path), rounded)
 
 
 @pytest.mark.parametrize("scale", [0.998, 1.002])
 def test_a_mat_file_whose_first_filter_was_trained_on_is_transposed(tiny, tmp_path, scale):
     retrained = with_known_filter(tiny, scale=scale)
     path = write_mat(tmp_path / "vgg.mat", retrained, height_first=True)
-    for name, kernel in load_vgg_weights(path).kernels.items():
+    for name, kernel in load_tiny(path).kernels.items():
         np.testing.assert_array_equal(kernel, retrained.kernels[name].transpose(1, 0, 2, 3), err_msg=name)
 
 
@@ -251,50 +231,99 @@ def test_the_known_filter_of_vgg19_is_that_of_matconvnets_file():
 def test_mat_mean_is_read_whatever_its_shape_and_turned_to_bgr(tiny, tmp_path, shape):
     average_image = np.broadcast_to([10.0, 20.0, 30.0], shape)
     path = write_mat(tmp_path / "vgg.mat", tiny, "2017", average_image=average_image)
-    np.testing.assert_array_equal(load_vgg_weights(path).mean_bgr, [30, 20, 10])
+    np.testing.assert_array_equal(load_tiny(path).mean_bgr, [30, 20, 10])
 
 
 @pytest.mark.parametrize("layout", ["ours", "frossard"])
 def test_npz_files_of_both_conventions_are_read_exactly(tiny, tmp_path, layout):
     path = write_npz(tmp_path / "vgg.npz", tiny, layout)
-    assert_same_weights(load_vgg_weights(path), tiny)
+    assert_same_weights(load_tiny(path), tiny)
 
 
 def test_npz_keeps_a_mean_of_its_own(tiny, tmp_path):
-    other = VggWeights("vgg19", tiny.kernels, tiny.biases, np.array([1, 2, 3], np.float32), "other")
+    other = replace(tiny, mean_bgr=np.array([1, 2, 3], np.float32))
     save_vgg_weights(tmp_path / "vgg.npz", other)
-    np.testing.assert_array_equal(load_vgg_weights(tmp_path / "vgg.npz").mean_bgr, [1, 2, 3])
+    np.testing.assert_array_equal(load_tiny(tmp_path / "vgg.npz").mean_bgr, [1, 2, 3])
 
 
-def test_saving_replaces_the_file_and_leaves_nothing_else(tiny, tmp_path):
-    (tmp_path / "vgg.npz").write_bytes(b"older")
-    save_vgg_weights(tmp_path / "vgg.npz", tiny)
-    assert_same_weights(load_vgg_weights(tmp_path / "vgg.npz"), tiny)
-    assert [path.name for path in tmp_path.iterdir()] == ["vgg.npz"]
+def write_npz_with(path: Path, weights: VggWeights, **entries: np.ndarray) -> Path:
+    """Our own form, with entries that replace or complete those of `save_vgg_weights`."""
+    save_vgg_weights(path, weights)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | entries)
+    return path
 
 
-def test_saving_that_fails_keeps_the_older_file(tiny, tmp_path, monkeypatch):
-    def fail_halfway(path, **arrays):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
+def test_an_npz_file_says_its_own_block_channels(tiny, tmp_path):
+    path = write_npz(tmp_path / "vgg.npz", tiny)
+    for channels in (BLOCK_CHANNELS, (9, 8, 7, 6, 5)):  # the entry of the file counts
+        assert_same_weights(load_vgg_weights(path, block_channels=channels), tiny)
 
-    (tmp_path / "vgg.npz").write_bytes(b"older")
-    monkeypatch.setattr(np, "savez", fail_halfway)
-    with pytest.raises(OSError, match="disk full"):
-        save_vgg_weights(tmp_path / "vgg.npz", tiny)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+@pytest.mark.parametrize(
+    ("suffix", "layout"), [(".npz", "frossard"), (".npz", "no entry"), (".h5", "keras3"), (".mat", "2015")]
+)
+def test_a_file_without_block_channels_must_have_the_published_ones(tiny, tmp_path, suffix, layout):
+    unsaid = replace(tiny, block_channels=BLOCK_CHANNELS)  # so that no entry is written
+    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", unsaid, "ours" if layout == "no entry" else layout)
+    with pytest.raises(
+        WeightsError, match=r"conv1_1 kernel has shape \[3, 3, 3, 5\], expected \[3, 3, 3, 64\]; get"
+    ):
+        load_vgg_weights(path)
+
+
+def test_the_published_channels_need_no_entry(tmp_path):
+    """One layer of full size is enough: the next one is missing."""
+    name = "conv1_1"
+    arrays = {f"{name}/kernel": np.ones(expected_kernel_shape(name), np.float32)}
+    arrays |= {f"{name}/bias": np.ones(64, np.float32)}
+    arrays |= {f"{other}/bias": np.ones(1) for other in CONV_LAYERS["vgg19"][1:]}
+    np.savez(tmp_path / "vgg.npz", **arrays)
+    with pytest.raises(WeightsError, match="conv1_2 kernel is missing; get"):
+        load_vgg_weights(tmp_path / "vgg.npz")
+
+
+EXPECTED_CHANNELS = "expected 5 whole numbers from 1 to 4096"
+CHANNEL_REFUSALS = [
+    ((5, 6, 7, 8), f"block_channels has shape [4], {EXPECTED_CHANNELS}"),
+    ([(5, 6, 7, 8, 9)], f"block_channels has shape [1, 5], {EXPECTED_CHANNELS}"),
+    (5, f"block_channels has shape [], {EXPECTED_CHANNELS}"),
+    ((5.0, 6.0, 7.0, 8.0, 9.0), f"block_channels has type float64, {EXPECTED_CHANNELS}"),
+    (("5", "6", "7", "8", "9"), f"block_channels has type <U1, {EXPECTED_CHANNELS}"),
+    ((True,) * 5, f"block_channels has type bool, {EXPECTED_CHANNELS}"),
+    ((5, 6, 0, 8, 9), f"block_channels is [5, 6, 0, 8, 9], {EXPECTED_CHANNELS}"),
+    ((-5, 6, 7, 8, 9), f"block_channels is [-5, 6, 7, 8, 9], {EXPECTED_CHANNELS}"),
+    ((5, 6, 7, 8, 4097), f"block_channels is [5, 6, 7, 8, 4097], {EXPECTED_CHANNELS}"),
+    (
+        (4096, 6, 7, 8, 1),
+        "conv1_1 kernel has shape [3, 3, 3, 5], expected [3, 3, 3, 4096]",
+    ),  # allowed, not true
+]
+
+
+@pytest.mark.parametrize(("channels", "problem"), CHANNEL_REFUSALS)
+def test_block_channels_that_are_no_five_whole_numbers_are_refused(tiny, tmp_path, channels, problem):
+    path = write_npz_with(tmp_path / "vgg.npz", tiny, block_channels=np.array(channels))
+    assert refusal(path) == problem
+
+
+def test_pickled_block_channels_are_refused_unopened(tiny, tmp_path):
+    pickled = np.array([5, 6, 7, 8, {}], dtype=object)
+    path = write_npz_with(tmp_path / "vgg.npz", tiny, block_channels=pickled)
+    assert "Object arrays cannot be loaded" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_vgg16_is_read_when_asked_for(tiny, tmp_path, suffix):
-    vgg16 = random_weights("vgg16")
+    vgg16 = random_vgg_weights("vgg16")
     path = WRITERS[suffix](tmp_path / f"vgg{suffix}", vgg16)
-    assert_same_weights(load_vgg_weights(path, "vgg16"), vgg16)
+    assert_same_weights(load_tiny(path, "vgg16"), vgg16)
 
 
 def test_the_source_and_upper_case_suffixes_are_kept(tiny, tmp_path):
     path = write_h5(tmp_path / "VGG.H5", tiny)
-    assert load_vgg_weights(path).source == str(path)
+    assert load_tiny(path).source == str(path)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -310,13 +339,13 @@ def test_a_big_endian_mat_header_passes_the_cheap_check(tmp_path):
 
 def test_vgg19_where_vgg16_is_asked_for_is_named(tiny, tmp_path):
     path = write_npz(tmp_path / "vgg.npz", tiny)
-    assert refusal(path, "vgg16") == "holds VGG19 (it has conv3_4), but VGG16 is asked for"
+    assert refusal(path, "vgg16") == "contains VGG19 (it has conv3_4), but VGG16 is needed"
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_vgg16_where_vgg19_is_asked_for_is_named(tiny, tmp_path, suffix):
-    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", random_weights("vgg16"))
-    assert refusal(path) == "holds VGG16 (it has no conv3_4), but VGG19 is asked for"
+    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", random_vgg_weights("vgg16"))
+    assert refusal(path) == "contains VGG16 (it has no conv3_4), but VGG19 is needed"
 
 
 def test_unknown_architecture_is_refused():
@@ -382,7 +411,7 @@ def test_a_file_without_a_layer_is_refused_by_the_layers_name(tiny, tmp_path, su
     if suffix == ".npz":  # whose biases of these layers are still there
         assert refusal(path) == "conv4_2 kernel is missing"
     else:
-        assert refusal(path) == "lacks conv4_2, conv5_4 of VGG19"
+        assert refusal(path) == "has no conv4_2, conv5_4, which VGG19 needs"
 
 
 def test_a_file_without_a_bias_is_refused_by_the_layers_name(tiny, tmp_path):
@@ -392,35 +421,36 @@ def test_a_file_without_a_bias_is_refused_by_the_layers_name(tiny, tmp_path):
 
 def test_a_file_of_another_network_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", dense=np.ones(3))
-    assert refusal(tmp_path / "other.npz") == "holds none of the layers of a VGG (conv1_1, conv1_2, ...)"
+    assert refusal(tmp_path / "other.npz") == "contains no layer of a VGG network (conv1_1, conv1_2, ...)"
 
 
 def test_a_mat_file_that_is_no_network_is_refused(tmp_path):
     scipy.io.savemat(tmp_path / "other.mat", {"x": np.ones(3)})
-    assert refusal(tmp_path / "other.mat") == "holds no 'layers', so it is not a MatConvNet network"
+    expected = "contains no variable 'layers', so it is not a MatConvNet network"
+    assert refusal(tmp_path / "other.mat") == expected
 
 
 def test_a_mat_file_without_convolutions_is_refused(tmp_path):
     mean = {"averageImage": np.ones((1, 1, 3))}
     scipy.io.savemat(tmp_path / "other.mat", {"layers": np.ones((1, 3)), "normalization": mean})
-    assert refusal(tmp_path / "other.mat") == "holds none of the layers of a VGG (conv1_1, conv1_2, ...)"
+    assert refusal(tmp_path / "other.mat") == "contains no layer of a VGG network (conv1_1, conv1_2, ...)"
 
 
 @pytest.mark.parametrize("average_image", [np.zeros(2), np.empty((0, 0))])
 def test_a_mat_file_without_a_mean_is_refused(tiny, tmp_path, average_image):
     path = write_mat(tmp_path / "vgg.mat", tiny, average_image=average_image)
-    assert refusal(path) == "holds no normalization.averageImage, the mean to subtract"
+    assert refusal(path) == "contains no normalization.averageImage, the mean color to subtract"
 
 
-def test_a_mean_that_is_no_colour_is_refused(tiny, tmp_path):
+def test_a_mean_that_is_no_color_is_refused(tiny, tmp_path):
     path = write_mat(tmp_path / "vgg.mat", tiny, average_image=np.array([1.0, 2.0, 256.0]))
-    assert refusal(path) == "mean is [256.0, 2.0, 1.0], expected values in 0..255"
+    assert refusal(path) == "mean color is [256.0, 2.0, 1.0], expected values in 0..255"
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_kernel_of_another_shape_is_refused_with_both_shapes(tiny, tmp_path, suffix):
-    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", with_kernel(tiny, "conv2_1", np.ones((3, 3, 4, 2))))
-    assert refusal(path) == "conv2_1 kernel has shape [3, 3, 4, 2], expected [3, 3, 2, 4]"
+    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", with_kernel(tiny, "conv2_1", np.ones((3, 3, 6, 5))))
+    assert refusal(path) == "conv2_1 kernel has shape [3, 3, 6, 5], expected [3, 3, 5, 6]"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -428,12 +458,13 @@ def test_a_kernel_of_another_shape_is_refused_with_both_shapes(tiny, tmp_path, s
 def test_values_that_are_not_finite_are_refused(tiny, tmp_path, suffix, value):
     tiny.kernels["conv3_3"][1, 1, 2, 3] = value
     path = WRITERS[suffix](tmp_path / f"vgg{suffix}", tiny)
-    assert refusal(path) == "conv3_3 kernel holds values that are not finite"
+    assert refusal(path) == "conv3_3 kernel contains values that are not finite"
 
 
 def test_a_bias_that_is_not_finite_is_refused(tiny, tmp_path):
     tiny.biases["conv1_1"][0] = np.nan
-    assert refusal(write_h5(tmp_path / "vgg.h5", tiny)) == "conv1_1 bias holds values that are not finite"
+    expected = "conv1_1 bias contains values that are not finite"
+    assert refusal(write_h5(tmp_path / "vgg.h5", tiny)) == expected
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -444,7 +475,7 @@ def test_a_kernel_of_zeros_is_refused(tiny, tmp_path, suffix):
 
 
 def test_integer_kernels_are_refused(tiny, tmp_path):
-    kernel = np.ones(expected_kernel_shape("conv1_2"), np.uint8)
+    kernel = np.ones(expected_kernel_shape("conv1_2", TINY_VGG_CHANNELS), np.uint8)
     path = write_h5(tmp_path / "vgg.h5", with_kernel(tiny, "conv1_2", kernel))
     assert refusal(path) == "conv1_2 kernel has type uint8, expected floating point"
 
@@ -458,7 +489,7 @@ def test_without_a_path_the_cached_file_is_read_without_keras(tiny, cache_path, 
     monkeypatch.setitem(sys.modules, "keras", None)  # makes its import fail
     write_h5(cache_path, tiny)
     check_vgg_source(None)
-    loaded = load_vgg_weights(None)
+    loaded = load_tiny(None)
     assert_same_weights(loaded, tiny)
     assert loaded.source == str(cache_path)
 
@@ -480,7 +511,7 @@ def test_without_a_path_or_a_cached_file_keras_downloads(tiny, cache_path, monke
     install_fake_keras(monkeypatch, get_file)
     check_vgg_source(None)
     assert not cache_path.exists()
-    assert_same_weights(load_vgg_weights(None), tiny)
+    assert_same_weights(load_tiny(None), tiny)
 
 
 def test_a_failed_download_says_where_to_put_the_file(cache_path, monkeypatch):
@@ -489,10 +520,10 @@ def test_a_failed_download_says_where_to_put_the_file(cache_path, monkeypatch):
 
     install_fake_keras(monkeypatch, get_file)
     with pytest.raises(WeightsError) as caught:
-        load_vgg_weights(None)
+        load_tiny(None)
     assert str(caught.value) == (
-        f"cannot download {KERAS_URLS['vgg19']} (URL fetch failure: no network); fetch it on another machine "
-        f"and put it at {cache_path}, or pass a VGG weights file (.h5, .mat, .npz) with --vgg PATH"
+        f"cannot download {KERAS_URLS['vgg19']} (URL fetch failure: no network); download it on another "
+        f"machine and put it at {cache_path}, or pass a VGG weights file (.h5, .mat, .npz) with --vgg PATH"
     )
 
 

@@ -34,6 +34,11 @@ class ConvSpec:
     activation: str = "relu"  # relu, tanh or linear
     gain: float = 1.0  # factor of the kernel
 
+    @property
+    def multiply_adds_per_pixel(self) -> int:
+        """Multiply-accumulate operations for one pixel of the output."""
+        return self.kernel_size**2 * self.in_channels * self.out_channels
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -100,14 +105,19 @@ class Architecture:
                 shapes[f"{spec.name}/{parameter}"] = (channels,)
         return shapes
 
-    def multiply_adds(self, height: int, width: int) -> int:
-        """Returns the multiply-add operations of all convolutions for one image of height x width pixels."""
-        total, scale = 0, 1.0
+    def output_scales(self) -> dict[str, float]:
+        """Returns the resolution of each convolution's output by name; 1 is that of the image."""
+        scales, scale = {}, 1.0
         for spec in self.convolutions:
             scale *= spec.upsample / spec.stride
-            pixels = height * width * scale * scale
-            total += pixels * spec.kernel_size**2 * spec.in_channels * spec.out_channels
-        return round(total)
+            scales[spec.name] = scale
+        return scales
+
+    def multiply_adds(self, height: int, width: int) -> int:
+        """Returns the multiply-accumulate operations of all convolutions for one image of height x width."""
+        scales = self.output_scales()
+        per_pixel = sum(spec.multiply_adds_per_pixel * scales[spec.name] ** 2 for spec in self.convolutions)
+        return round(height * width * per_pixel)
 
 
 def padded_side(side: int) -> int:

@@ -14,11 +14,12 @@ class StyleError(ValueError):
     """A style cannot be used: one line that says what is wrong and what to do."""
 
 
-def find_style(name_or_dir: str, checkpoints_dir: Path = CHECKPOINTS_DIR) -> Path:
+def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
     """Returns the folder of a style that is given by its name in `checkpoints_dir` or by its path.
 
     Raises StyleError, which lists the available styles, if there is no such style.
     """
+    checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
     for style_dir in (checkpoints_dir / name_or_dir, Path(name_or_dir)):
         if is_style(style_dir):
             return style_dir
@@ -38,8 +39,9 @@ def is_style(style_dir: Path) -> bool:
     return any((style_dir / file).is_file() for file in (ONNX_FILE, f"{META_PREFIX}.meta"))
 
 
-def list_styles(checkpoints_dir: Path = CHECKPOINTS_DIR) -> list[Path]:
+def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
     """Returns the folders of all styles, sorted by name."""
+    checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
     if not checkpoints_dir.is_dir():
         return []
     return sorted(

@@ -1,7 +1,7 @@
-"""Every recipe computed once more, as its program would: NumPy and SciPy in float64, from pixels to row 0.
+"""Every preset computed once more, as its program would: NumPy and SciPy in float64, from pixels to row 0.
 
-Nothing of loss_net but the weights is used, and no figure of a recipe is imported. And the gradients that the slow
-method follows, by finite differences in float64.
+The computation uses nothing of loss_net but the weights, and imports no figure of a preset. The gradients that the
+slow method follows are checked by finite differences in float64.
 """
 
 import csv
@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.signal import correlate
+from vgg_files import save_vgg_weights
 
 import infer
 from data.images import load_image, resize_image
 from loss_net.perceptual import build_perceptual_loss
-from loss_net.recipes import RECIPES
-from loss_net.weights import VggWeights, load_vgg_weights, save_vgg_weights
+from loss_net.presets import LOSS_PRESETS, PRESETS
+from loss_net.weights import VggWeights, load_vgg_weights
 
 HEIGHT, WIDTH, SEED = 35, 46, 7  # odd after one halving or more, so that the last window is cut
 MEAN_RGB = np.array([123.68, 116.779, 103.939])  # of the ImageNet photographs
@@ -210,12 +211,12 @@ def pictures(tmp_path, photo) -> dict[str, Path]:
 
 @pytest.fixture
 def row_0(tmp_path, pictures, tiny_vgg_weights):
-    """A function: recipe, network and flags -> the weights, and row 0 as content, style, tv and total."""
+    """A function: preset, network and flags -> the weights, and row 0 as content, style, tv and total."""
 
-    def row(recipe: str, architecture: str, *flags: str):
+    def row(preset: str, architecture: str, *flags: str):
         vgg_path, history_path = tmp_path / f"{architecture}.npz", tmp_path / "history.csv"
         save_vgg_weights(vgg_path, tiny_vgg_weights(architecture))
-        command = [str(pictures["photo"]), "--mode", "optimize", "--recipe", recipe, "--vgg", str(vgg_path)]
+        command = [str(pictures["photo"]), "--mode", "optimize", "--preset", preset, "--vgg", str(vgg_path)]
         command += ["--iterations", "1", "--history", str(history_path), "-o", str(tmp_path / "out.png")]
         if "--style-images" not in flags:
             command += ["--style-images", str(pictures["style"])]
@@ -237,8 +238,8 @@ def sized(path: Path, height: int, width: int) -> np.ndarray:
     return resize_image(load_image(path), height=height, width=width).astype(np.float64)
 
 
-def test_every_recipe_is_computed_here():
-    assert set(PROGRAMS) == set(RECIPES)
+def test_every_preset_is_computed_here():
+    assert set(PROGRAMS) == set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -246,9 +247,9 @@ def test_row_0_of_the_history_is_what_the_program_computes(name, row_0, pictures
     architecture, loss, start = PROGRAMS[name]
     weights, row = row_0(name, architecture, "--size", f"{HEIGHT}x{WIDTH}")
     content = load_image(pictures["photo"]).astype(np.float64)
-    if RECIPES[name].style_sizing == "size":
+    if PRESETS[name].style_sizing == "size":
         style = sized(pictures["style"], HEIGHT, WIDTH)
-    elif RECIPES[name].style_sizing == "max_side":
+    elif PRESETS[name].style_sizing == "max_side":
         style = sized(pictures["style"], round(50 * 46 / 61), 46)
     else:
         style = sized(pictures["style"], round(50 * WIDTH / 61), WIDTH)
@@ -286,10 +287,10 @@ def test_row_0_with_everything_overridden(row_0, pictures):
 
 
 def losses_of(name: str, tiny_vgg_weights, dtype: tf.DType, images: np.ndarray):
-    """total(image) and its gradient, of one recipe on images of `dtype`."""
-    content, style = images[0], images[1]
+    """total(image) and its gradient, of one preset on images of `dtype`."""
+    content, style, preset = images[0], images[1], LOSS_PRESETS[name]
     loss = build_perceptual_loss(
-        tiny_vgg_weights(RECIPES[name].architecture), [style], RECIPES[name], compute_dtype=dtype
+        tiny_vgg_weights(preset.architecture), [style], preset, compute_dtype=dtype
     ).for_content(tf.constant(content[np.newaxis], dtype))
 
     @tf.function

@@ -1,0 +1,50 @@
+"""Progress of long work: a bar on a terminal, one line every half minute elsewhere, for logs."""
+
+import sys
+from typing import Any
+
+LINE_SECONDS = 30.0  # between lines where stderr is no terminal
+_LINE_FORMAT = (
+    "{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt}{unit}, {elapsed} passed, {remaining} left{postfix}"
+)
+_OPEN_LINE_FORMAT = "{desc}: {n_fmt}{unit}, {elapsed} passed{postfix}"  # where the total is unknown
+
+
+def progress_bar(
+    *,
+    total: float | None,
+    unit: str,
+    desc: str,
+    bar_format: str | None = None,
+    line_format: str = "",
+    **options,
+) -> Any:
+    """A tqdm bar on stderr. Without a terminal it writes its first line after LINE_SECONDS, if it runs so long.
+
+    bar_format is for a terminal, line_format for elsewhere. Other options are tqdm's.
+    """
+    from tqdm import tqdm
+
+    if sys.stderr.isatty():
+        return tqdm(total=total, unit=unit, desc=desc, bar_format=bar_format, **options)
+    line_format = line_format or (_LINE_FORMAT if total else _OPEN_LINE_FORMAT)
+    pace = {
+        "mininterval": LINE_SECONDS,
+        "maxinterval": 2 * LINE_SECONDS,
+        "miniters": 0,
+        "delay": LINE_SECONDS,
+    }
+    options = {**options, "leave": False, **pace}
+    return tqdm(total=total, unit=f" {unit}", desc=desc, bar_format=line_format, file=_Lines(), **options)
+
+
+class _Lines:
+    """A text stream that turns tqdm's redrawn bar into lines on stderr."""
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n ")
+        if line:
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -1,0 +1,215 @@
+"""The flags of infer.py: those of both modes, of the trained networks, and of the slow method."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.flags import knob
+
+MIN_TILE = 16  # pixels; smaller tiles are nearly all overlap
+
+# Titles in --help, in the order in which it lists them.
+STYLE = "the style (--mode fast)"
+SHARED = "both modes"
+PICTURE = "the picture (--mode fast)"
+MANY = "folders, videos and large photos (--mode fast)"
+NETWORK = "the network (--mode fast)"
+SLOW = "the slow method (--mode optimize)"
+SLOW_LOSS = "its loss (--mode optimize)"
+SLOW_STEPS = "its optimization (--mode optimize)"
+GROUPS = (STYLE, SHARED, PICTURE, MANY, NETWORK, SLOW, SLOW_LOSS, SLOW_STEPS)
+
+
+def style_and_weight(text: str) -> tuple[str, float]:
+    """STYLE:WEIGHT, such as great_wave:2; the weight is 1 if none is given."""
+    style, separator, weight = text.rpartition(":")
+    try:
+        return (style, float(weight)) if separator else (text, 1.0)
+    except ValueError:
+        return text, 1.0  # the colon is part of a path
+
+
+def layer_and_weight(text: str) -> tuple[str, float]:
+    """LAYER[:WEIGHT], such as relu4_2:0.5; the weight is 1 if none is given."""
+    layer, separator, weight = text.partition(":")
+    try:
+        number = float(weight) if separator else 1.0
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not LAYER or LAYER:WEIGHT, such as relu4_2:0.5")
+    return layer, number
+
+
+def tile_side(text: str) -> str | int:
+    """auto, off, or a number of pixels."""
+    if text in ("auto", "off"):
+        return text
+    if not text.isdecimal() or int(text) < MIN_TILE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, off, or at least {MIN_TILE} pixels")
+    return int(text)
+
+
+def height_by_width(text: str) -> tuple[int, int]:
+    """HxW in pixels: 300x500 is 300 rows by 500 columns."""
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 300x500")
+    return int(height), int(width)
+
+
+@dataclass(frozen=True)
+class SharedConfig:
+    """Flags of both modes."""
+
+    photos: tuple[Path, ...] = ()  # positional
+    output: Path | None = knob(
+        "the picture to write, or the folder for several pictures (default: PHOTO_STYLE.png in the current folder)",
+        group=SHARED, short="-o",
+    )  # fmt: skip
+    max_side: int | None = knob(
+        "shrink a photo whose longest side has more pixels than this; strokes have a fixed size in pixels, so large"
+        " photos show more of the style at about 1000",
+        group=SHARED, metavar="PIXELS", at_least=1,
+    )  # fmt: skip
+    keep_colors: bool = knob(
+        "keep the colors of the photo: take only the luminance of the picture", False, group=SHARED
+    )
+    mode: str = knob(
+        "fast: a trained network; optimize: the slow method of Gatys et al., which needs no trained network",
+        "fast", group=SHARED, choices=("fast", "optimize"),
+    )  # fmt: skip
+    list_styles: bool = knob("print the trained styles and exit", False, group=SHARED)
+    list_presets: bool = knob("print the presets of the slow method and exit", False, group=SHARED)
+
+
+@dataclass(frozen=True)
+class FastConfig(SharedConfig):
+    """--mode fast: one pass through a trained network."""
+
+    style: str | None = knob(
+        "name of a style in checkpoints/, or its folder", group=STYLE, short="-s", metavar="STYLE"
+    )
+    blend: tuple[tuple[str, float], ...] = knob(
+        "several styles instead of --style; their pictures are mixed in proportion to the weights",
+        (), group=STYLE, metavar="STYLE:WEIGHT", parse=style_and_weight,
+    )  # fmt: skip
+    strength: float = knob(
+        "strength of the style: 0 is the photo, 1 the full style", 1.0, group=PICTURE, at_least=0, at_most=1
+    )
+    mask: Path | None = knob(
+        "picture that is white where the style applies and black where the photo stays", group=PICTURE
+    )
+    restore_size: bool = knob(
+        "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE
+    )
+    skip_existing: bool = knob("leave out photos whose picture exists already", False, group=MANY)
+    temporal: float = knob(
+        "video: share of the previous frame kept where nothing moves, 0 to below 1; reduces flicker",
+        0.0, group=MANY, at_least=0, below=1,
+    )  # fmt: skip
+    tile: str | int = knob(
+        "side in pixels of the tiles in which large photos are computed, with the same result; auto: tiles when a photo"
+        " needs much memory; off: never",
+        "auto", group=MANY, metavar="auto|off|PIXELS", parse=tile_side,
+    )  # fmt: skip
+    max_memory: float | None = knob(
+        "memory limit of --tile auto, in GB (default: 2 GB for whole photos, the free memory for tiles)",
+        group=MANY, metavar="GB", above=0,
+    )  # fmt: skip
+    runtime: str = knob(
+        "library that runs the network; auto: onnx if the style has an .onnx file",
+        "auto", group=NETWORK, choices=("auto", "onnx", "tensorflow"),
+    )  # fmt: skip
+    trust: bool = knob(
+        "run a TensorFlow graph whatever operations it contains; such a graph can do anything on this machine",
+        False, group=NETWORK,
+    )  # fmt: skip
+    benchmark: bool = knob(
+        "print how long loading, the first pass and later passes take; write no picture", False, group=NETWORK
+    )
+
+
+@dataclass(frozen=True)
+class SlowConfig(SharedConfig):
+    """--mode optimize: the pixels of one picture are optimized. None means: the preset decides."""
+
+    style_images: tuple[Path, ...] = knob("style pictures; several are blended", (), group=SLOW)
+    preset: str = knob(
+        "loss, start, optimizer and sizes; --list-presets prints the presets", "athalye", group=SLOW
+    )
+    vgg: Path | None = knob(
+        "VGG weights: Keras *_notop.h5, MatConvNet .mat, or .npz (default: downloaded by Keras)", group=SLOW
+    )
+    width: int | None = knob(
+        "resize the photo to this width in pixels", group=SLOW, metavar="PIXELS", at_least=1
+    )
+    size: tuple[int, int] | None = knob(
+        "resize the photo to this height and width in pixels",
+        group=SLOW,
+        metavar="HEIGHTxWIDTH",
+        parse=height_by_width,
+    )
+    style_scales: tuple[float, ...] = knob(
+        "size of each style picture; 1 is the size that the preset gives it", (), group=SLOW, above=0
+    )
+    style_blend_weights: tuple[float, ...] = knob(
+        "weight of each style picture in the style loss (default: equal)", (), group=SLOW, at_least=0
+    )
+    checkpoint_output: str | None = knob(
+        "where to write intermediate pictures, such as out_%s.png; %s becomes the iteration (default: the picture"
+        " itself)",
+        group=SLOW, metavar="PATTERN",
+    )  # fmt: skip
+    checkpoint_iterations: int = knob("iterations between intermediate pictures", 100, group=SLOW, at_least=1)
+    print_iterations: int | None = knob("print the losses every N iterations", group=SLOW, at_least=1)
+    history: Path | None = knob(
+        "CSV file for the losses of every iteration; 0 is the initial image", group=SLOW
+    )
+    content_weight: float | None = knob(
+        "weight of the content loss (default: the preset's)", group=SLOW_LOSS, at_least=0
+    )
+    style_weight: float | None = knob(
+        "weight of the style loss (default: the preset's)", group=SLOW_LOSS, at_least=0
+    )
+    tv_weight: float | None = knob(
+        "weight of the total variation loss (default: the preset's)", group=SLOW_LOSS, at_least=0
+    )
+    content_layers: tuple[tuple[str, float], ...] | None = knob(
+        "layers of the content loss (default: the preset's)",
+        group=SLOW_LOSS, metavar="LAYER[:WEIGHT]", parse=layer_and_weight,
+    )  # fmt: skip
+    style_layers: tuple[tuple[str, float], ...] | None = knob(
+        "layers of the style loss (default: the preset's)",
+        group=SLOW_LOSS, metavar="LAYER[:WEIGHT]", parse=layer_and_weight,
+    )  # fmt: skip
+    architecture: str | None = knob(
+        "loss network (default: the preset's)", group=SLOW_LOSS, choices=("vgg16", "vgg19")
+    )
+    pooling: str | None = knob(
+        "pooling of the loss network (default: the preset's)", group=SLOW_LOSS, choices=("max", "avg")
+    )
+    precision: str = knob(
+        "number type of the convolutions; Gram matrices and losses are always float32",
+        "float32", group=SLOW_LOSS, choices=("float32", "bfloat16"),
+    )  # fmt: skip
+    initial: str | None = knob(
+        "initial image: content, noise, or the path of an image (default: the preset's)",
+        group=SLOW_STEPS,
+        metavar="IMAGE",
+    )
+    noise_ratio: float | None = knob(
+        "share of noise in the initial image, 0 to 1; the rest is the content or the image of --initial (default: the"
+        " preset's for a start from noise, otherwise 0)",
+        group=SLOW_STEPS, at_least=0, at_most=1,
+    )  # fmt: skip
+    optimizer: str | None = knob(
+        "optimizer of the pixels (default: the preset's)", group=SLOW_STEPS, choices=("adam", "lbfgs")
+    )
+    learning_rate: float | None = knob(
+        "learning rate of Adam (default: the preset's)", group=SLOW_STEPS, at_least=0
+    )
+    iterations: int | None = knob(
+        "updates of the picture (default: the preset's)", group=SLOW_STEPS, at_least=1
+    )
+    seed: int = knob("seed of the noise", 0, group=SLOW_STEPS, at_least=0)

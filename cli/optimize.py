@@ -1,0 +1,277 @@
+"""infer.py --mode optimize: makes one picture by the slow method of Gatys et al."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, fields
+from itertools import cycle
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from cli.bars import progress_bar
+from cli.flags import UsageError, flag, report
+from cli.infer_config import SlowConfig
+from cli.targets import Inputs, check_outputs, target_paths
+from loss_net.presets import PRESETS, SlowPreset, overridden
+from loss_net.topology import deepest_layer, least_side
+from system.files import check_writable, write_text
+from system.signals import Interrupted
+
+PROG = "infer.py"
+# Memory per pixel of the picture in bytes: measured from 0.3 to 1.9 megapixels, see benchmarks/README.md
+BYTES_PER_PIXEL = {"float32": 2700, "bfloat16": 1400}
+LOSS_NAMES = ("content", "style", "tv", "total")  # columns of --history after the step
+
+
+def check_config(config: SlowConfig) -> None:
+    """Raises UsageError for flags that contradict each other or the preset."""
+    styles = len(config.style_images)
+    if not config.photos:
+        raise UsageError("give a photo")
+    if len(config.photos) != 1 or config.photos[0].is_dir():
+        raise UsageError("--mode optimize takes one photo at a time, because it is slow; give one photo")
+    if not styles:
+        raise UsageError("--mode optimize needs --style-images: one or more style pictures")
+    for name in ("style_scales", "style_blend_weights"):
+        count = len(getattr(config, name))
+        if count not in (0, styles):
+            raise UsageError(
+                f"{flag(name)} has {count} values for {styles} --style-images; give one for each"
+            )
+    if config.style_blend_weights and sum(config.style_blend_weights) == 0:
+        raise UsageError("--style-blend-weights are all 0; give at least one style a weight")
+    if config.checkpoint_output is not None and config.checkpoint_output.count("%s") != 1:
+        raise UsageError(
+            f"--checkpoint-output {config.checkpoint_output}: needs one %s, which becomes the iteration, such as"
+            " out_%s.png"
+        )
+    preset_of(config)
+
+
+def preset_of(config: SlowConfig) -> SlowPreset:
+    """The preset with the flags in place. UsageError for an unknown preset, or a layer that its network lacks."""
+    if config.preset not in PRESETS:
+        raise UsageError(f"unknown --preset {config.preset!r}; choose from {', '.join(PRESETS)}")
+    preset = overridden(PRESETS[config.preset], _changes(config))
+    if preset.initial != "noise" and config.noise_ratio is None:
+        preset = overridden(preset, {"noise_ratio": 0.0})
+    loss = preset.loss
+    try:
+        deepest_layer({**loss.content_layers, **loss.style_layers}, loss.architecture)
+    except ValueError as error:
+        raise UsageError(f"{error}; see --content-layers, --style-layers and --architecture") from error
+    return preset
+
+
+def _changes(config: SlowConfig) -> Mapping[str, Any]:
+    """The fields of the preset that flags change."""
+    preset = PRESETS[config.preset]
+    known = {option.name for part in (preset, preset.loss) for option in fields(part)} - {"loss"}
+    names = known & {option.name for option in fields(config)}
+    changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    for name in changes.keys() & {"content_layers", "style_layers"}:
+        changes[name] = dict(changes[name])
+    if changes.keys() & {
+        "size",
+        "width",
+        "max_side",
+    }:  # any size that is asked for replaces those of the preset
+        changes = {"size": None, "width": None, "max_side": None, **changes}
+    return changes
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the slow method works on, at the sizes that the preset and the flags ask for."""
+
+    content: Any  # [H, W, 3]
+    styles: list
+    initial: Any  # the picture that noise is mixed with, [H, W, 3] like the content
+
+
+def load_pictures(config: SlowConfig, preset: SlowPreset) -> Pictures:
+    """Raises ImageError for a picture that cannot be read, or is smaller than the deepest layer needs."""
+    from data.images import load_image
+    from loss_net.start import content_size, style_size
+
+    photo = load_image(config.photos[0])
+    size = content_size(preset, photo.shape[:2])
+    content = _resized(config.photos[0], photo, size, preset)
+    styles = []
+    for path, scale in zip(config.style_images, config.style_scales or cycle([1.0]), strict=False):
+        picture = load_image(path)
+        styles.append(_resized(path, picture, style_size(preset, picture.shape[:2], size, scale), preset))
+    if preset.initial in ("content", "noise"):
+        return Pictures(content, styles, content)
+    initial_path = Path(preset.initial)
+    return Pictures(content, styles, _resized(initial_path, load_image(initial_path), size, preset))
+
+
+def _resized(path: Path, image: Any, size: tuple[int, int], preset: SlowPreset) -> Any:
+    from data.images import ImageError, resize_image
+
+    loss = preset.loss
+    deepest = deepest_layer({**loss.content_layers, **loss.style_layers}, loss.architecture)
+    least = least_side(deepest)
+    if min(size) < least:
+        raise ImageError(
+            f"{path}: {size[0]}x{size[1]} pixels (height x width) are too few for {deepest}, which needs"
+            f" {least}x{least}; give a larger image, --width or --style-scales"
+        )
+    return resize_image(image, height=size[0], width=size[1]) if size != image.shape[:2] else image
+
+
+class Outcome:
+    """The best picture of an optimization so far, and the losses of every step."""
+
+    def __init__(self, config: SlowConfig, picture_path: Path, content: Any):
+        self._config, self._picture_path, self._content = config, picture_path, content
+        self.best: tuple[float, int, Any] | None = None  # total, step, image
+        self.rows: list[tuple[float, ...]] = []
+        self.evaluations = 0
+
+    def add(self, step: int, losses: Mapping[str, float], image: Any) -> bool:
+        """Returns whether the step is a new one. Raises FloatingPointError if its loss is not finite."""
+        self.evaluations += 1
+        total = losses["total"]
+        if not isfinite(total):
+            raise FloatingPointError(
+                f"the loss became {total} at iteration {step}; lower the weights or --learning-rate"
+            )
+        if self.best is None or total < self.best[0]:
+            self.best = total, step, image
+        is_new = not self.rows or step > self.rows[-1][0]
+        if is_new:
+            self.rows.append((step, *(losses[name] for name in LOSS_NAMES)))
+        return is_new
+
+    def save(self, picture_path: Path | None = None) -> None:
+        """Writes the best picture, to `picture_path` or where the flags say, and the history so far."""
+        from data.images import keep_colors, save_image
+
+        if self._config.history is not None:
+            rows = [("step", *LOSS_NAMES), *([f"{number:.9g}" for number in row] for row in self.rows)]
+            write_text(self._config.history, "".join(f"{','.join(row)}\n" for row in rows))
+        if self.best is not None:
+            image = self.best[2]
+            image = keep_colors(image.clip(0, 255), self._content) if self._config.keep_colors else image
+            save_image(picture_path or self._picture_path, image)
+
+    def summary(self) -> str:
+        """What was written, in one line."""
+        total, step, _ = self.best
+        return (
+            f"wrote {self._picture_path}: loss {total:.6g} at iteration {step}, the lowest of {self.rows[-1][0]}"
+            f" ({self.evaluations} evaluations)"
+        )
+
+
+def check_memory(config: SlowConfig, content: Any) -> None:
+    """Raises MemoryError if the picture is plainly too large for the free memory."""
+    from system.machine import available_memory
+
+    height, width = content.shape[:2]
+    needed = height * width * BYTES_PER_PIXEL[config.precision]
+    available = available_memory()
+    if needed > available:
+        side = int(max(height, width) * (available / needed) ** 0.5)
+        raise MemoryError(
+            f"{config.photos[0]}: {height}x{width} pixels (height x width) need about {needed / 1e9:.0f} GB of"
+            f" memory, {available / 1e9:.0f} GB are free; give --max-side {side // 10 * 10} or less"
+        )
+
+
+def optimize_photo(config: SlowConfig) -> int:
+    """Makes one picture; returns the exit status. An interrupted optimization writes its best picture so far."""
+    from loss_net.weights import check_vgg_source
+
+    preset = preset_of(config)
+    check_vgg_source(config.vgg, preset.loss.architecture)
+    picture_path = _picture_path(config)
+    _check_outputs(config, picture_path, preset)
+    pictures = load_pictures(config, preset)
+    outcome = Outcome(config, picture_path, pictures.content)
+    status = 0
+    try:
+        follow_steps(config, preset, pictures, outcome)
+    except FloatingPointError as error:
+        status = 1
+        report(PROG, error)
+    except Interrupted as error:
+        status = error.status
+        report(PROG, f"interrupted by {error.name}")
+    if outcome.best is None:
+        report(PROG, "there is no picture yet; nothing was written")
+        return status
+    outcome.save()
+    report(PROG, outcome.summary())
+    return status
+
+
+def _picture_path(config: SlowConfig) -> Path:
+    name = "_".join([*(path.stem for path in config.style_images), config.preset])
+    targets, _ = target_paths(Inputs(config.photos, config.photos), config.output, name)
+    return targets[config.photos[0]]
+
+
+def _check_outputs(config: SlowConfig, picture_path: Path, preset: SlowPreset) -> None:
+    """Everything that will be written, before hours of work. Raises UsageError, ImageError, OSError."""
+    from data.images import check_image_suffix
+
+    pictures = [picture_path]
+    if config.checkpoint_output is not None:
+        pictures.append(Path(config.checkpoint_output))
+    outputs = [*pictures, *([config.history] if config.history is not None else [])]
+    initial = None if preset.initial in ("content", "noise") else Path(preset.initial)
+    check_outputs(outputs, [*config.photos, *config.style_images, config.vgg, initial])
+    if config.history is not None:
+        check_outputs([config.history], pictures)
+    for path in pictures:
+        check_image_suffix(path)
+    for path in outputs:
+        check_writable(path)
+
+
+def follow_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures, outcome: Outcome) -> None:
+    """Runs the optimization to its end, and writes and prints what the flags ask for on the way."""
+    from system.tensorflow_start import start_tensorflow
+
+    device = start_tensorflow(one_op_at_a_time=True)
+    if device == "CPU":
+        check_memory(config, pictures.content)
+    steps = build_steps(config, preset, pictures)
+    title = f"{config.preset} on {device}"
+    with closing(steps), progress_bar(total=preset.iterations, unit="iterations", desc=title) as bar:
+        for step, losses, image in steps:
+            bar.set_postfix_str(f"loss {losses['total']:.4g}", refresh=False)
+            if not outcome.add(step, losses, image):
+                continue
+            bar.update(step - bar.n)
+            if config.print_iterations and step % config.print_iterations == 0:
+                terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
+                bar.write(f"iteration {step}  {terms}  evaluations {outcome.evaluations}", file=sys.stdout)
+            if step and step % config.checkpoint_iterations == 0 and step < preset.iterations:
+                pattern = config.checkpoint_output
+                outcome.save(pattern and Path(pattern.replace("%s", str(step))))
+
+
+def build_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures) -> Any:
+    """The generator of (step, losses, image), see loss_net.optimize."""
+    import numpy as np
+    import tensorflow as tf
+
+    from loss_net.optimize import optimize_image
+    from loss_net.perceptual import build_perceptual_loss
+    from loss_net.start import initial_image
+    from loss_net.weights import load_vgg_weights
+
+    loss = build_perceptual_loss(
+        load_vgg_weights(config.vgg, preset.loss.architecture),
+        pictures.styles,
+        preset.loss,
+        blend_weights=config.style_blend_weights,
+        compute_dtype=tf.as_dtype(config.precision),
+    )
+    initial = initial_image(preset, pictures.initial, np.asarray(loss.vgg.mean_rgb), config.seed)
+    return optimize_image(loss.for_content(pictures.content[np.newaxis]), initial, preset)

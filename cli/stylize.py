@@ -1,0 +1,252 @@
+"""infer.py --mode fast: stylizes photos and folders of photos with a trained network."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cli.bars import progress_bar
+from cli.flags import UsageError, report
+from cli.infer_config import FastConfig
+from cli.targets import Inputs, check_folder_outputs, check_outputs, target_paths
+from system.signals import Interrupted
+
+PROG = "infer.py"
+_TILE_BAR = "{l_bar}{bar}| {elapsed}<{remaining}"
+_TILE_LINE = "{desc}: {percentage:3.0f}%, {elapsed} passed, {remaining} left"
+
+
+def check_config(config: FastConfig) -> None:
+    """Raises UsageError for flags that contradict each other."""
+    if not config.photos:
+        raise UsageError("give at least one photo or folder of photos")
+    if (config.style is None) == (not config.blend):
+        raise UsageError("give either --style or --blend; --list-styles prints the styles")
+    weights = [weight for _, weight in config.blend]
+    if not all(0 <= weight < float("inf") for weight in weights):
+        raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")
+    if weights and not sum(weights) > 0:
+        raise UsageError("--blend weights are all 0; give at least one style a weight")
+    if config.restore_size and config.max_side is None:
+        raise UsageError("--restore-size undoes --max-side; give --max-side too")
+
+
+def stylize_inputs(config: FastConfig) -> int:
+    """Stylizes a video, or photos and folders of photos; returns the exit status."""
+    from data.video import is_video
+
+    if any(is_video(path) for path in config.photos):
+        from cli.stylize_video import stylize_clip
+
+        return stylize_clip(config)
+    if config.temporal:
+        raise UsageError("--temporal is for videos; photos have no previous frame")
+    return stylize_photos(config)
+
+
+def picture_name(config: FastConfig) -> str:
+    """What the names of pictures add to the names of photos. Raises StyleError for an unknown style."""
+    from transformer.export.style_folder import find_style
+
+    return "_".join(find_style(style).resolve().name for style, _ in _shares(config))
+
+
+def load_styles(config: FastConfig, threads: int | None = None) -> Any:
+    """The Stylizer that the flags ask for. Raises StyleError."""
+    from transformer.inference.loading import load_blend
+
+    options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
+    return load_blend(_shares(config), config.runtime, threads=threads, **options)
+
+
+def _shares(config: FastConfig) -> tuple[tuple[str, float], ...]:
+    return config.blend or ((config.style, 1.0),)
+
+
+def load_controls(config: FastConfig) -> Any:
+    """What the flags change in a picture after the network."""
+    from data.controls import Controls
+    from data.images import load_mask
+
+    mask = None if config.mask is None else load_mask(config.mask)
+    return Controls(keep_colors=config.keep_colors, strength=config.strength, mask=mask)
+
+
+def stylize_photos(config: FastConfig) -> int:
+    """Stylizes every photo, reports those that fail and goes on; returns the exit status, 0 or 1."""
+    from data.images import check_image_suffix
+    from data.listing import find_images
+    from system.machine import available_cores
+
+    listing = find_images(config.photos)
+    for line in (*listing.skipped_lines(), *listing.errors):
+        report(PROG, line)
+    if not listing.images:
+        return 1
+    inputs = Inputs(config.photos, listing.images)
+    targets, faults = target_paths(inputs, config.output, picture_name(config))
+    check_outputs(targets.values(), [*inputs.photos, config.mask])
+    check_folder_outputs(targets.values(), inputs.folders)
+    for target in targets.values():
+        check_image_suffix(target)
+    missing = [path for path, target in targets.items() if not (config.skip_existing and target.is_file())]
+    # One photo uses all cores; several photos are faster with one core each.
+    workers = min(available_cores(), len(inputs.photos))
+    job = PhotoJob(config, len(inputs.photos) + len(listing.errors), targets, missing)
+    job.failures += len(listing.errors)
+    job.load(threads=available_cores() if workers == 1 else 1)
+    for path, fault in faults.items():
+        job.fail(path, fault)
+    job.stylize_all(workers)
+    return 1 if job.failures else 0
+
+
+class PhotoJob:
+    """The photos of one call on their way to pictures."""
+
+    def __init__(
+        self, config: FastConfig, photos: int, targets: Mapping[Path, Path], missing: Sequence[Path]
+    ):
+        self._config, self._photos, self._targets, self._missing = config, photos, targets, missing
+        self._being_read: dict[Path, Future] = {}
+        self._written: list[tuple[Path, tuple[int, ...]]] = []
+        self.failures = 0
+
+    def load(self, threads: int) -> None:
+        """Loads the style while the first photo is read."""
+        from system.threads import MemoryBudget
+
+        with ThreadPoolExecutor(1) as reader:
+            for path in self._missing[:1]:
+                self._being_read[path] = reader.submit(self._read, path)
+            self._stylizer = load_styles(self._config, threads)
+        self._controls = load_controls(self._config)
+        self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())
+
+    def stylize_all(self, workers: int) -> None:
+        """Writes the pictures, `workers` at a time, and reports what was written."""
+        from system.threads import in_order
+
+        start = time.perf_counter()
+        skipped = len(self._targets) - len(self._missing)
+        with PhotoProgress(len(self._targets), skipped) as self._progress:
+            try:
+                for path, future in in_order(self._missing, self._stylize, workers):
+                    self._take(path, future)
+            except Interrupted as error:
+                error.done = self._interrupted_text()
+                raise
+        self._report_end(time.perf_counter() - start, skipped)
+
+    def fail(self, path: Path, fault: object) -> None:
+        """Reports a photo that has no picture."""
+        self.failures += 1
+        line = str(fault) if str(path) in str(fault) else f"{path}: {fault}"
+        PhotoProgress.report_above(line)
+
+    def _read(self, path: Path) -> Any:
+        from data.photo import load_photo
+
+        return load_photo(path, max_side=self._config.max_side)
+
+    def _stylize(self, path: Path) -> None:
+        from data.photo import save_photo
+
+        photo = self._being_read.pop(path).result() if path in self._being_read else self._read(path)
+        canvas = photo.canvas(self._targets[path])
+        size, plan = photo.shape[:2], self._stylizer.plan
+        with (
+            self._budget.reserved(plan.bytes_for(*size)),
+            self._progress.of_photo(is_tiled=plan.tile_for(*size) is not None) as on_progress,
+        ):
+            for rows, columns, stylized in self._stylizer.parts(photo, on_progress):
+                self._controls.paint(canvas, rows, columns, photo, stylized)
+        save_photo(self._targets[path], canvas, photo, restore_size=self._config.restore_size)
+        size = photo.full_size if self._config.restore_size else photo.shape[:2]
+        self._written.append((self._targets[path], size))
+
+    def _take(self, path: Path, future: Future) -> None:
+        from data.images import ImageError
+        from transformer.export.style_folder import StyleError
+
+        error = future.exception()
+        if isinstance(error, ImageError | StyleError | MemoryError):
+            self.fail(path, error)
+        elif error is not None:
+            raise error
+        self._progress.advance()
+
+    def _report_end(self, seconds: float, skipped: int) -> None:
+        if self._photos > 1:
+            report(PROG, self._summary(seconds, skipped))
+        elif self._written:
+            ((target, (height, width)),) = self._written
+            report(PROG, f"wrote {target} ({width}x{height} pixels)")
+        elif skipped:
+            report(PROG, f"{next(iter(self._targets.values()))} exists already; nothing was written")
+
+    def _summary(self, seconds: float, skipped: int) -> str:
+        count = len(self._written)
+        text = (
+            f"{count} picture{'' if count == 1 else 's'} in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
+        )
+        text += f", {skipped} existed already" if skipped else ""
+        return text + (f", {self.failures} of {self._photos} photos failed" if self.failures else "")
+
+    def _interrupted_text(self) -> str:
+        if len(self._targets) == 1:
+            return "no picture was written"
+        return (
+            f"{len(self._written)} of {len(self._missing)} pictures were written; --skip-existing continues"
+        )
+
+
+class PhotoProgress:
+    """The bar for several photos, and the one for a photo in tiles. One small photo has none."""
+
+    def __init__(self, photos: int, skipped: int):
+        self._photos, self._skipped, self._bar = photos, skipped, None
+
+    def __enter__(self) -> "PhotoProgress":
+        if self._photos > 1:
+            self._bar = progress_bar(
+                total=self._photos, initial=self._skipped, unit="photos", desc="stylizing", smoothing=0.1
+            )
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self) -> None:
+        """One photo is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    @staticmethod
+    def report_above(line: str) -> None:
+        """Writes one line to stderr, above any bar."""
+        import sys
+
+        if "tqdm" in sys.modules:
+            sys.modules["tqdm"].tqdm.write(f"{PROG}: {line}", file=sys.stderr)
+        else:
+            report(PROG, line)
+
+    @contextmanager
+    def of_photo(self, *, is_tiled: bool) -> Iterator[Callable[[float], None]]:
+        """A function that takes the share of one photo that is done."""
+        if not is_tiled:
+            yield lambda share: None
+            return
+        with progress_bar(
+            total=1.0,
+            unit="",
+            desc="in tiles",
+            bar_format=_TILE_BAR,
+            line_format=_TILE_LINE,
+            leave=self._bar is None,
+        ) as bar:
+            yield lambda share: bar.update(share - bar.n)

@@ -1,0 +1,198 @@
+"""The settings of a training: flags, JSON keys and defaults, and how they come together."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cli.flags import UsageError, check_ranges, flag, from_json, knob
+from loss_net.presets import LOSS_PRESETS, LossPreset
+
+# Titles in --help, in the order in which it lists them.
+STYLE = "what is learned from what"
+TRAINING = "the training"
+FILES = "files"
+LOSS = "the loss"
+NETWORK = "the network"
+MONITORING = "monitoring"
+METADATA = "metadata in style.json"
+GROUPS = (STYLE, TRAINING, FILES, LOSS, NETWORK, MONITORING, METADATA)
+REQUIRED = ("style", "content_dir")
+FIXED_BY_STATE = ("width", "residual_blocks")  # a resumed training cannot change them: they shape the weights
+RETIRED_FLAGS = {"--clip-norm": "--clip-factor, a multiple of the running mean norm of the gradients"}
+RETIRED_KEYS = {"clip_norm": "clip_factor"}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. A field, its flag and its JSON key have one name."""
+
+    style: Path | None = knob("the style picture (required)", group=STYLE)
+    content_dir: Path | None = knob(
+        "folder of photos to train on, searched recursively (required)", group=STYLE, metavar="FOLDER"
+    )
+    name: str | None = knob(
+        "name of the style; the result is OUTPUT_DIR/NAME (default: the name of the style picture)",
+        group=STYLE,
+        metavar="NAME",
+    )
+    vgg: Path | None = knob(
+        "VGG weights: Keras *_notop.h5, MatConvNet .mat, or .npz (default: downloaded by Keras)", group=STYLE
+    )
+    preset: str = knob(
+        "preset of the loss: layers, weights and normalization",
+        "lengstrom",
+        group=STYLE,
+        choices=tuple(LOSS_PRESETS),
+    )
+    start_from: str | None = knob(
+        "start from the weights of this finished style (name or folder); a related style saves most of the steps",
+        group=STYLE, metavar="STYLE",
+    )  # fmt: skip
+
+    steps: int = knob("updates of the network", 12000, group=TRAINING, at_least=1)
+    batch_size: int = knob("images per step, over all GPUs and machines", 2, group=TRAINING, at_least=1)
+    image_size: int = knob(
+        "side of the square training crops in pixels", 256, group=TRAINING, metavar="PIXELS", at_least=32
+    )
+    precision: str = knob(
+        "number type of the convolutions; bfloat16 is faster where the hardware supports it (about 4 times on a CPU"
+        " with AMX); float64 is slow and for comparing runs",
+        "float32", group=TRAINING, choices=("float32", "bfloat16", "float64"),
+    )  # fmt: skip
+    learning_rate: float = knob(
+        "peak learning rate of Adam; it decays to 0 as a cosine", 2e-3, group=TRAINING, at_least=0
+    )
+    clip_factor: float = knob(
+        "clip gradients to this multiple of their running mean norm; 0 disables clipping",
+        10.0,
+        group=TRAINING,
+        at_least=0,
+    )
+    xla: bool = knob(
+        "compile the step with XLA; try it on a GPU, it is slower on CPUs", False, group=TRAINING
+    )
+    seed: int = knob(
+        "seed of the initial weights, the photo order and the crops", 0, group=TRAINING, at_least=0
+    )
+
+    output_dir: Path = knob(
+        "folder of the finished styles", Path("checkpoints"), group=FILES, metavar="FOLDER"
+    )
+    log_dir: Path | None = knob(
+        "folder for TensorBoard and the saved states (default: runs/NAME)", group=FILES, metavar="FOLDER"
+    )
+    save_every: int = knob(
+        "steps between saved states, previews and validations", 500, group=FILES, at_least=1
+    )
+    keep: int = knob("number of saved states to keep", 3, group=FILES, at_least=1)
+    cache: Path | None = knob(
+        "folder where decoded photos are kept, for this training and later ones",
+        group=FILES,
+        metavar="FOLDER",
+    )
+
+    content_weight: float | None = knob(
+        "weight of the content loss (default: the preset's)", group=LOSS, at_least=0
+    )
+    style_weight: float | None = knob(
+        "weight of the style loss (default: the preset's)", group=LOSS, at_least=0
+    )
+    tv_weight: float | None = knob(
+        "weight of the total variation loss (default: the preset's)", group=LOSS, at_least=0
+    )
+    style_size: int | None = knob(
+        "longest side of the style picture in pixels (default: its own size)",
+        group=LOSS,
+        metavar="PIXELS",
+        at_least=16,
+    )
+
+    width: float = knob(
+        "multiplier of the channels; 1 is the network of Johnson et al.",
+        0.5,
+        group=NETWORK,
+        at_least=0.1,
+        at_most=4,
+    )
+    residual_blocks: int = knob("number of residual blocks", 5, group=NETWORK, at_least=0)
+
+    preview: tuple[Path, ...] = knob(
+        "photos shown stylized in TensorBoard", (), group=MONITORING, metavar="PHOTO"
+    )
+    val_dir: Path | None = knob(
+        "folder of photos for the validation loss", group=MONITORING, metavar="FOLDER"
+    )
+    val_images: int = knob("number of validation photos, the first by name", 16, group=MONITORING, at_least=1)
+    summary_every: int = knob("steps between scalars in TensorBoard", 50, group=MONITORING, at_least=1)
+
+    style_source: str = knob("origin of the style picture", "", group=METADATA, metavar="TEXT")
+    style_license: str = knob("license of the style picture", "", group=METADATA, metavar="TEXT")
+
+    @property
+    def loss(self) -> LossPreset:
+        """The preset with this run's weights; the weights must be settled."""
+        return replace(
+            LOSS_PRESETS[self.preset],
+            content_weight=self.content_weight,
+            style_weight=self.style_weight,
+            tv_weight=self.tv_weight,
+        )
+
+    @property
+    def style_dir(self) -> Path:
+        """The finished style."""
+        return self.output_dir / self.name
+
+    @property
+    def state_dir(self) -> Path:
+        """The saved states."""
+        return self.log_dir / "state"
+
+
+def settled(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with every default and derived value in place. Raises UsageError."""
+    config = TrainConfig(**values)
+    for name in REQUIRED:
+        if getattr(config, name) is None:
+            raise UsageError(f"{flag(name)} is required, as a flag or in --config")
+    check_ranges(config)
+    name = config.style.stem if config.name is None else config.name
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise UsageError(f"--name must be a plain folder name, got {name!r}")
+    preset = LOSS_PRESETS[config.preset]
+    weights = {
+        weight: getattr(preset, weight) if getattr(config, weight) is None else getattr(config, weight)
+        for weight in ("content_weight", "style_weight", "tv_weight")
+    }
+    return replace(config, name=name, log_dir=config.log_dir or Path("runs") / name, **weights)
+
+
+def log_dir_of(values: Mapping[str, Any]) -> Path | None:
+    """The log folder that `settled` gives these values; None where they do not tell it."""
+    if values.get("log_dir") is not None:
+        return values["log_dir"]
+    name = values.get("name") or (values["style"].stem if values.get("style") is not None else None)
+    return Path("runs") / name if name else None
+
+
+def settings_from_json(values: Any, source: str) -> dict[str, Any]:
+    """JSON values as fields of TrainConfig. UsageError names `source` and what is wrong."""
+    return from_json(TrainConfig, values, source, RETIRED_KEYS)
+
+
+def changes(config: TrainConfig, previous: Mapping[str, Any], step: int) -> Iterator[str]:
+    """One line for every setting that differs from the run so far. UsageError for one that cannot change."""
+    for name, old in previous.items():
+        new = getattr(config, name)
+        if new == old:
+            continue
+        if name in FIXED_BY_STATE:
+            raise UsageError(
+                f"{flag(name)} is {new}, but the saved training has {old}; resume with {flag(name)} {old}, or start"
+                " another run"
+            )
+        if name == "start_from":
+            yield f"{flag(name)} is {new}, was {old}: no effect, training continues from the saved weights"
+        else:
+            yield f"{flag(name)} is {new}, was {old}: the new value applies from step {step} on"

@@ -1,0 +1,89 @@
+"""What train.py checks before anything slow is imported, and before anything is replaced."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cli.flags import UsageError
+from cli.train_config import TrainConfig, log_dir_of
+from system.files import check_folder_writable, remove_leftovers
+from transformer.export.style_folder import find_style, is_style
+from transformer.training.state import newest_state, state_paths
+
+
+def is_chief() -> bool:
+    """Whether this process is the one that writes. Raises UsageError for a TF_CONFIG that is not understood."""
+    if "TF_CONFIG" not in os.environ:
+        return True
+    from transformer.training.cluster_config import cluster_of_environment
+
+    try:
+        return cluster_of_environment()[0] == 0
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def saved_run(values: dict[str, Any], resume: str | None) -> Any:
+    """The state that --resume continues from. Raises StateError if there is none, or all are damaged.
+
+    None without --resume; with --resume=auto where no state exists; and for workers that are not the chief and have
+    no state, because the chief sends it.
+    """
+    if resume is None:
+        return None
+    log_dir = log_dir_of(values)
+    if log_dir is None:
+        raise UsageError("--resume needs the --name or the --log-dir of the run")
+    may_start = resume == "auto" or not is_chief()
+    return None if may_start and not state_paths(log_dir / "state") else newest_state(log_dir / "state")
+
+
+def check_inputs(config: TrainConfig) -> None:
+    """Looks at everything that is read. Raises ImageError, WeightsError, StyleError and OSError."""
+    from data.images import load_image
+    from data.listing import list_images
+    from loss_net.weights import check_vgg_source
+
+    check_vgg_source(config.vgg, config.loss.architecture)
+    list_images([config.content_dir])
+    for path in (config.style, *config.preview):
+        load_image(path)
+    if config.val_dir is not None:
+        list_images([config.val_dir])
+    if config.start_from is not None:
+        find_style(config.start_from)
+
+
+def is_finished(config: TrainConfig, saved: Any) -> bool:
+    """Whether the saved run is at its last step and its style is exported."""
+    return saved is not None and saved.step >= config.steps and is_style(config.style_dir)
+
+
+def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> None:
+    """Looks at everything that is written. Raises OSError; replaces nothing."""
+    style_dir = config.style_dir
+    if style_dir.exists():
+        _check_replaceable(style_dir, resumes=resumes, overwrite=overwrite)
+    if state_paths(config.state_dir) and not (resumes or overwrite):
+        raise FileExistsError(
+            f"{config.state_dir}: contains the state of an earlier run; continue it with --resume, or start again with"
+            " --overwrite"
+        )
+    for folder in (config.output_dir, config.log_dir):
+        check_folder_writable(folder)
+    remove_leftovers(config.state_dir)
+
+
+def _check_replaceable(style_dir: Path, *, resumes: bool, overwrite: bool) -> None:
+    is_empty = style_dir.is_dir() and not any(style_dir.iterdir())
+    if not is_style(style_dir) and not is_empty:
+        raise FileExistsError(
+            f"{style_dir}: exists and is not a style, so it is not replaced; give another --name"
+        )
+    if not overwrite and not is_empty:
+        remedy = (
+            "add --overwrite to replace it when the training is done"
+            if resumes
+            else "--overwrite replaces it"
+        )
+        raise FileExistsError(f"{style_dir}: exists; give another --name, or {remedy}")

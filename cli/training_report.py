@@ -1,0 +1,119 @@
+"""What train.py tells its user: before the first step, during the training, and at the end."""
+
+import hashlib
+from typing import Any
+
+from cli.bars import progress_bar
+from cli.flags import report, to_json
+from cli.train_config import TrainConfig
+
+PROG = "train.py"
+BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}<{remaining}{postfix}]"
+
+
+def report_start(config: TrainConfig, run: Any, cluster: Any, device: str) -> None:
+    """The size of the network and of a step, and the memory that the training needs."""
+    from system.machine import available_memory
+    from transformer.training.pace import bytes_needed
+
+    parameters = sum(variable.shape.num_elements() for variable in run.network.parameters.values())
+    needed = bytes_needed(
+        width=config.width,
+        image_size=config.image_size,
+        batch_size=config.batch_size // cluster.replicas,
+        bytes_per_value=BYTES_PER_VALUE[config.precision],
+    )
+    free = f", {available_memory() / 1e9:.1f} GB free" if device == "CPU" else " on the GPU"
+    replicas = f"; {cluster.replicas} replicas in {cluster.workers} workers" if cluster.replicas > 1 else ""
+    report(
+        PROG,
+        f"{parameters:,} parameters, {run.gflop_per_step:.3g} GFLOP per step, about {needed / 1e9:.1f} GB of"
+        f" memory needed{free}{replicas}",
+    )
+
+
+def train_with_bar(config: TrainConfig, run: Any, interrupts: Any, title: str) -> None:
+    """Trains with a bar that counts steps."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    bar = progress_bar(
+        total=config.steps, initial=run.progress.step, unit="steps", desc=title, bar_format=_BAR
+    )
+    with logging_redirect_tqdm(), bar:
+
+        def show(step: int, line: str) -> None:
+            bar.set_postfix_str(line, refresh=False)
+            bar.update(step - bar.n)
+
+        run.train(interrupts, show)
+
+
+def report_interrupt(run: Any, signal_name: str) -> None:
+    """After which step the training stopped, and which state is the newest."""
+    step, state = run.progress.step, "state saved"
+    if run.saved_step != step:
+        state = (
+            f"the state of step {run.saved_step} is the newest one, because the last steps were skipped (loss or"
+            " gradient not finite)"
+        )
+    report(PROG, f"{signal_name} at step {step}; {state}; continue with --resume")
+
+
+def export_with_metadata(config: TrainConfig, run: Any, crops: Any) -> None:
+    """Writes the finished style, and reports what was skipped and how to use the style. Raises OSError."""
+    from system.faults import disk_fault
+    from transformer.export.finished_style import export_style
+
+    try:
+        export_style(config.style_dir, run.network, style_metadata(config, run, crops))
+    except OSError as error:
+        raise OSError(
+            f"{config.style_dir}: cannot be written ({disk_fault(error)}); the training is complete and its state is"
+            " saved: free some space, then continue with --resume"
+        ) from error
+    _report_end(config, run, crops)
+
+
+def _report_end(config: TrainConfig, run: Any, crops: Any) -> None:
+    from transformer.training.pace import peak_memory_bytes
+
+    skipped_steps, peak = run.optimizer.value("skipped"), peak_memory_bytes()
+    parts = [f"{skipped_steps} steps skipped: loss or gradient not finite"] if skipped_steps else []
+    parts += [f"{crops.unreadable} files could not be read"] if crops.unreadable else []
+    parts += [f"peak memory {peak / 1e9:.2f} GB"] if peak else []
+    if parts:
+        report(PROG, "; ".join(parts))
+    report(PROG, f"{config.style_dir} is ready: python infer.py PHOTO --style {config.style_dir}")
+
+
+def style_metadata(config: TrainConfig, run: Any, crops: Any) -> dict:
+    """The content of style.json."""
+    from importlib.metadata import version
+
+    return {
+        "name": config.name,
+        "config": to_json(config),
+        "style_picture": {
+            "file": config.style.name,
+            "sha256": hashlib.sha256(config.style.read_bytes()).hexdigest(),
+            "source": config.style_source,
+            "license": config.style_license,
+        },
+        "training_data": {
+            "folder": config.content_dir.name,
+            "photos": len(crops.photos.paths),
+            "skipped": crops.unreadable,
+        },
+        "steps": {
+            "done": run.progress.step,
+            "skipped": run.optimizer.value("skipped"),
+            "rollbacks": run.progress.rollbacks,
+        },
+        "losses": {
+            "training": run.progress.losses,
+            "validation": run.progress.validation,
+            "best_validation": run.progress.best_validation,
+        },
+        "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "onnx")},
+    }

@@ -1,0 +1,433 @@
+"""data/decoding.py: every kind of file comes in, and damaged files are refused with a reason."""
+
+import errno
+import os
+import struct
+import threading
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image, ImageOps, features
+
+from data import decoding
+from data.images import load_image
+
+HEIGHT, WIDTH = 20, 30  # of the fixture pixels_u8
+HAS_AVIF = decoding.can_read_avif()
+needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="this Pillow does not read AVIF")
+AVIF = pytest.param(".avif", marks=needs_avif)
+READABLE = f"a JPEG, PNG, WebP, TIFF, BMP{', GIF or AVIF' if HAS_AVIF else ' or GIF'} file"
+
+
+@pytest.fixture
+def gray_u16() -> np.ndarray:
+    """Every part of the 16-bit range, both ends included: [20, 30]."""
+    return np.linspace(0, 65535, HEIGHT * WIDTH).round().astype(np.uint16).reshape(HEIGHT, WIDTH)
+
+
+def png_bytes(*, height: int, width: int, bits: int, color_type: int, rows: bytes) -> bytes:
+    """A PNG written by hand, for what Pillow reads but does not write."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(rows, 1))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+# Formats and color modes
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_load_image_reads_lossless_formats_exactly(tmp_path, pixels_u8, suffix):
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(pixels_u8).save(path)
+    image = load_image(path)
+    assert image.shape == (HEIGHT, WIDTH, 3)
+    assert image.dtype == np.float32
+    assert image.flags["C_CONTIGUOUS"] and image.flags["WRITEABLE"]
+    np.testing.assert_array_equal(image, pixels_u8)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tolerance"),
+    [(".jpg", 3), (".webp", 5), (".gif", 20), pytest.param(".avif", 3, marks=needs_avif)],
+)
+def test_load_image_reads_lossy_formats_closely(tmp_path, pixels_u8, suffix, tolerance):
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(pixels_u8).save(path, quality=95)
+    assert np.abs(load_image(path) - pixels_u8).mean() < tolerance
+
+
+def test_load_image_tells_the_format_from_the_content(tmp_path, pixels_u8):
+    path = tmp_path / "really_a_png.jpg"
+    Image.fromarray(pixels_u8).save(path, format="PNG")
+    np.testing.assert_array_equal(load_image(path), pixels_u8)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_load_image_takes_the_first_of_several_frames(tmp_path, suffix):
+    path = tmp_path / f"frames{suffix}"
+    frames = [Image.new("RGB", (WIDTH, HEIGHT), color) for color in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    with Image.open(path) as written:
+        assert written.n_frames == 2
+    np.testing.assert_array_equal(load_image(path), np.full((HEIGHT, WIDTH, 3), (255, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("1", ".png"), ("1", ".tif"), ("L", ".png"), ("L", ".jpg"), ("P", ".png"), ("P", ".gif"), ("P", ".bmp")]
+    + [("CMYK", ".tif"), ("CMYK", ".jpg"), ("YCbCr", ".tif"), ("PA", ".tif")],
+)
+def test_load_image_shows_what_pillow_shows_in_every_opaque_mode(tmp_path, pixels_u8, mode, suffix):
+    path = tmp_path / f"mode{suffix}"
+    Image.fromarray(pixels_u8).convert(mode).save(path)
+    with Image.open(path) as stored:
+        if mode == "YCbCr" and stored.mode == "RGB":
+            pytest.skip("this Pillow turns YCbCr into RGB itself")
+        assert stored.mode == mode
+        shown = np.asarray(stored.convert("RGB"))
+    assert shown.std() > 20  # not one flat color that anything would equal
+    np.testing.assert_array_equal(load_image(path), shown)
+
+
+def test_load_image_brings_lab_back_to_rgb(tmp_path, pixels_u8):
+    from PIL import ImageCms
+
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    path = tmp_path / "lab.tif"
+    ImageCms.applyTransform(Image.fromarray(pixels_u8), to_lab).save(path)
+    assert np.abs(load_image(path) - pixels_u8).mean() < 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_load_image_scales_16_bit_gray_by_257(tmp_path, gray_u16, suffix):
+    path = tmp_path / f"deep{suffix}"
+    Image.fromarray(gray_u16).save(path)
+    expected = np.repeat(gray_u16[..., None] / 257, 3, axis=-1)
+    np.testing.assert_allclose(load_image(path), expected, atol=1e-3)
+
+
+def test_load_image_reads_big_endian_16_bit_gray(tmp_path, gray_u16):
+    path = tmp_path / "deep.tif"
+    Image.frombytes("I;16B", (WIDTH, HEIGHT), gray_u16.astype(">u2").tobytes()).save(path)
+    np.testing.assert_allclose(load_image(path)[..., 0], gray_u16 / 257, atol=1e-3)
+
+
+def test_load_image_reads_32_bit_integers_on_the_16_bit_scale(tmp_path, gray_u16):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(gray_u16.astype(np.int32)).save(path)
+    np.testing.assert_allclose(load_image(path)[..., 1], gray_u16 / 257, atol=1e-3)
+
+
+@pytest.mark.parametrize("full_scale", [1, 255])
+def test_load_image_reads_float_gray_of_either_scale(tmp_path, gray_u16, full_scale):
+    path = tmp_path / "float.tif"
+    Image.fromarray((gray_u16 / 65535 * full_scale).astype(np.float32)).save(path)
+    np.testing.assert_allclose(load_image(path)[..., 2], gray_u16 / 257, atol=1e-3)
+
+
+@pytest.mark.parametrize("values", [(-1, 200), (0, 70000), (5.0, 65535.0), (-0.5, 1.0), (0.0, np.nan)])
+def test_load_image_refuses_gray_of_unknown_scale(tmp_path, values, error_of):
+    path = tmp_path / "deep.tif"
+    is_float = isinstance(values[1], float)
+    pixels = np.resize(np.array(values, np.float32 if is_float else np.int32), (4, 4))
+    Image.fromarray(pixels).save(path)
+    message = error_of(load_image, path)
+    if not np.isnan(values[1]):
+        assert f"from {pixels.min()} to {pixels.max()}" in message
+    assert ("0..1 or 0..255" if is_float else "0..65535") in message
+    assert "rescale them" in message
+
+
+def test_load_image_reads_16_bit_rgb_to_its_last_bit(tmp_path, gray_u16):
+    pixels_u16 = np.stack([gray_u16, gray_u16[::-1], gray_u16[:, ::-1]], axis=-1)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels_u16)
+    path = tmp_path / "deep.png"
+    path.write_bytes(png_bytes(height=HEIGHT, width=WIDTH, bits=16, color_type=2, rows=rows))
+    np.testing.assert_allclose(load_image(path), pixels_u16 / 257, atol=1e-4)
+
+
+def test_load_image_reads_16_bit_cmyk_as_pillow_does(tmp_path):
+    cyan = np.full((HEIGHT, WIDTH, 4), (65535, 0, 0, 0), np.uint16)
+    pyvips.Image.new_from_array(cyan, interpretation="cmyk").write_to_file(str(tmp_path / "cyan.tif"))
+    np.testing.assert_array_equal(
+        load_image(tmp_path / "cyan.tif"), np.full((HEIGHT, WIDTH, 3), (0, 255, 255))
+    )
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_load_image_lays_16_bit_alpha_over_the_background(tmp_path, suffix):
+    pixels_u16 = np.full((4, 4, 4), (65535, 0, 0, 13107), np.uint16)  # a fifth opaque
+    image = pyvips.Image.new_from_array(pixels_u16, interpretation="rgb16")
+    image.write_to_file(str(tmp_path / f"alpha{suffix}"))
+    shown = load_image(tmp_path / f"alpha{suffix}", background=(0, 255, 0))
+    np.testing.assert_allclose(shown, np.full((4, 4, 3), (51, 204, 0)), atol=1e-3)
+
+
+def test_load_image_takes_an_unspecified_channel_of_16_bits_for_no_alpha(tmp_path):
+    """As Pillow does for 8 bits: the extra channel may be a selection, for example."""
+    path = tmp_path / "selection.tif"
+    pixels_u16 = np.full((4, 4, 4), (65535, 0, 0, 0), np.uint16)
+    pyvips.Image.new_from_array(pixels_u16, interpretation="rgb16").write_to_file(str(path))
+    extra_samples = struct.Struct("<HHII")  # tag 338, short, one value: 2 is alpha, 0 unspecified
+    alpha, unspecified = (extra_samples.pack(338, 3, 1, value) for value in (2, 0))
+    assert path.read_bytes().count(alpha) == 1
+    path.write_bytes(path.read_bytes().replace(alpha, unspecified))
+    np.testing.assert_array_equal(load_image(path), np.full((4, 4, 3), (255, 0, 0)))
+
+
+def test_load_image_refuses_an_unsupported_mode(tmp_path, error_of):
+    path = tmp_path / "premultiplied.tif"
+    Image.new("LA", (4, 4), (50, 100)).save(path)
+    extra_samples = struct.Struct("<HHII")  # tag 338, short, one value: 2 is plain alpha, 1 premultiplied
+    plain, premultiplied = (extra_samples.pack(338, 3, 1, value) for value in (2, 1))
+    assert path.read_bytes().count(plain) == 1
+    path.write_bytes(path.read_bytes().replace(plain, premultiplied))
+    message = error_of(load_image, path)
+    if "not an image that can be read here" in message:
+        pytest.skip("this Pillow does not open premultiplied gray at all")
+    assert "color mode La is not supported" in message
+    assert "convert it to 8-bit RGB" in message
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "transparency"),
+    [("P", ".png", 0), ("P", ".png", bytes([0, 255])), ("P", ".gif", 0), ("L", ".png", 0)]
+    + [("RGB", ".png", (0, 0, 0)), ("1", ".png", 0)],
+)
+def test_load_image_honors_a_transparent_color_in_every_mode(tmp_path, mode, suffix, transparency):
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[:, WIDTH // 2 :] = 255
+    gray = Image.fromarray(pixels)
+    stored = gray.convert("RGB").quantize(2) if mode == "P" else gray.convert(mode)
+    if mode == "P":  # whichever index the quantizer gave to black becomes index 0
+        stored = stored.remap_palette([int(np.asarray(stored)[0, 0]), int(np.asarray(stored)[0, -1])])
+    path = tmp_path / f"key{suffix}"
+    stored.save(path, transparency=transparency)
+    image = load_image(path, background=(9, 8, 7))
+    np.testing.assert_array_equal(image[0, 0], (9, 8, 7))
+    np.testing.assert_array_equal(image[0, -1], (255, 255, 255))
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", AVIF])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_load_image_applies_every_exif_orientation(tmp_path, pixels_u8, orientation, suffix):
+    path = tmp_path / f"turned{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels_u8).save(path, exif=exif, lossless=True, quality=95)
+    stored = Image.fromarray(pixels_u8)
+    stored.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(stored), np.float32)
+    image = load_image(path)
+    assert image.shape == upright.shape
+    assert image.flags["C_CONTIGUOUS"]
+    assert np.abs(image - upright).mean() < (3 if suffix in (".jpg", ".avif") else 1e-6)
+
+
+def test_load_image_turns_orientation_6_clockwise(tmp_path):
+    path = tmp_path / "portrait.png"
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[0, 0] = 255  # stored top left; a quarter turn clockwise puts it top right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=exif)
+    image = load_image(path)
+    assert image.shape == (3, 2, 3)
+    assert image[0, 1, 0] == 255 and image.sum() == 3 * 255
+
+
+def test_load_image_turns_palette_pictures_without_swapping_channels(tmp_path, pixels_u8):
+    path = tmp_path / "palette.png"
+    exif = Image.Exif()
+    exif[0x0112] = 2
+    palette = Image.fromarray(pixels_u8).quantize(16)
+    palette.save(path, exif=exif)
+    np.testing.assert_array_equal(load_image(path), np.asarray(palette.convert("RGB"))[:, ::-1])
+
+
+def test_load_image_ignores_an_orientation_out_of_range(tmp_path, pixels_u8):
+    path = tmp_path / "odd.png"
+    exif = Image.Exif()
+    exif[0x0112] = 42
+    Image.fromarray(pixels_u8).save(path, exif=exif)
+    np.testing.assert_array_equal(load_image(path), pixels_u8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1)])
+def test_load_image_reads_a_picture_one_pixel_thin(tmp_path, height, width):
+    Image.new("RGB", (width, height), (1, 2, 3)).save(tmp_path / "thin.png")
+    image = load_image(tmp_path / "thin.png")
+    assert image.shape == (height, width, 3) and (image == (1, 2, 3)).all()
+
+
+# Limits and threads
+
+
+def test_load_image_reads_more_megapixels_than_pillow_would_without_a_warning(tmp_path, monkeypatch):
+    path = tmp_path / "panorama.png"
+    Image.new("L", (50, 40), 7).save(path)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 3000)  # Pillow warns from half of it on
+    with warnings.catch_warnings(record=True) as by_load_image:
+        warnings.simplefilter("always")
+        assert load_image(path).shape == (40, 50, 3)
+    assert not by_load_image
+
+
+@pytest.mark.parametrize(("height", "width"), [(15_000, 15_000), (60_000, 60_000)])
+def test_load_image_refuses_decompression_bombs(tmp_path, height, width, recwarn, error_of):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_bytes(height=height, width=width, bits=8, color_type=2, rows=b"\0"))
+    message = error_of(load_image, path)
+    assert "more than 200 megapixels" in message
+    assert f"{height * width} pixels" in message
+    assert "scale it down" in message
+    assert not recwarn.list
+
+
+def test_the_pixel_limit_is_200_megapixels():
+    assert decoding.MAX_PIXELS == 200_000_000
+
+
+def test_load_image_decodes_on_several_threads_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (50, 40)).save(path)
+    decode, together = decoding._decoding_mode, threading.Barrier(2, timeout=10)
+
+    def decode_together(*arguments):
+        together.wait()  # passes only if the other thread gets here while this one waits
+        return decode(*arguments)
+
+    monkeypatch.setattr(decoding, "_decoding_mode", decode_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert [image.shape for image in pool.map(load_image, [path, path])] == [(40, 50, 3)] * 2
+
+
+def test_load_image_works_in_several_threads_at_once(tmp_path, pixels_u8):
+    former_limit = Image.MAX_IMAGE_PIXELS
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels_u8).save(path)
+    loaded = []
+    threads = [threading.Thread(target=lambda: loaded.append(load_image(path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 8
+    assert all(np.array_equal(image, pixels_u8) for image in loaded)
+    assert former_limit == Image.MAX_IMAGE_PIXELS
+
+
+# Files that are not images
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".jpg", {}), (".jpg", {"progressive": True}), (".png", {}), (".webp", {}), (".gif", {}), (".bmp", {})]
+    + [(".tif", {}), (".tif", {"compression": "tiff_lzw"}), pytest.param(".avif", {}, marks=needs_avif)],
+)
+def test_load_image_refuses_truncated_files(tmp_path, recwarn, capfd, suffix, options, kept, error_of):
+    path = tmp_path / f"cut{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, **options)
+    assert load_image(path).shape == (64, 64, 3)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    message = error_of(load_image, path)
+    assert "damaged or cut short" in message or "not an image" in message
+    assert READABLE in message
+    assert not recwarn.list
+    assert capfd.readouterr().err == ""
+
+
+def test_load_image_says_that_a_truncated_photo_is_cut_short(tmp_path, pixels_u8, error_of):
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(pixels_u8).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    message = error_of(load_image, path)
+    assert "damaged or cut short (image file is truncated" in message
+    assert "replace it with" in message
+
+
+def test_load_image_refuses_a_file_that_is_no_image(tmp_path, error_of):
+    path = tmp_path / "notes.jpg"
+    path.write_text("these are words, not pixels")
+    message = error_of(load_image, path)
+    assert "not an image" in message
+    assert message.endswith(f"give {READABLE}")
+    assert "BufferedReader" not in message
+
+
+def test_load_image_refuses_an_empty_file(tmp_path, error_of):
+    path = tmp_path / "empty.png"
+    path.touch()
+    assert "is empty (0 bytes); replace it" in error_of(load_image, path)
+
+
+def test_load_image_names_a_missing_file(tmp_path, error_of):
+    message = error_of(load_image, tmp_path / "missing.png")
+    assert "No such file" in message
+    assert "check the path" in message
+
+
+def test_load_image_refuses_a_folder(tmp_path, error_of):
+    assert "Is a directory" in error_of(load_image, tmp_path)
+
+
+def test_load_image_reports_a_file_it_may_not_read(tmp_path, monkeypatch, error_of):
+    def refuse(self, *arguments):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)  # chmod would not stop a test that runs as root
+    message = error_of(load_image, tmp_path / "locked.png")
+    assert "Permission denied" in message
+    assert "permissions" in message
+
+
+def test_load_image_keeps_warnings_about_odd_metadata_to_itself(tmp_path, pixels_u8):
+    path = tmp_path / "odd.jpg"
+    Image.fromarray(pixels_u8).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05garbage")
+    with warnings.catch_warnings(record=True) as by_pillow:
+        warnings.simplefilter("always")
+        with Image.open(path) as picture:
+            picture.getexif()
+    assert by_pillow  # or the next lines prove nothing
+    with warnings.catch_warnings(record=True) as by_load_image:
+        warnings.simplefilter("always")
+        assert load_image(path).shape == (HEIGHT, WIDTH, 3)
+    assert not by_load_image
+
+
+# AVIF, which not every Pillow reads
+
+
+def test_can_read_avif_is_what_pillow_says():
+    assert HAS_AVIF is features.check("avif")
+
+
+def test_an_old_pillow_that_does_not_know_avif_is_asked_without_a_warning(monkeypatch):
+    monkeypatch.delitem(features.modules, "avif")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not decoding.can_read_avif.__wrapped__()  # without the cache
+
+
+def test_messages_do_not_offer_avif_where_it_cannot_be_read(tmp_path, monkeypatch, error_of):
+    (tmp_path / "notes.jpg").write_text("these are words, not pixels")
+    monkeypatch.setattr(decoding, "can_read_avif", lambda: False)
+    assert error_of(load_image, tmp_path / "notes.jpg").endswith(
+        "give a JPEG, PNG, WebP, TIFF, BMP or GIF file"
+    )
