@@ -111,8 +111,7 @@ def run_call(options: argparse.Namespace) -> int:
     previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = configured(options, previous)
     if is_chief():
-        for line in changes(config, previous, saved.step if saved is not None else 0):
-            report(PROG, line)
+        lines = list(changes(config, previous, saved.step if saved is not None else 0))
         if is_finished(config, saved):
             report(
                 PROG,
@@ -120,6 +119,8 @@ def run_call(options: argparse.Namespace) -> int:
                 " --steps and --overwrite, or start again with --overwrite and without --resume",
             )
             return 0
+        for line in lines:
+            report(PROG, line)
     check_inputs(config)
     if is_chief():
         check_targets(config, resumes=saved is not None, overwrite=options.overwrite)

@@ -6,13 +6,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
+from cli import preview_grid
 from data.images import load_image
 
 
 @pytest.fixture
 def grid_flags(tiny_inputs, tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr(train, "GRID_ITERATIONS", 3)
-    monkeypatch.setattr(train, "GRID_SIDE", 40)
+    monkeypatch.setattr(preview_grid, "ITERATIONS", 3)
+    monkeypatch.setattr(preview_grid, "SIDE", 40)
     return [
         *("--style", str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")),
         *("--vgg", str(tiny_inputs / "vgg.npz"), "--preset", "balanced", "--log-dir", str(tmp_path / "log")),
