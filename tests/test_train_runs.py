@@ -17,6 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 import train
+from cli import bars
 from transformer.training import run as run_module
 from transformer.training.state import newest_state, read_state, state_paths
 
@@ -95,7 +96,8 @@ def test_resume_needs_no_flag_but_the_folder_and_ends_as_an_unbroken_run(
 
 def printed_by(flags: list[str]) -> str:
     """What a training that succeeds writes to stderr."""
-    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+    with contextlib.redirect_stderr(io.StringIO()) as stderr, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bars, "LINE_SECONDS", 0)
         assert train.main(flags) == 0, stderr.getvalue()
     return stderr.getvalue()
 
