@@ -1,7 +1,9 @@
 """The stream of training batches: repeatable, complete, and not to be stopped by one bad file."""
 
+import contextlib
 import logging
 import runpy
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,14 +225,17 @@ def test_every_unreadable_file_is_counted(flat_dir):
 
 
 def test_a_file_that_several_threads_find_unreadable_is_named_once(caplog):
+    together = threading.Barrier(2)
+
     class SlowError(ImageError):
         def __str__(self) -> str:
-            time.sleep(0.05)  # the other threads get here before the first has noted the file
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(timeout=0.3)  # passes at once if the other thread gets here too
             return "a.png: damaged"
 
     skipped = SkippedFiles()
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: skipped.add(Path("a.png"), SlowError()), range(4)))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: skipped.add(Path("a.png"), SlowError()), range(2)))
     assert len(skipped) == 1
     assert [record.getMessage() for record in caplog.records] == ["skipped: a.png: damaged"]
 
