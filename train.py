@@ -102,6 +102,7 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
     from cli.training_checks import check_inputs, check_targets, is_chief, is_finished, saved_run
+    from cli.training_report import report_finished
 
     if options.preview_grid is not None:
         from cli.preview_grid import write_preview_grid
@@ -111,15 +112,12 @@ def run_call(options: argparse.Namespace) -> int:
     previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = configured(options, previous)
     if is_chief():
-        for line in changes(config, previous, saved.step if saved is not None else 0):
-            report(PROG, line)
+        lines = list(changes(config, previous, saved.step if saved is not None else 0))
         if is_finished(config, saved):
-            report(
-                PROG,
-                f"{config.style_dir} is finished: {saved.step} of {config.steps} steps are done; train longer with more"
-                " --steps and --overwrite, or start again with --overwrite and without --resume",
-            )
+            report_finished(config, saved.step)
             return 0
+        for line in lines:
+            report(PROG, line)
     check_inputs(config)
     if is_chief():
         check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
@@ -131,11 +129,12 @@ def train(config: TrainConfig, saved: Any = None) -> int:
 
     If the process is one of several workers and another one is lost, it restarts itself and waits for that worker.
     """
-    from cli.training_report import export_with_metadata, report_start, train_with_bar
+    from cli.training_report import export_with_metadata, report_interrupt, report_start, train_with_bar
     from system.tensorflow_start import start_tensorflow
 
     device = start_tensorflow(joins_cluster="TF_CONFIG" in os.environ)
     from transformer.training.distribution import LOST_WORKER, join_cluster
+    from transformer.training.log_folder import clear_log_dir
 
     cluster = join_cluster()
     if config.batch_size % cluster.replicas:
@@ -146,22 +145,22 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     with cluster.strategy.scope():
         run, crops = build_run(config, cluster, is_resumed=saved is not None)
     if cluster.is_chief and saved is None:
-        clear_previous_run(config)
+        clear_log_dir(config.log_dir)  # only now: everything that can fail has been built
     run.restore(saved)
     if saved is not None and saved.info["photos"] != run.metadata["photos"]:
         report(PROG, "the photos are not those of the run so far, so they come in another order")
-    first_step = run.step
+    first_step = run.progress.step
     if cluster.is_chief:
         report_start(config, run, cluster, device)
     with NotedInterrupts() as interrupts:
         try:
             train_with_bar(config, run, interrupts, title=f"{config.name} on {device}")
         except LOST_WORKER:
-            if cluster.workers == 1 or run.step == first_step:
+            if cluster.workers == 1 or run.progress.step == first_step:
                 raise
             _restart()
     if interrupts.received:
-        report(PROG, f"{interrupts.received} at step {run.step}; {run.saved_text()}; continue with --resume")
+        report_interrupt(run, interrupts.received)
         return EXIT_STATUS[interrupts.received]
     if cluster.is_chief:
         export_with_metadata(config, run, crops)
@@ -182,6 +181,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     loss = build_loss(config, tf.as_dtype(config.precision))
     network, optimizer = build_network(config, is_resumed=is_resumed)
     crops = CropStream(load_photos(config), image_size=config.image_size, seed=config.seed)
+    crops.crop(0)  # raises ImageError here if no photo can be read, and not after an old run is replaced
     shard = DataShard(cluster.worker, cluster.workers, cluster.local_replicas)
     variables, is_writer = state_variables(network, optimizer), cluster.is_chief
     run = Run(

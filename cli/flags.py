@@ -8,6 +8,7 @@ Types come from the annotations: bool, int, float, str, Path, X | None, tuple[X,
 """
 
 import argparse
+import functools
 import json
 import sys
 import types
@@ -60,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see python {self.prog} --help\n")
 
     def add_retired(self, replacements: Mapping[str, str]) -> None:
-        """Adds former flags that only tell what replaces them: {"--old": "--new, which ..."}."""
+        """Adds flags of earlier versions. Using one is an error that names its replacement: {"--old": "--new"}."""
         for old, new in replacements.items():
             self.add_argument(
                 old, nargs="*", action=_Retired, const=new, default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -124,8 +125,11 @@ class _ValueType:
     is_optional: bool
 
 
+_annotations = functools.cache(typing.get_type_hints)
+
+
 def _type_of(config_class: type, name: str) -> _ValueType:
-    annotation = typing.get_type_hints(config_class)[name]
+    annotation = _annotations(config_class)[name]
     is_optional = isinstance(annotation, types.UnionType) and type(None) in typing.get_args(annotation)
     if is_optional:
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
@@ -194,7 +198,7 @@ def from_json(
 ) -> dict[str, Any]:
     """JSON values as values of the fields. UsageError names `source` and the first key or value that is wrong.
 
-    retired: former keys and what replaces them.
+    retired: keys of earlier versions, and their replacements.
     """
     if not isinstance(values, dict):
         raise UsageError(f"{source}: must contain a JSON object, got {type(values).__name__}")

@@ -9,9 +9,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from cli.bars import progress_bar
 from cli.flags import UsageError, flag, report
 from cli.infer_config import SlowConfig
-from cli.progress import progress_bar
 from cli.targets import Inputs, check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
@@ -47,6 +47,14 @@ def check_config(config: SlowConfig) -> None:
             " out_%s.png"
         )
     preset_of(config)
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Errors that users can cause."""
+    from data.images import ImageError
+    from loss_net.weights import WeightsError
+
+    return (ImageError, WeightsError)
 
 
 def preset_of(config: SlowConfig) -> SlowPreset:

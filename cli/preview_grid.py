@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cli.bars import progress_bar
 from cli.flags import report
-from cli.progress import progress_bar
 from cli.targets import check_outputs
 from cli.train_config import TrainConfig
 from cli.training_checks import check_inputs

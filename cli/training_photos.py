@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from cli.bars import progress_bar
 from cli.flags import report
-from cli.progress import progress_bar
 from cli.train_config import TrainConfig
 
 CACHE_DETAIL = 2  # short side of cached photos in crops: the smallest crop shows half of the photo

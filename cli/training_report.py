@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any
 
+from cli.bars import progress_bar
 from cli.flags import report, to_json
-from cli.progress import progress_bar
 from cli.train_config import TrainConfig
 
 PROG = "train.py"
@@ -37,7 +37,9 @@ def train_with_bar(config: TrainConfig, run: Any, interrupts: Any, title: str) -
     """Trains with a bar that counts steps."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    bar = progress_bar(total=config.steps, initial=run.step, unit="steps", desc=title, bar_format=_BAR)
+    bar = progress_bar(
+        total=config.steps, initial=run.progress.step, unit="steps", desc=title, bar_format=_BAR
+    )
     with logging_redirect_tqdm(), bar:
 
         def show(step: int, line: str) -> None:
@@ -45,6 +47,26 @@ def train_with_bar(config: TrainConfig, run: Any, interrupts: Any, title: str) -
             bar.update(step - bar.n)
 
         run.train(interrupts, show)
+
+
+def report_finished(config: TrainConfig, step: int) -> None:
+    """That there is nothing left to resume, and what can be done instead."""
+    report(
+        PROG,
+        f"{config.style_dir} is finished: {step} of {config.steps} steps are done; train longer with more --steps and"
+        " --overwrite, or start again with --overwrite and without --resume",
+    )
+
+
+def report_interrupt(run: Any, signal_name: str) -> None:
+    """After which step the training stopped, and which state is the newest."""
+    step, state = run.progress.step, "state saved"
+    if run.saved_step != step:
+        state = (
+            f"the state of step {run.saved_step} is the newest one, because the last steps were skipped (loss or"
+            " gradient not finite)"
+        )
+    report(PROG, f"{signal_name} at step {step}; {state}; continue with --resume")
 
 
 def export_with_metadata(config: TrainConfig, run: Any, crops: Any) -> None:
@@ -92,11 +114,15 @@ def style_metadata(config: TrainConfig, run: Any, crops: Any) -> dict:
             "photos": len(crops.photos.paths),
             "skipped": crops.unreadable,
         },
-        "steps": {"done": run.step, "skipped": run.optimizer.value("skipped"), "rollbacks": run.rollbacks},
+        "steps": {
+            "done": run.progress.step,
+            "skipped": run.optimizer.value("skipped"),
+            "rollbacks": run.progress.rollbacks,
+        },
         "losses": {
-            "training": run.losses,
-            "validation": run.validation,
-            "best_validation": run.best_validation,
+            "training": run.progress.losses,
+            "validation": run.progress.validation,
+            "best_validation": run.progress.best_validation,
         },
         "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "onnx")},
     }

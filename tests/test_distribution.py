@@ -1,6 +1,7 @@
 """Several replicas train as one: on two devices of a process, and in two real worker processes on loopback.
 
-In float64, for in float32 rounding grows tenfold a step or two while Adam's moments settle (docs/distributed.md).
+They are compared in float64: in float32, rounding errors grow tenfold every step or two while Adam's moments settle
+(docs/distributed.md).
 """
 
 import json
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from transformer.training.cluster_config import cluster_of_environment
+from transformer.training.distribution import Cluster
 from transformer.training.state import newest_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +87,7 @@ def assert_same_training(folder: Path, single: Path) -> None:
     state, expected = newest_state(folder / "log" / "state"), newest_state(single / "log" / "state")
     assert state.step == expected.step == 20
     for name, value in expected.arrays.items():
-        # parameters that have no effect stay at 0 but for rounding, hence atol
+        # atol: parameters without any effect stay at 0 except for rounding
         np.testing.assert_allclose(state.arrays[name], value, rtol=1e-5, atol=1e-9, err_msg=name)
     losses, expected_losses = (
         json.loads((run / "styles" / "tiny" / "style.json").read_text())["losses"]["training"]
@@ -95,12 +97,14 @@ def assert_same_training(folder: Path, single: Path) -> None:
         assert losses[name] == pytest.approx(expected_losses[name], rel=1e-5)
 
 
+@pytest.mark.processes
 def test_two_devices_of_one_machine_train_as_one(tiny_flags, single_run, tmp_path):
     output = output_of(start(tiny_flags(tmp_path, *TWENTY_STEPS), before=TWO_DEVICES))
     assert "2 replicas in 1 workers" in output
     assert_same_training(tmp_path, single_run)
 
 
+@pytest.mark.processes
 def test_two_worker_processes_train_as_one_and_only_the_chief_writes(tiny_flags, single_run, tmp_path):
     workers = free_addresses(2)
     processes = [
@@ -120,8 +124,9 @@ def wait_for_step(state_dir: Path, step: int) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("victim", [0, 1], ids=["chief", "other"])
-def test_a_worker_is_killed_and_restarted_and_the_training_goes_on(tiny_flags, tmp_path, victim):
+def test_a_worker_is_killed_and_restarted_and_the_training_continues(tiny_flags, tmp_path, victim):
     workers = free_addresses(2)
     flags = [
         tiny_flags(tmp_path / str(index), "--steps", "300", "--save-every", "20", "--resume=auto")
@@ -134,12 +139,13 @@ def test_a_worker_is_killed_and_restarted_and_the_training_goes_on(tiny_flags, t
     processes[victim].communicate()
     processes[victim] = start(flags[victim], workers=workers, index=victim)
     outputs = [output_of(process) for process in processes]
-    assert "a worker was lost; waiting for it to come back" in outputs[1 - victim]
+    assert "a worker was lost; waiting until it is back" in outputs[1 - victim]
     assert newest_state(state_dir).step == 300
     assert (tmp_path / "0" / "styles" / "tiny" / "style.json").is_file()
     assert not (tmp_path / "1").exists()
 
 
+@pytest.mark.processes
 def test_a_signal_to_one_worker_stops_all_after_the_same_step(tiny_flags, tmp_path):
     workers = free_addresses(2)
     flags = [
@@ -153,8 +159,9 @@ def test_a_signal_to_one_worker_stops_all_after_the_same_step(tiny_flags, tmp_pa
     assert newest_state(tmp_path / "0" / "log" / "state").step == int(steps[0])
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tiny_flags, tmp_path):
-    output = output_of(start(tiny_flags(tmp_path, "--batch-size", "3"), before=TWO_DEVICES), status=1)
+@pytest.mark.processes
+def test_a_batch_that_cannot_be_divided_is_refused(tiny_flags, tmp_path):
+    output = output_of(start(tiny_flags(tmp_path, "--batch-size", "3"), before=TWO_DEVICES), status=2)
     assert (
         "--batch-size must be a multiple of 2, the number of GPUs or workers, got 3"
         in output.splitlines()[-1]
@@ -172,10 +179,44 @@ def test_a_batch_that_cannot_be_shared_is_refused(tiny_flags, tmp_path):
 )
 def test_a_cluster_that_cannot_be_understood_is_refused_with_an_example(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match="TF_CONFIG: cannot be understood .* it must look like"):
+    with pytest.raises(ValueError, match="TF_CONFIG cannot be understood .* it must look like"):
         cluster_of_environment()
 
 
 def test_without_a_cluster_a_process_is_alone(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert cluster_of_environment() == (0, 1)
+
+
+def test_a_process_that_is_alone_keeps_its_own_values():
+    import tensorflow as tf
+
+    cluster, variable = Cluster(tf.distribute.get_strategy()), tf.Variable([1.0, 2.0])
+    assert cluster.is_chief and cluster.replicas == cluster.local_replicas == 1
+    assert cluster.broadcast_from_chief({"a": variable}, [3, 4]) == [3, 4]
+    np.testing.assert_array_equal(variable, [1.0, 2.0])
+    np.testing.assert_array_equal(cluster.sum_over_workers(np.array([5.0])), [5.0])
+
+
+@pytest.mark.parametrize("worker", [0, 1], ids=["chief", "other"])
+def test_a_broadcast_sets_variables_and_counts_to_those_of_the_chief(monkeypatch, worker):
+    """Of two workers, whose sum is simulated: the chief contributes its values and the other one zeros."""
+    import tensorflow as tf
+
+    chief_values = {"a": np.array([[1.5, 2.5]], np.float32), "b": np.int64(2**40), "c": np.float32(0.1)}
+    vector = np.concatenate(
+        [[7.0, 14.0], *(np.float64(value).reshape(-1) for value in chief_values.values())]
+    )
+
+    def sum_over_workers(cluster, values):
+        np.testing.assert_array_equal(values, vector if cluster.is_chief else np.zeros_like(vector))
+        return vector
+
+    monkeypatch.setattr(Cluster, "sum_over_workers", sum_over_workers)
+    own = chief_values if worker == 0 else {name: 0 * value for name, value in chief_values.items()}
+    variables = {name: tf.Variable(value) for name, value in own.items()}
+    cluster = Cluster(tf.distribute.get_strategy(), worker, workers=2)
+    assert cluster.broadcast_from_chief(variables, [7, 14] if worker == 0 else [0, 0]) == [7, 14]
+    for name, value in chief_values.items():
+        np.testing.assert_array_equal(variables[name], value)
+        assert variables[name].numpy().dtype == value.dtype

@@ -1,6 +1,7 @@
-"""The style that training leaves on disk, which old scripts can load."""
+"""The style folder that a training exports, which old scripts can load."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import tensorflow as tf
 
 from transformer.architecture import Architecture
 from transformer.export import finished_style
-from transformer.export.finished_style import export_style
+from transformer.export.finished_style import export_style, load_parameters
+from transformer.export.style_folder import StyleError
+from transformer.network import Transformer
 
-TINY = Architecture(width=0.125, residual_blocks=1)
 STYLE_FILES = {
     "checkpoint",
     "fast_style_transfer.meta",
@@ -29,69 +31,111 @@ def random_images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
 
 
-def copy_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {"total": tf.reduce_mean(tf.math.squared_difference(stylized, content))}
+@pytest.fixture
+def old_dir(style_dirs, tmp_path) -> Path:
+    """A style that is exported already, alone in its folder."""
+    return shutil.copytree(style_dirs["waves"], tmp_path / "style")
+
+
+def contents(style_dir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in style_dir.iterdir()}
 
 
 def test_a_style_is_exactly_these_files(style_dirs):
     assert {path.name for path in style_dirs["waves"].iterdir()} == STYLE_FILES
 
 
-def test_style_json_holds_what_it_was_given(tmp_path, varied_network):
+def test_style_json_is_the_given_values_as_valid_json(tmp_path, varied_network):
     info = {"name": "étoile", "losses": {"total": 1.5}}
-    export_style(tmp_path / "style", varied_network(1), info)
-    assert json.loads((tmp_path / "style" / "style.json").read_text(encoding="utf-8")) == info
+    export_style(tmp_path / "style", varied_network(1), {**info, "validation": math.nan})
+
+    def refuse(constant: str):
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (tmp_path / "style" / "style.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=refuse) == {**info, "validation": None}
 
 
-def test_exporting_again_replaces_the_old_style_and_every_file_of_it(tmp_path, varied_network):
-    style_dir = tmp_path / "style"
-    export_style(style_dir, varied_network(1), {"name": "old"})
-    (style_dir / "stale.txt").write_text("of a former version")
-    before = (style_dir / "fast_style_transfer.onnx").read_bytes()
-    export_style(style_dir, varied_network(2), {"name": "new"})
-    assert {path.name for path in style_dir.iterdir()} == STYLE_FILES
-    assert json.loads((style_dir / "style.json").read_text()) == {"name": "new"}
-    assert (style_dir / "fast_style_transfer.onnx").read_bytes() != before
+def test_exporting_again_replaces_the_old_style_and_every_file_of_it(old_dir, tmp_path, varied_network):
+    (old_dir / "stale.txt").write_text("of an older version")
+    before = (old_dir / "fast_style_transfer.onnx").read_bytes()
+    export_style(old_dir, varied_network(2), {"name": "new"})
+    assert {path.name for path in old_dir.iterdir()} == STYLE_FILES
+    assert json.loads((old_dir / "style.json").read_text()) == {"name": "new"}
+    assert (old_dir / "fast_style_transfer.onnx").read_bytes() != before
     assert [path.name for path in tmp_path.iterdir()] == ["style"]
 
 
-@pytest.mark.parametrize("part", ["write_meta_graph", "build_onnx_model", "json.dumps", "_replace_folder"])
+EXPORT = "transformer.export.finished_style"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        f"{EXPORT}.write_meta_graph",
+        f"{EXPORT}.build_onnx_model",
+        f"{EXPORT}.json_text",
+        "pathlib.Path.rename",
+    ],
+)
 def test_an_export_that_fails_leaves_the_old_style_untouched_and_nothing_else(
-    tmp_path, varied_network, monkeypatch, part
+    old_dir, tmp_path, varied_network, monkeypatch, part
 ):
-    style_dir = tmp_path / "style"
-    export_style(style_dir, varied_network(1), {"name": "old"})
-    before = {path.name: path.read_bytes() for path in style_dir.iterdir()}
+    before = contents(old_dir)
 
     def fail(*_args, **_kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(f"transformer.export.finished_style.{part}", fail)
+    monkeypatch.setattr(part, fail)
     with pytest.raises(OSError, match="no space left"):
-        export_style(style_dir, varied_network(2), {"name": "new"})
-    assert {path.name: path.read_bytes() for path in style_dir.iterdir()} == before
+        export_style(old_dir, varied_network(2), {"name": "new"})
+    assert contents(old_dir) == before
     assert [path.name for path in tmp_path.iterdir()] == ["style"]
 
 
-def test_a_rename_that_fails_puts_the_old_style_back(tmp_path, varied_network, monkeypatch):
-    style_dir = tmp_path / "style"
-    export_style(style_dir, varied_network(1), {"name": "old"})
-    rename = Path.rename
+def test_a_rename_that_fails_puts_the_old_style_back(old_dir, tmp_path, varied_network, monkeypatch):
+    before, rename, onto_the_style = contents(old_dir), Path.rename, []
 
-    def fail_on_the_new_one(path, target):
-        if path.name.endswith(".unfinished"):
-            raise OSError("input/output error")
+    def fail_once(path, target):
+        if target == old_dir:
+            onto_the_style.append(path)
+            if len(onto_the_style) == 1:
+                raise OSError("input/output error")
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", fail_on_the_new_one)
+    monkeypatch.setattr(Path, "rename", fail_once)
     with pytest.raises(OSError, match="input/output"):
-        export_style(style_dir, varied_network(2), {"name": "new"})
-    assert json.loads((style_dir / "style.json").read_text()) == {"name": "old"}
+        export_style(old_dir, varied_network(2), {"name": "new"})
+    assert len(onto_the_style) == 2
+    assert contents(old_dir) == before
     assert [path.name for path in tmp_path.iterdir()] == ["style"]
+
+
+def test_the_weights_of_a_style_can_be_loaded_into_a_network(style_dirs, varied_network):
+    network, exported = varied_network(2), varied_network(1)
+    load_parameters(style_dirs["waves"], network)
+    for name, value in exported.parameters.items():
+        np.testing.assert_array_equal(network.parameters[name], value, err_msg=name)
+
+
+def test_the_weights_of_another_network_are_refused_in_one_line(style_dirs, varied_network):
+    with pytest.raises(
+        StyleError, match=r"its network differs in transformer/residual2/.* --residual-blocks$"
+    ):
+        load_parameters(style_dirs["waves"], varied_network(1, residual_blocks=2))
+    with pytest.raises(StyleError, match="its weights cannot be used .* same --width and --residual-blocks"):
+        load_parameters(style_dirs["waves"], Transformer(Architecture(width=0.25, residual_blocks=1)))
+
+
+def test_a_damaged_style_is_refused_in_one_line(old_dir, varied_network):
+    (old_dir / "fast_style_transfer.index").write_bytes(b"")
+    with pytest.raises(StyleError, match=f"{old_dir}: its weights cannot be used") as caught:
+        load_parameters(old_dir, varied_network(1))
+    assert "\n" not in str(caught.value)
 
 
 def lesson_30_stylize(graph_dir: Path, images: np.ndarray, *, weights_dir: Path | None = None) -> np.ndarray:
-    """What the scripts in the wild do, line by line; `weights_dir` restores another style into the graph."""
+    """Does what the scripts in the wild do, line by line; `weights_dir` restores another style into the graph."""
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph, v1.Session() as session:
         session.run(v1.global_variables_initializer())
@@ -162,16 +206,16 @@ def test_the_meta_graph_of_the_full_depth_is_small_and_holds_inference_only(tmp_
     assert max(constant.ByteSize() for constant in constants) < 5000  # no weights among them
 
 
-def test_a_full_disk_leaves_the_old_style_and_nothing_half_written(tmp_path, varied_network, monkeypatch):
-    style_dir = tmp_path / "style"
-    export_style(style_dir, varied_network(1), {"name": "old"})
-    before = {path.name: path.read_bytes() for path in style_dir.iterdir()}
+def test_a_full_disk_leaves_the_old_style_and_nothing_half_written(
+    old_dir, tmp_path, varied_network, monkeypatch
+):
+    before = contents(old_dir)
 
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "lines\nof TensorFlow; No space left on device")
 
     monkeypatch.setattr(finished_style, "write_meta_graph", full)
     with pytest.raises(OSError, match="^No space left on device$"):
-        export_style(style_dir, varied_network(2), {"name": "new"})
-    assert {path.name: path.read_bytes() for path in style_dir.iterdir()} == before
+        export_style(old_dir, varied_network(2), {"name": "new"})
+    assert contents(old_dir) == before
     assert [path.name for path in tmp_path.iterdir()] == ["style"]

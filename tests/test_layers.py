@@ -1,4 +1,4 @@
-"""The layers against independent references: Keras for instance norm, NumPy for padding and upsampling."""
+"""The layers, compared with references: Keras for instance norm, NumPy for padding and upsampling."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ SCALE = GENERATOR.normal(1, 0.5, 4).astype(np.float32)
 OFFSET = GENERATOR.normal(0, 0.5, 4).astype(np.float32)
 UPSTREAM = GENERATOR.normal(0, 1, FEATURE_MAP.shape).astype(np.float32)
 
-# The two code paths: where the batch size is known while tracing, and where it is not.
+# Two code paths: the batch size is known while tracing, or it is not.
 BATCH_SIZES = pytest.mark.parametrize("batch_size", [3, None], ids=["static", "unknown"])
 
 
@@ -33,7 +33,7 @@ def keras_instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Ten
 
 
 def traced(function, batch_size: int | None):
-    """`function` of (feature_map, scale, offset) compiled for feature maps of that batch size."""
+    """Compiles `function` of (feature_map, scale, offset) for feature maps of that batch size."""
     signature = [
         tf.TensorSpec([batch_size, None, None, 4], tf.float32),
         tf.TensorSpec([4], tf.float32),
@@ -83,20 +83,20 @@ def test_instance_norm_treats_every_image_of_a_batch_alone(batch_size):
 @BATCH_SIZES
 def test_instance_norm_of_a_flat_map_is_the_offset_and_has_finite_gradients(batch_size):
     flat = np.full(FEATURE_MAP.shape, 7, np.float32)
-    normalise = traced(instance_norm, batch_size)
+    normalize = traced(instance_norm, batch_size)
     expected = np.broadcast_to(OFFSET, flat.shape)
-    np.testing.assert_allclose(normalise(flat, SCALE, OFFSET), expected, atol=1e-4)
-    assert all(np.isfinite(gradient).all() for gradient in gradients(normalise, flat, UPSTREAM))
+    np.testing.assert_allclose(normalize(flat, SCALE, OFFSET), expected, atol=1e-4)
+    assert all(np.isfinite(gradient).all() for gradient in gradients(normalize, flat, UPSTREAM))
 
 
 @BATCH_SIZES
 def test_instance_norm_keeps_bfloat16_and_stays_near_float32(batch_size):
     signature = [tf.TensorSpec([batch_size, None, None, 4], tf.bfloat16)]
-    normalise = tf.function(lambda maps: instance_norm(maps, SCALE, OFFSET), input_signature=signature)
-    actual = normalise(tf.cast(FEATURE_MAP, tf.bfloat16))
+    normalize = tf.function(lambda maps: instance_norm(maps, SCALE, OFFSET), input_signature=signature)
+    actual = normalize(tf.cast(FEATURE_MAP, tf.bfloat16))
     assert actual.dtype == tf.bfloat16
     expected = keras_instance_norm(FEATURE_MAP, SCALE, OFFSET)
-    np.testing.assert_allclose(tf.cast(actual, tf.float32), expected, atol=0.06)  # 8 bits of values to 5
+    np.testing.assert_allclose(tf.cast(actual, tf.float32), expected, atol=0.06)  # 8 bits of values up to 5
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -107,7 +107,7 @@ def test_reflection_pad_is_that_of_numpy(size):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 8])
-def test_reflected_indices_are_those_of_numpy_however_often_they_turn(length):
+def test_reflected_indices_are_those_of_numpy_even_for_several_reflections(length):
     for padded_length in range(length, 4 * length + 12):
         expected = np.pad(np.arange(length), (0, padded_length - length), mode="reflect")
         np.testing.assert_array_equal(reflected_indices(length, padded_length), expected)
@@ -142,7 +142,7 @@ def test_upsampling_is_that_of_numpy(factor):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_convolution_is_a_sum_over_the_reflected_neighbourhood(stride):
+def test_convolution_is_a_sum_over_the_reflected_neighborhood(stride):
     kernel = GENERATOR.normal(0, 1, (3, 3, 4, 2)).astype(np.float32)
     padded = np.pad(FEATURE_MAP, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))  # [B, H, W, C, 3, 3]
@@ -152,7 +152,7 @@ def test_convolution_is_a_sum_over_the_reflected_neighbourhood(stride):
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_gradient_of_reflection_padding_of_known_sides_is_that_of_the_library(size):
+def test_the_gradient_of_reflection_padding_of_known_sides_is_that_of_tensorflow(size):
     images = tf.constant(np.random.default_rng(0).normal(size=(2, 9, 7, 3)), tf.float32)
     upstream = tf.constant(
         np.random.default_rng(1).normal(size=(2, 9 + 2 * size, 7 + 2 * size, 3)), tf.float32

@@ -16,7 +16,7 @@ SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (5, 3), (8, 8), (13, 22), (33, 47)]
 
 @pytest.fixture(scope="module")
 def stylize():
-    """The untrained tiny network, compiled once for any batch and size."""
+    """The untrained tiny network, compiled once for all batch sizes and image sizes."""
     signature = [tf.TensorSpec([None, None, None, 3], tf.float32)]
     return tf.function(Transformer(TINY), input_signature=signature)
 
@@ -61,13 +61,13 @@ def test_the_multiply_adds_are_those_counted_for_256_pixels(width, expected):
     assert Architecture(width, 5).multiply_adds(256, 256) == pytest.approx(expected, rel=0.02)
 
 
-def test_the_parameters_are_those_that_the_architecture_lists():
+def test_the_network_has_exactly_the_parameters_of_its_architecture():
     for architecture in (TINY, FULL_DEPTH, Architecture(0.25, 0)):
         shapes = {name: tuple(value.shape) for name, value in Transformer(architecture).parameters.items()}
         assert shapes == architecture.parameter_shapes()
 
 
-def test_every_parameter_has_a_part_in_the_picture(varied_network):
+def test_every_parameter_changes_the_stylized_image(varied_network):
     network = varied_network(1, residual_blocks=5)
     images = tf.constant(random_images(1, 16, 16, 3))
     with tf.GradientTape() as tape:

@@ -1,55 +1,67 @@
-"""cli/progress.py: a bar on a terminal, few lines in a log."""
+"""The counts and losses of a training: saved and restored exactly, and no NaN among the best."""
 
-import re
-import sys
-import time
+import json
+import math
 
 import pytest
 
-from cli import progress
-from cli.progress import progress_bar
+from transformer.json_text import json_text
+from transformer.training.progress import Progress
 
 
-@pytest.fixture
-def line_every(monkeypatch):
-    return lambda seconds: monkeypatch.setattr(progress, "LINE_SECONDS", seconds)
+def after_three_steps() -> Progress:
+    progress = Progress()
+    for total in (0.1, 0.2, 0.7):
+        progress.add_step({"total": total}, images=2)
+    progress.losses = {"total": 1 / 3}
+    progress.rollbacks = 2
+    progress.add_validation({"total": 0.3, "tv": 0.1})
+    return progress
 
 
-def test_a_log_gets_nothing_of_work_that_is_soon_done(capsys):
-    with progress_bar(total=1000, unit="photos", desc="stylizing") as bar:
-        for _ in range(1000):
-            bar.update()
-    assert capsys.readouterr().err == ""
+def test_what_is_saved_is_restored_exactly():
+    progress, restored = after_three_steps(), Progress()
+    restored.restore(3, json.loads(json_text(progress.as_json())))
+    assert restored.as_json() == progress.as_json()
+    assert (restored.step, restored.images, restored.rollbacks, restored.monitored_step) == (3, 6, 2, 3)
+    for each in (progress, restored):
+        each.add_step({"total": 0.4}, images=2)
+    assert restored.means.flush(2)["total"] == progress.means.flush(2)["total"] == (0.1 + 0.2 + 0.7 + 0.4) / 4
 
 
-def test_a_log_gets_whole_lines_at_the_pace_that_is_set(capsys, line_every):
-    line_every(0.1)
-    start = time.perf_counter()
-    with progress_bar(total=100, unit="photos", desc="stylizing") as bar:
-        while (passed := time.perf_counter() - start) < 0.55:
-            time.sleep(0.01)
-            bar.update(1)
-    lines = capsys.readouterr().err.splitlines()
-    assert 2 <= len(lines) <= passed / 0.1
-    pattern = r"stylizing: +\d+% \d+ of 100 photos, 00:00 passed, \d\d:\d\d left"
-    assert all(re.fullmatch(pattern, line) for line in lines)
+def test_losses_that_were_not_finite_are_restored_as_nan():
+    progress, restored = after_three_steps(), Progress()
+    progress.losses = {"total": math.inf, "tv": 0.5}
+    progress.validation = {"total": math.nan}
+    restored.restore(3, json.loads(json_text(progress.as_json())))
+    assert math.isnan(restored.losses["total"]) and restored.losses["tv"] == 0.5
+    assert math.isnan(restored.validation["total"])
 
 
-def test_a_log_gets_a_line_every_half_minute():
-    assert progress.LINE_SECONDS == 30
+def test_the_best_validation_is_the_one_with_the_lowest_total():
+    progress = Progress()
+    for total in (0.5, 0.2, 0.2, 0.9):
+        progress.add_step({"total": 1.0}, images=1)
+        progress.add_validation({"total": total, "tv": 0.1})
+    assert progress.validation == {"total": 0.9, "tv": 0.1}
+    assert progress.best_validation == {"step": 2, "total": 0.2}
 
 
-def test_messages_stand_on_lines_of_their_own(capsys, line_every):
-    line_every(0.0)
-    with progress_bar(total=3, unit="photos", desc="stylizing") as bar:
-        bar.update()
-        bar.write("infer.py: a.png: is empty", file=sys.stderr)
-        bar.update()
-    assert "infer.py: a.png: is empty" in capsys.readouterr().err.splitlines()
+@pytest.mark.parametrize("total", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+def test_a_validation_that_is_not_finite_is_never_the_best(total, is_first):
+    progress = Progress()
+    if not is_first:
+        progress.add_step({"total": 1.0}, images=1)
+        progress.add_validation({"total": 0.2})
+    best = progress.best_validation
+    progress.add_step({"total": 1.0}, images=1)
+    progress.add_validation({"total": total})
+    assert progress.best_validation == best
+    assert progress.monitored_step == progress.step
 
 
-def test_a_terminal_gets_a_bar(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with progress_bar(total=3, unit="photos", desc="stylizing") as bar:
-        bar.update(3)
-    assert "\r" in (written := capsys.readouterr().err) and "100%|" in written
+def test_without_validation_photos_there_is_no_best():
+    progress = after_three_steps()
+    progress.add_validation({})
+    assert progress.validation == {} and progress.best_validation == {"step": 3, "total": 0.3}

@@ -1,6 +1,7 @@
-"""The state of a training on disk: exact, whole or not there, and never read when it is damaged."""
+"""The state of a training on disk: exact, complete or absent, and refused when damaged or of another format."""
 
 import errno
+import json
 import logging
 from pathlib import Path
 
@@ -8,13 +9,22 @@ import numpy as np
 import pytest
 
 from system.files import remove_leftovers
-from transformer.export.style_folder import StyleError
 from transformer.training import state as training_state
-from transformer.training.state import TrainingState, newest_state, read_state, state_paths
+from transformer.training.state import (
+    FORMAT,
+    INFO,
+    INFO_KEYS,
+    DamagedStateError,
+    StateError,
+    TrainingState,
+    newest_state,
+    read_state,
+    state_paths,
+)
 
 
 class Value:
-    """As much of a tf.Variable as a state needs."""
+    """The part of tf.Variable that a state uses."""
 
     def __init__(self, value):
         self.value = np.asarray(value)
@@ -39,11 +49,30 @@ def variables(seed: int = 0) -> dict[str, Value]:
     }
 
 
+def info(step: int = 0) -> dict:
+    """The info that a training saves, with a number that shows which step it belongs to."""
+    values = {key: {} for key in INFO_KEYS - {"format", "step"}}
+    return {**values, "images": 2 * step, "losses": {"total": step / 3}}
+
+
 def saved(folder: Path, *steps: int, keep: int = 3) -> TrainingState:
     for step in steps:
         state = TrainingState(folder, variables(step), keep=keep)
-        state.save(step, {"losses": {"total": step / 3}})
+        state.save(step, info(step))
     return state
+
+
+def rewrite_info(path: Path, change) -> None:
+    """Replaces the info of a state file by what `change` makes of it, with checksums that fit."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    values = change(json.loads(arrays[INFO].tobytes()))
+    arrays[INFO] = np.frombuffer(json.dumps(values).encode(), np.uint8)
+    np.savez(path, **arrays)
+
+
+def without(*keys: str):
+    return lambda values: {key: value for key, value in values.items() if key not in keys}
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -58,7 +87,7 @@ def test_what_is_restored_is_bit_for_bit_what_was_saved(tmp_path):
     for name, variable in variables(7).items():
         np.testing.assert_array_equal(restored.variables[name].numpy(), variable.numpy())
         assert restored.variables[name].numpy().dtype == variable.numpy().dtype
-    assert state.info == {"losses": {"total": 7 / 3}, "step": 7}  # numbers of JSON come back exactly
+    assert state.info == {**info(7), "step": 7, "format": FORMAT}  # JSON restores numbers exactly
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -82,7 +111,7 @@ def test_a_state_cut_short_gives_way_to_the_one_before_with_a_warning(tmp_path, 
     path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     assert newest_state(tmp_path).step == 5
     [message] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert str(path) in message and "damaged" in message and "the state before it is tried" in message
+    assert str(path) in message and "damaged" in message and "trying the state before it" in message
 
 
 def test_no_flipped_bit_ever_changes_what_is_read(tmp_path):
@@ -95,9 +124,9 @@ def test_no_flipped_bit_ever_changes_what_is_read(tmp_path):
         path.write_bytes(content)
         try:
             state = read_state(path)
-        except StyleError:
+        except DamagedStateError:
             refused += 1
-        else:  # a byte of the archive that means nothing, such as a time
+        else:  # a byte of the archive without a meaning for us, such as a time
             assert state.info == whole.info and state.arrays.keys() == whole.arrays.keys()
             for name, value in whole.arrays.items():
                 np.testing.assert_array_equal(state.arrays[name], value)
@@ -108,22 +137,22 @@ def test_no_flipped_bit_ever_changes_what_is_read(tmp_path):
 def test_a_state_under_the_name_of_another_step_is_refused(tmp_path):
     saved(tmp_path, 5)
     path = state_paths(tmp_path)[0]
-    with pytest.raises(StyleError, match="of step 5"):
+    with pytest.raises(DamagedStateError, match="the state of step 5"):
         read_state(path.rename(path.with_name("step_00000009.npz")))
 
 
-def test_where_all_are_damaged_it_is_said_how_many(tmp_path):
+def test_the_error_for_damaged_states_only_counts_them(tmp_path):
     saved(tmp_path, 5, 10)
     for path in state_paths(tmp_path):
         path.write_bytes(b"")
-    with pytest.raises(StyleError, match="all 2 are damaged; start without --resume"):
+    with pytest.raises(StateError, match=r"no training state .*\(damaged files: 2\); start without --resume"):
         newest_state(tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_a_folder_without_a_state_says_to_start_afresh(tmp_path, folder):
+def test_the_error_for_a_folder_without_a_state_advises_to_start_without_resume(tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StyleError, match="holds no training state to resume; start without --resume"):
+    with pytest.raises(StateError, match="contains no training state to resume; start without --resume"):
         newest_state(tmp_path / folder)
 
 
@@ -148,7 +177,7 @@ def test_a_state_of_another_network_is_refused_by_the_flags_to_use(tmp_path, cha
     else:
         del other["optimizer/moment"]
     before = {name: variable.numpy() for name, variable in other.items()}
-    with pytest.raises(StyleError, match="--width and --residual-blocks"):
+    with pytest.raises(StateError, match="--width and --residual-blocks"):
         TrainingState(tmp_path, other, keep=3).restore(newest_state(tmp_path))
     assert all(other[name].numpy() is value for name, value in before.items())
 
@@ -162,14 +191,14 @@ def test_a_full_disk_leaves_the_older_states_and_says_so_in_one_line(tmp_path, m
 
     monkeypatch.setattr(training_state.np, "savez", full)
     with pytest.raises(OSError) as caught:
-        state.save(15, {})
+        state.save(15, info(15))
     message = str(caught.value)
     assert "\n" not in message
     for words in (
         str(tmp_path),
         "step 15",
         "No space left on device",
-        "the state of step 10 is whole",
+        "the state of step 10 is intact",
         "--resume",
     ):
         assert words in message
@@ -179,16 +208,78 @@ def test_a_full_disk_leaves_the_older_states_and_says_so_in_one_line(tmp_path, m
 
 def test_only_the_writer_writes(tmp_path):
     state = TrainingState(tmp_path / "state", variables(), keep=3, is_writer=False)
-    state.save(5, {})
+    state.save(5, info(5))
     assert not (tmp_path / "state").exists()
     saved(tmp_path / "state", 5, 10)
     state.drop_after(5)
     assert steps_of(tmp_path / "state") == [10, 5]
 
 
-def test_what_a_kill_left_behind_is_no_state_and_is_removed(tmp_path):
+def test_a_full_disk_at_the_first_state_does_not_advise_to_resume(tmp_path, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training_state.np, "savez", full)
+    with pytest.raises(OSError, match="no state has been saved yet: free some space, then start again"):
+        TrainingState(tmp_path / "state", variables(), keep=3).save(0, info())
+
+
+def test_the_rest_of_a_killed_process_is_no_state_and_is_removed(tmp_path):
     saved(tmp_path, 5)
-    (tmp_path / ".step_00000010.npz.123.unfinished").write_bytes(b"half")
+    (tmp_path / f".0123456789.{2**22 + 1}.abcd.tmp").write_bytes(b"half")  # no process has such a number
     assert steps_of(tmp_path) == [5]
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000005.npz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (without("format"), "unknown"),
+        (without(*INFO_KEYS - {"step", "images"}), "unknown"),
+        (lambda values: {**values, "format": FORMAT + 1}, str(FORMAT + 1)),
+        (lambda values: [values], "unknown"),
+    ],
+    ids=["none", "older keys", "newer", "no object"],
+)
+def test_a_state_of_another_format_is_refused_in_one_line_that_names_both_formats(tmp_path, change, found):
+    saved(tmp_path, 5, 10)
+    path = state_paths(tmp_path)[0]
+    rewrite_info(path, change)
+    for read in (lambda: read_state(path), lambda: newest_state(tmp_path)):  # no older state is used instead
+        with pytest.raises(StateError) as caught:
+            read()
+        assert str(caught.value) == (
+            f"{path}: was written by another version of this project (format {found}, this version reads {FORMAT});"
+            " start without --resume, or use the version that wrote it"
+        )
+
+
+@pytest.mark.parametrize("key", sorted(INFO_KEYS - {"format"}))
+def test_a_state_that_lacks_a_key_is_refused_by_its_name(tmp_path, key):
+    saved(tmp_path, 5, 10)
+    path = state_paths(tmp_path)[0]
+    rewrite_info(path, without(key))
+    with pytest.raises(DamagedStateError, match=f"{path.name}: is incomplete \\(no {key}\\)$"):
+        read_state(path)
+    assert newest_state(tmp_path).step == 5
+
+
+@pytest.mark.parametrize("key", sorted(INFO_KEYS - {"format", "step"}))
+def test_a_state_cannot_be_saved_without_a_key_that_reading_needs(tmp_path, key):
+    with pytest.raises(ValueError, match=f"a state needs {key}"):
+        TrainingState(tmp_path, variables(), keep=3).save(5, without(key)(info()))
+    assert steps_of(tmp_path) == []
+
+
+def test_numbers_that_are_not_finite_are_saved_as_null(tmp_path):
+    values = {**info(5), "losses": {"total": float("nan"), "tv": float("inf"), "style": 0.1}}
+    TrainingState(tmp_path, variables(), keep=3).save(5, values)
+    assert newest_state(tmp_path).info["losses"] == {"total": None, "tv": None, "style": 0.1}
+
+
+def test_the_keys_that_a_training_reads_are_those_that_it_saves():
+    from transformer.training.progress import Progress
+
+    door = {"config", "photos"}
+    assert Progress().as_json().keys() | door | {"format", "step"} == INFO_KEYS

@@ -1,6 +1,7 @@
-"""The training loop: it learns, and neither flat crops nor NaN ruin it."""
+"""The training step and its loop: they learn, and neither flat crops nor NaN ruin them."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from loss_net.losses import total_variation_loss
 from transformer.architecture import Architecture
-from transformer.network import Transformer
+from transformer.network import Transformer, initial_parameters
 from transformer.training.optimizer import Optimizer
 from transformer.training.step import (
     CHECK_EVERY,
@@ -22,7 +23,7 @@ TINY = Architecture(width=0.125, residual_blocks=1)
 
 
 def simple_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
-    """A stand-in for the perceptual loss: to copy the content smoothly."""
+    """Stands in for the perceptual loss: asks for a smooth copy of the content."""
     terms = {
         "content": tf.reduce_mean(tf.math.squared_difference(stylized, content)),
         "tv": total_variation_loss(stylized),
@@ -30,29 +31,29 @@ def simple_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]
     return {"total": terms["content"] + terms["tv"], **terms}
 
 
-def colour_swap_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Learnable in a few steps: red becomes green, green blue, blue red."""
+def color_swap_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Can be learned in a few steps: red becomes green, green becomes blue, blue becomes red."""
     return {"total": tf.reduce_mean(tf.math.squared_difference(stylized, tf.roll(content, 1, axis=3)))}
 
 
 def photo_batch(seed: int, *, size: int = 32) -> tf.Tensor:
-    """Two smooth random pictures, [2, size, size, 3]."""
-    colours = np.random.default_rng(seed).uniform(0, 255, (2, 5, 5, 3)).astype(np.float32)
-    return tf.image.resize(colours, [size, size], "bilinear")
+    """Returns two smooth random images, [2, size, size, 3]."""
+    colors = np.random.default_rng(seed).uniform(0, 255, (2, 5, 5, 3)).astype(np.float32)
+    return tf.image.resize(colors, [size, size], "bilinear")
 
 
-def one_colour_batch(colour: tuple[float, float, float]) -> tf.Tensor:
-    return tf.constant(np.broadcast_to(np.float32(colour), (2, 32, 32, 3)))
+def one_color_batch(color: tuple[float, float, float]) -> tf.Tensor:
+    return tf.constant(np.broadcast_to(np.float32(color), (2, 32, 32, 3)))
 
 
 def flat_batches() -> dict[str, tf.Tensor]:
     flat = {
-        name: one_colour_batch(colour)
-        for name, colour in {"white": (255,) * 3, "black": (0,) * 3, "one colour": (200, 30, 31)}.items()
+        name: one_color_batch(color)
+        for name, color in {"white": (255,) * 3, "black": (0,) * 3, "one color": (200, 30, 31)}.items()
     }
     half = tf.concat([photo_batch(0)[:1], flat["white"][:1]], axis=0)
     faint = flat["white"] - np.random.default_rng(0).integers(0, 2, (2, 32, 32, 3)).astype(np.float32)
-    return {**flat, "white beside a photo": half, "white with one grey level of noise": faint}
+    return {**flat, "white beside a photo": half, "white with one gray level of noise": faint}
 
 
 FLAT_BATCHES = flat_batches()
@@ -70,9 +71,9 @@ def new_training(architecture: Architecture, loss=simple_loss, *, steps: int = 1
 
 @pytest.fixture(scope="module", params=[1, 5], ids=["1 block", "5 blocks"])
 def flat_training(request, varied_network):
-    """One compiled training at each depth for all flat crops, and the gradient norm of a photo.
+    """One compiled training per depth for all flat crops, and the gradient norm of a photo.
 
-    Not of an untrained network: residual blocks that start as the identity would hide what comes later.
+    The network is not an untrained one, whose residual blocks are the identity and would hide faults.
     """
     network = varied_network(1, residual_blocks=request.param)
     optimizer = new_optimizer(network)
@@ -84,6 +85,26 @@ def flat_training(request, varied_network):
 
 def slots(optimizer) -> list[tf.Variable]:
     return list(optimizer.variables.values())
+
+
+@pytest.fixture(scope="module")
+def compiled_training() -> tuple[Transformer, Optimizer, Callable]:
+    return new_training(TINY)
+
+
+@pytest.fixture
+def restarted(compiled_training) -> Callable[[], tuple[Transformer, Callable]]:
+    """Sets the one compiled training back to its start; returns its network and its step."""
+    network, optimizer, training_step = compiled_training
+
+    def restart() -> tuple[Transformer, Callable]:
+        for name, value in initial_parameters(TINY, seed=0).items():
+            network.parameters[name].assign(value)
+        for name, variable in new_optimizer(network).variables.items():
+            optimizer.variables[name].assign(variable)
+        return network, training_step
+
+    return restart
 
 
 @pytest.mark.parametrize("name", FLAT_BATCHES)
@@ -102,15 +123,15 @@ def test_a_crop_without_contrast_does_no_harm_to_a_training_step(flat_training, 
 
 
 def test_the_loss_falls():
-    _, _, training_step = new_training(TINY, colour_swap_loss, steps=60, learning_rate=0.01)
+    _, _, training_step = new_training(TINY, color_swap_loss, steps=60, learning_rate=0.01)
     batches = itertools.cycle([photo_batch(0), photo_batch(1)])
     totals = [float(losses["total"]) for _, losses in training_steps(training_step, batches, steps=60)]
     assert np.mean(totals[-5:]) < 0.5 * np.mean(totals[:5])
 
 
-def test_one_seed_and_one_stream_give_one_network():
+def test_one_seed_and_one_stream_give_one_network(restarted):
     def trained() -> dict[str, np.ndarray]:
-        network, _, training_step = new_training(TINY, steps=3)
+        network, training_step = restarted()
         for _ in training_steps(training_step, map(photo_batch, range(3)), steps=3):
             pass
         return {name: variable.numpy() for name, variable in network.parameters.items()}
@@ -120,24 +141,26 @@ def test_one_seed_and_one_stream_give_one_network():
         np.testing.assert_allclose(again[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_two_steps_move_every_parameter_by_about_the_learning_rate():
-    network, _, training_step = new_training(TINY, steps=2, learning_rate=0.01)
+def test_two_steps_move_every_parameter_by_about_the_learning_rate(restarted):
+    network, training_step = restarted()
     before = {name: variable.numpy() for name, variable in network.parameters.items()}
-    for seed in range(2):  # a block that starts as the identity passes no gradient to its depth at first
-        training_step(photo_batch(seed))
+    # two, because a residual block that starts as the identity passes no gradient to its first layers
+    rates = [float(training_step(photo_batch(seed))["learning_rate"]) for seed in range(2)]
     for name, variable in network.parameters.items():
-        assert 0 < np.abs(variable.numpy() - before[name]).max() < 0.03, name  # Adam's steps are bounded
+        assert 0 < np.abs(variable.numpy() - before[name]).max() < 2 * sum(rates), (
+            name
+        )  # Adam bounds its steps
 
 
-def test_a_step_gives_the_losses_of_the_network_before_it_and_the_size_of_its_gradient():
-    network, _, training_step = new_training(TINY)
+def test_a_step_gives_the_losses_of_the_network_before_it_and_the_size_of_its_gradient(restarted):
+    network, training_step = restarted()
     content = photo_batch(0)
     with tf.GradientTape() as tape:
         expected = simple_loss(network(content), content)
     gradients = tape.gradient(expected["total"], list(network.parameters.values()))
     losses = training_step(content)
-    said = {"gradient_norm", "learning_rate", "skipped", "skipped_in_a_row"}
-    assert set(losses) == {"total", "content", "tv", *said}
+    update = {"gradient_norm", "learning_rate", "skipped", "skipped_in_a_row"}
+    assert set(losses) == {"total", "content", "tv", *update}
     for name, value in expected.items():
         np.testing.assert_allclose(losses[name], value, rtol=1e-4, err_msg=name)
     squares = sum(np.square(gradient.numpy(), dtype=np.float64).sum() for gradient in gradients)
@@ -145,7 +168,7 @@ def test_a_step_gives_the_losses_of_the_network_before_it_and_the_size_of_its_gr
 
 
 def recorded_step(totals: list[float]):
-    """A step without a network: it gives the totals one by one and keeps the batches it was given."""
+    """A step without a network: it returns the totals one by one and keeps the batches that it gets."""
     seen = []
 
     def training_step(content):
@@ -164,7 +187,7 @@ def test_training_steps_yields_the_steps_done_and_their_losses():
     assert seen == ["a", "b", "c"]
 
 
-def test_training_steps_goes_on_after_the_first_step_and_takes_no_batch_too_many():
+def test_training_steps_continues_after_the_first_step_and_takes_no_batch_too_many():
     training_step, seen = recorded_step([3, 2])
     steps = training_steps(training_step, iter("ab"), steps=9, first_step=7)
     assert [step for step, _ in steps] == [8, 9]
@@ -187,28 +210,28 @@ def skipping_step(skipped_in_a_row: list[int]):
     return training_step, seen
 
 
-def test_so_many_steps_in_a_row_that_are_not_finite_end_the_training_at_the_next_check():
+def test_as_many_skipped_steps_in_a_row_as_the_limit_end_the_training_at_the_next_check():
     counts = [0, *range(1, SKIPPED_LIMIT + CHECK_EVERY + 1)]
     training_step, seen = skipping_step(counts)
-    with pytest.raises(Diverged, match=r"in a row were not finite at step"):
+    with pytest.raises(Diverged, match=r"19 steps in a row skipped at step 20: loss or gradient not finite"):
         list(training_steps(training_step, counts, steps=len(counts)))
     assert SKIPPED_LIMIT < len(seen) <= SKIPPED_LIMIT + CHECK_EVERY
 
 
-def test_fewer_do_not():
+def test_fewer_skipped_steps_in_a_row_do_not_end_the_training():
     counts = [*range(1, SKIPPED_LIMIT), 0] * 3
     training_step, seen = skipping_step(counts)
     assert len(list(training_steps(training_step, counts, steps=len(counts)))) == len(counts) == len(seen)
 
 
 def nan_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
-    """NaN for a batch whose first pixel is black."""
+    """Is NaN for a batch whose first pixel is black."""
     total = tf.reduce_mean(tf.math.squared_difference(stylized, content))
     return {"total": tf.where(content[0, 0, 0, 0] == 0, np.nan, 1.0) * total}
 
 
 def nan_gradient_loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Finite, but with a gradient of NaN: the root of 0 inside a `where`, the trap of TensorFlow's users."""
+    """Is finite, but has a gradient of NaN for such a batch: the root of 0 inside a `where`, a common trap."""
     is_bad = content[0, 0, 0, 0] == 0
     trap = tf.sqrt(tf.where(is_bad, 0.0, 1.0) * tf.reduce_sum(tf.square(stylized)))
     return {"total": tf.reduce_mean(stylized) + 1e-9 * trap}

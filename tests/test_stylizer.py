@@ -160,7 +160,7 @@ def test_an_unknown_style_among_none_is_refused_with_how_to_get_one(tmp_path):
 
 
 def test_a_folder_without_a_style_is_refused_by_what_a_style_is(tmp_path):
-    with pytest.raises(StyleError, match="holds no style; a style is a folder with"):
+    with pytest.raises(StyleError, match="contains no style; a style is a folder with"):
         find_style(str(tmp_path), tmp_path)
 
 

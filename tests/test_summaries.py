@@ -1,4 +1,4 @@
-"""What TensorBoard reads from a training: scalars, previews, configuration, graph."""
+"""What TensorBoard shows of a training: scalars, previews, configuration, graph."""
 
 import io
 import json
@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from transformer.json_text import json_text
 from transformer.training.summaries import RunningMeans, TrainingSummaries
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -28,14 +29,14 @@ def scalars(events: EventAccumulator, tag: str) -> dict[int, float]:
 
 
 def preview(events: EventAccumulator, tag: str, index: int = 0) -> np.ndarray:
-    """The picture [H, W, 3] uint8 of one image summary: width and height as text, then PNG bytes."""
+    """The image [H, W, 3] uint8 of a summary, which contains width and height as text and then PNG bytes."""
     _width, _height, png = tf.make_ndarray(events.Tensors(tag)[index].tensor_proto)
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
 def events(tiny_run) -> EventAccumulator:
-    """What the tiny training wrote: 6 steps, scalars every 2, pictures and validation every 3."""
+    """The events of the tiny training: 6 steps, scalars every 2, previews and validation every 3."""
     return read_events(tiny_run / "log")
 
 
@@ -53,7 +54,7 @@ def test_every_loss_term_of_the_validation_is_a_scalar(events, name):
     assert all(np.isfinite(value) for value in values.values())
 
 
-def test_the_terms_shown_sum_to_the_total_shown(events):
+def test_the_terms_in_tensorboard_sum_to_the_total(events):
     for step, total in scalars(events, "loss/total").items():
         terms = [scalars(events, f"loss/{name}")[step] for name in ("content", "style", "tv")]
         assert sum(terms) == pytest.approx(total, rel=1e-4)
@@ -62,14 +63,14 @@ def test_the_terms_shown_sum_to_the_total_shown(events):
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "gradient_norm", "images_per_second"])
-def test_the_course_of_the_training_is_shown_apart_from_the_losses(events, name):
+def test_rate_norm_and_speed_are_shown_apart_from_the_losses(events, name):
     values = scalars(events, f"training/{name}")
     assert list(values) == [2, 4, 6]
     assert all(value > 0 for value in values.values())
     assert f"loss/{name}" not in events.Tags()["tensors"]
 
 
-def test_the_learning_rate_shown_falls(events):
+def test_the_learning_rate_in_tensorboard_falls(events):
     rates = list(scalars(events, "training/learning_rate").values())
     assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < rates[0] <= 1e-3
 
@@ -92,7 +93,7 @@ def test_the_configuration_is_shown_as_json(events):
     assert config["width"] == 0.125 and config["name"] == "tiny" and config["preset"] == "lengstrom"
 
 
-def test_the_graph_shown_is_that_of_the_network(events):
+def test_the_graph_in_tensorboard_is_that_of_the_network(events):
     operations = [
         node.op for node in tf.compat.v1.GraphDef.FromString(events.Graph().SerializeToString()).node
     ]
@@ -115,7 +116,7 @@ def test_scalars_can_be_read_while_the_training_runs(tmp_path):
     summaries = TrainingSummaries(tmp_path)
     summaries.write_losses(4, {"total": 2.5, "learning_rate": 0.5})
     summaries.write_validation(4, {"total": 3.5})
-    events = read_events(tmp_path)  # not closed yet
+    events = read_events(tmp_path)  # the file is still open
     assert scalars(events, "loss/total") == {4: 2.5}
     assert scalars(events, "training/learning_rate") == {4: 0.5}
     assert scalars(events, "validation/total") == {4: 3.5}
@@ -133,3 +134,33 @@ def test_running_means_are_those_since_the_last_flush(monkeypatch):
     means.add({"total": tf.constant(8.0), "tv": tf.constant(1.0)})
     now += 0.5
     assert means.flush(batch_size=4) == {"total": 8, "tv": 1, "images_per_second": 8}
+
+
+def test_running_means_continue_exactly_from_saved_sums():
+    whole, first = RunningMeans(), RunningMeans()
+    totals = np.random.default_rng(0).normal(size=9) * 1e7
+    for total in totals[:4]:
+        whole.add({"total": float(total)})
+        first.add({"total": float(total)})
+    second = RunningMeans(json.loads(json_text(first.as_json())))
+    for means in (whole, second):
+        for total in totals[4:]:
+            means.add({"total": float(total)})
+    assert whole.flush(1)["total"] == second.flush(1)["total"]
+
+
+def test_skipped_steps_do_not_count_in_the_means():
+    means = RunningMeans()
+    for total, in_a_row in ((1.0, 0), (np.nan, 1), (np.nan, 2), (4.0, 0)):
+        means.add({"total": total, "skipped": 2, "skipped_in_a_row": in_a_row})
+    flushed = means.flush(1)
+    assert flushed["total"] == 2.5 and (flushed["skipped"], flushed["skipped_in_a_row"]) == (2, 0)
+
+
+def test_sums_that_are_not_finite_are_saved_as_null_and_restored_as_nan():
+    means = RunningMeans()
+    means.add({"total": float("inf"), "tv": 0.5})
+    saved = json.loads(json_text(means.as_json()))
+    assert saved == {"sums": {"total": None, "tv": 0.5}, "weight": 1}
+    flushed = RunningMeans(saved).flush(1)
+    assert np.isnan(flushed["total"]) and flushed["tv"] == 0.5

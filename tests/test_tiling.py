@@ -175,11 +175,13 @@ def test_an_onnx_file_of_another_network_is_refused(style_dirs, tmp_path):
     model = onnx.load(str(style_dirs["waves"] / ONNX_FILE))
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Tanh"
     onnx.save(model, str(tmp_path / ONNX_FILE))
-    with pytest.raises(StyleError, match="not the network that this version writes; export the style again"):
+    with pytest.raises(
+        StyleError, match="was written by another version of this project; export the style again"
+    ):
         TiledStylizer(tmp_path / ONNX_FILE, threads=1)
 
 
 def test_a_damaged_onnx_file_is_refused(tmp_path):
     (tmp_path / ONNX_FILE).write_bytes(b"no model")
-    with pytest.raises(StyleError, match="damaged or not a network of train.py"):
+    with pytest.raises(StyleError, match="is damaged or was not written by train.py"):
         TiledStylizer(tmp_path / ONNX_FILE, threads=1)

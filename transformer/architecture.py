@@ -1,37 +1,38 @@
-"""The transformer network as a table: every convolution, its shape and what surrounds it.
+"""The transformer network as a table: the shape of every convolution and the operations around it.
 
-One table serves the TensorFlow network, the meta graph and the ONNX graph, so they cannot drift apart.
-The network is that of Johnson et al. 2016 (https://arxiv.org/abs/1603.08155, supplementary) with instance
-normalisation (https://arxiv.org/abs/1607.08022) and nearest upsampling instead of transposed convolutions
-(https://distill.pub/2016/deconv-checkerboard/). No TensorFlow here: the ONNX side reads this file too.
+The TensorFlow network, the meta graph and the ONNX graph are all built from this table, so they always agree.
+The network is that of Johnson et al. 2016 (https://arxiv.org/abs/1603.08155, supplementary material) with instance
+normalization (https://arxiv.org/abs/1607.08022) and nearest-neighbor upsampling instead of transposed convolutions
+(https://distill.pub/2016/deconv-checkerboard/). This module imports no TensorFlow, because the ONNX runtime uses it.
 """
 
 from dataclasses import dataclass
 
 BASE_CHANNELS = 32  # channels of the first convolution at width 1 (Johnson et al.)
-NORM_EPSILON = 1e-3  # added to the variance; lengstrom's value. Far below the variances of a trained network
+NORM_EPSILON = 1e-3  # added to the variance (lengstrom); the variances of a trained network are far larger
 OUTPUT_CENTER = 127.5  # middle of the 0..255 range
-OUTPUT_SPAN = (
-    150.0  # tanh times this reaches past 0 and 255, so that white and black need no saturation (lengstrom)
+# The output is OUTPUT_CENTER + OUTPUT_SPAN * tanh. It extends past 0 and 255, so white and black need no saturation.
+OUTPUT_SPAN = 150.0  # lengstrom
+OUTPUT_GAIN = 0.1  # makes the last layer small at the start, see network.initial_parameters
+SIDE_MULTIPLE = 4  # of the padded image, because of two convolutions with stride 2
+MIN_SIDE = (
+    8  # of the padded image; the trunk is then 2x2, the least that reflection padding for 3x3 kernels allows
 )
-OUTPUT_GAIN = 0.1  # the last layer starts small, see network.initial_parameters
-SIDE_MULTIPLE = 4  # two stride-2 convolutions
-MIN_SIDE = 8  # the smallest padded side: a trunk of 2x2, which 3x3 reflection padding still fits
 
 
 @dataclass(frozen=True)
 class ConvSpec:
-    """One convolution: reflection padding before it, instance norm and activation after it."""
+    """One convolution, with reflection padding before it and instance norm and activation after it."""
 
-    name: str  # literature-like path, part of the exported variable names
-    kernel_size: int  # odd; padding is kernel_size // 2 on every side
+    name: str  # path such as "encoder/conv1", the start of the exported variable names
+    kernel_size: int  # odd; the padding is kernel_size // 2 on every side
     in_channels: int
     out_channels: int
     stride: int = 1
-    upsample: int = 1  # nearest-neighbour factor applied before the padding
-    norm: bool = True  # instance norm with scale and offset; without it a bias
+    upsample: int = 1  # factor of nearest-neighbor upsampling before the padding
+    norm: bool = True  # True: instance norm with scale and offset; False: a bias
     activation: str = "relu"  # relu, tanh or linear
-    gain: float = 1.0  # multiplies the kernel wherever it is used
+    gain: float = 1.0  # factor of the kernel
 
     @property
     def multiply_adds_per_pixel(self) -> int:
@@ -41,19 +42,22 @@ class ConvSpec:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The whole network: encoder, residual trunk, decoder; channel counts derive from `width`."""
+    """The complete network: encoder, residual trunk, decoder.
 
-    width: float = 0.5
-    residual_blocks: int = 5
+    Raises ValueError for a `width` or `residual_blocks` out of range.
+    """
+
+    width: float = 0.5  # multiplier of the channels, above 0 to 4; 1 is the network of Johnson et al.
+    residual_blocks: int = 5  # in the trunk, 0 or more
 
     def __post_init__(self):
         if not 0 < self.width <= 4:
-            raise ValueError(f"width must be above 0 and at most 4, got {self.width}")
+            raise ValueError(f"width must be greater than 0 and at most 4, got {self.width}")
         if self.residual_blocks < 0:
             raise ValueError(f"residual_blocks must be 0 or more, got {self.residual_blocks}")
 
     def channels(self, multiple: int) -> int:
-        """Channels of a layer that has `multiple` times the first layer's, at least 4."""
+        """Returns the channels of a layer with `multiple` times the channels of the first; the first has at least 4."""
         return max(4, round(BASE_CHANNELS * self.width)) * multiple
 
     @property
@@ -87,12 +91,12 @@ class Architecture:
 
     @property
     def convolutions(self) -> tuple[ConvSpec, ...]:
-        """Every convolution in the order it runs."""
+        """All convolutions in the order in which they run."""
         trunk = tuple(spec for block in self.residual for spec in block)
         return self.encoder + trunk + self.decoder
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every trainable parameter; kernels are [kernel, kernel, in, out]."""
+        """Returns the shape of every trainable parameter by name; kernels are [kernel, kernel, in, out]."""
         shapes = {}
         for spec in self.convolutions:
             size, channels = spec.kernel_size, spec.out_channels
@@ -117,5 +121,5 @@ class Architecture:
 
 
 def padded_side(side: int) -> int:
-    """The side that the network really works at: a multiple of SIDE_MULTIPLE, at least MIN_SIDE."""
+    """Returns the side, in pixels, to which the network pads a side: a multiple of SIDE_MULTIPLE, at least MIN_SIDE."""
     return max(MIN_SIDE, -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE)

@@ -1,7 +1,7 @@
-"""The layers of the transformer network as pure functions of tensors.
+"""The layers of the transformer network as pure functions of tensors. All tensors are channels-last.
 
-Pure, because the same code is traced three times: eagerly and in tf.function by training, and into a
-TensorFlow 1 graph by the checkpoint export. All tensors are channels-last.
+The functions are pure because training runs them in a tf.function and the export builds a TensorFlow 1 graph from
+the same code.
 """
 
 import tensorflow as tf
@@ -10,9 +10,9 @@ from transformer.architecture import NORM_EPSILON
 
 
 def reflected_indices(length: tf.Tensor, padded_length: tf.Tensor) -> tf.Tensor:
-    """Indices [padded_length] that extend 0..length-1 by reflection, as often as needed.
+    """Returns indices [padded_length] that extend 0..length-1 by reflection, several times if needed.
 
-    Reflection without repeating the edge has the period 2 * (length - 1); for length 1 all indices are 0.
+    The edge is not repeated, so the indices have the period 2 * (length - 1). For length 1 all of them are 0.
     """
     period = tf.maximum(2 * (length - 1), 1)
     position = tf.range(padded_length) % period
@@ -20,9 +20,9 @@ def reflected_indices(length: tf.Tensor, padded_length: tf.Tensor) -> tf.Tensor:
 
 
 def pad_to(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Extends images [B, H, W, C] at the bottom and the right to [B, height, width, C] by reflection.
+    """Pads images [B, H, W, C] at the bottom and on the right to [B, height, width, C] by reflection.
 
-    Unlike tf.pad it may be asked for more than the image holds, so it serves a 1x1 image too.
+    Unlike tf.pad it may add more rows and columns than the image has, so that it works for a 1x1 image too.
     """
     shape = tf.shape(images)
     images = tf.gather(images, reflected_indices(shape[1], height), axis=1)
@@ -30,13 +30,17 @@ def pad_to(images: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def reflection_pad(feature_map: tf.Tensor, size: int) -> tf.Tensor:
-    """Reflection padding of `size` on each side: [B, H, W, C] -> [B, H + 2 size, W + 2 size, C]; H, W > size."""
+    """Adds reflection padding of `size` pixels on every side: [B, H, W, C] -> [B, H + 2 size, W + 2 size, C].
+
+    H and W must be greater than `size`.
+    """
     paddings = [[0, 0], [size, size], [size, size], [0, 0]]
     if None in feature_map.shape[1:3]:
         return tf.pad(feature_map, paddings, mode="REFLECT")
 
-    # Sides known when the graph is built, as in training: whole rows and columns take a CPU about two thirds of
-    # MirrorPad's time, which goes value by value; its gradient has no such rival (benchmarks/README.md).
+    # The sides are known when the graph is built, as in training. Copying whole rows and columns then takes a CPU
+    # about two thirds of the time of tf.pad, which copies single values. For the gradient tf.pad's own kernel is the
+    # fastest (benchmarks/README.md).
     @tf.custom_gradient
     def pad(feature_map: tf.Tensor) -> tf.Tensor:
         padded = _extend(_extend(feature_map, size, axis=2), size, axis=1)
@@ -55,9 +59,9 @@ def _extend(feature_map: tf.Tensor, size: int, axis: int) -> tf.Tensor:
 
 
 def convolution(feature_map: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
-    """Convolution with reflection padding: [B, H, W, C] -> [B, ceil(H/stride), ceil(W/stride), C'].
+    """Convolves with reflection padding: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C'].
 
-    `kernel` is [size, size, C, C'] with an odd size.
+    kernel: [size, size, C, C'] with an odd size.
     """
     padded = reflection_pad(feature_map, kernel.shape[0] // 2)
     return tf.nn.conv2d(padded, tf.cast(kernel, padded.dtype), strides=stride, padding="VALID")
@@ -66,8 +70,8 @@ def convolution(feature_map: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> t
 def upsample_nearest(feature_map: tf.Tensor, factor: int) -> tf.Tensor:
     """Repeats every pixel factor x factor times: [B, H, W, C] -> [B, factor H, factor W, C].
 
-    Its gradient is written out as a pooled sum: that of the broadcast costs several times as much, and that of
-    tf.image.resize has no XLA kernel on CPUs.
+    The gradient is defined here as a pooled sum. The gradient that TensorFlow derives for the broadcast takes several
+    times as long, and that of tf.image.resize has no XLA kernel on CPUs.
     """
 
     @tf.custom_gradient
@@ -83,24 +87,27 @@ def upsample_nearest(feature_map: tf.Tensor, factor: int) -> tf.Tensor:
 
 
 def instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Normalises every channel of every image to zero mean and unit variance, then scale * x + offset.
+    """Normalizes every channel of every image to zero mean and unit variance, then computes scale * x + offset.
 
-    Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022. feature_map [B, H, W, C] of any float type,
-    scale and offset [C]. Statistics are of the type of scale and offset, whatever the feature map's.
+    feature_map: [B, H, W, C] of any float type; the result has the same shape and type.
+    scale, offset: [C]. Mean and variance are computed in their type.
+    Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022.
     """
-    if feature_map.shape[0] is None or feature_map.dtype == tf.float64:  # the fused kernel has no float64
+    if (
+        feature_map.shape[0] is None or feature_map.dtype == tf.float64
+    ):  # the fused kernel does not support float64
         return _instance_norm_by_moments(feature_map, scale, offset)
     return _instance_norm_by_image(feature_map, scale, offset)
 
 
 def _instance_norm_by_image(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    # Batch norm over a batch of one is instance norm, and its fused kernel is 2 to 3 times as fast,
-    # forward and backward, as the same written out (benchmarks/README.md); it needs a known batch size.
-    normalised = [
+    # Batch norm over a batch of one image is instance norm. Its fused kernel is 2 to 3 times as fast, forward and
+    # backward, as separate operations (benchmarks/README.md). It needs a known batch size.
+    normalized = [
         tf.compat.v1.nn.fused_batch_norm(image, scale, offset, epsilon=NORM_EPSILON)[0]
         for image in tf.split(feature_map, feature_map.shape[0])
     ]
-    return tf.concat(normalised, axis=0)
+    return tf.concat(normalized, axis=0)
 
 
 def _instance_norm_by_moments(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

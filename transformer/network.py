@@ -1,7 +1,7 @@
-"""The transformer network: images in, stylized images out, RGB 0..255 on both sides.
+"""The transformer network: from images to stylized images, both RGB 0..255.
 
-Parameters are plain variables in a dict and the network is a pure function of them, so that the exported
-TensorFlow 1 graph is built by the very code that was trained.
+The network is a pure function of its parameters, which are variables in a dict. The export builds its TensorFlow 1
+graph with the same function.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,17 @@ ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh, "linear": tf.identity}
 
 
 def initial_parameters(architecture: Architecture, seed: int) -> dict[str, np.ndarray]:
-    """Random float32 parameters by name: He-normal kernels, unit scales, zero offsets and bias.
+    """Returns random float32 parameters by name: He-normal kernels, unit scales, zero offsets and biases.
 
-    He et al. 2015, https://arxiv.org/abs/1502.01852. The last layer is made small by its spec's gain, not by
-    small random values: a large output saturates tanh and leaves holes that never heal, and since Adam moves
-    every weight by about the learning rate, small values over so many inputs would jump from step to step.
-    A residual block starts as the identity, its second scale zero (https://arxiv.org/abs/1706.02677, 5.1): the
-    photo reaches the decoder undistorted, and the content is learnt sooner.
+    He et al. 2015, https://arxiv.org/abs/1502.01852.
+
+    The output must be small at the start, because a saturated tanh passes no gradient and leaves holes in the image
+    that stay. The gain of the last layer makes it small. Small random kernels would do so too, but Adam changes every
+    weight by about the learning rate, so sums over many small weights would jump from step to step.
+
+    Every residual block starts as the identity: the second scale of the block is zero (Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677, section 5.1). The photo reaches the decoder undistorted, and the network learns
+    the content sooner.
     """
     generator = np.random.default_rng(seed)
     block_ends = {second.name for _, second in architecture.residual}
@@ -50,10 +54,10 @@ def stylize(
     architecture: Architecture,
     compute_dtype: tf.DType = tf.float32,
 ) -> tf.Tensor:
-    """Stylizes images [B, H, W, 3], RGB 0..255, of any size from 1x1: the same shape and float32.
+    """Stylizes images [B, H, W, 3], RGB 0..255, of any size from 1x1; the result has the same shape.
 
-    Values may leave 0..255 a little; export and inference clip them. `compute_dtype` is that of the
-    convolutions; statistics and output stay float32, but are float64 where it is that.
+    Values may lie slightly outside 0..255; export and inference clip them.
+    compute_dtype: the type of the convolutions. Statistics and the result are float64 if it is float64, else float32.
     """
     shape = tf.shape(images)
     images = tf.cast(images, _exact_dtype(compute_dtype))
@@ -85,21 +89,24 @@ def _apply(spec: ConvSpec, feature_map: tf.Tensor, parameters: Mapping[str, tf.T
         feature_map = instance_norm(
             feature_map, parameters[f"{spec.name}/scale"], parameters[f"{spec.name}/offset"]
         )
-    else:  # tanh of a bfloat16 sum would show as bands in the picture, hence float32
+    else:  # in float32, because the tanh of a bfloat16 sum would show as bands in the image
         bias = parameters[f"{spec.name}/bias"]
         feature_map = tf.cast(feature_map, bias.dtype) + bias
     return ACTIVATIONS[spec.activation](feature_map)
 
 
 class Transformer(tf.Module):
-    """The trainable network: `Transformer(architecture)(images)`, see `stylize`."""
+    """The trainable network. `Transformer(architecture)(images)` returns stylized images, see `stylize`.
+
+    `parameters` contains the variables by name.
+    """
 
     def __init__(self, architecture: Architecture, *, seed: int = 0, compute_dtype: tf.DType = tf.float32):
         super().__init__(name="transformer")
         self.architecture = architecture
         self.compute_dtype = compute_dtype
-        # under tf.distribute every replica computes the same update, so any one of them will do
         self.dtype = _exact_dtype(compute_dtype)  # of parameters and stylized images
+        # Under tf.distribute all replicas compute the same update, so the one of the first replica is taken.
         kind = {
             "dtype": self.dtype,
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,

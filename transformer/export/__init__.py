@@ -1,1 +1,1 @@
-"""A finished style: its folder, meta graph and ONNX file."""
+"""Writes a trained network as a style folder: meta graph, ONNX file, style.json."""

@@ -1,6 +1,5 @@
-"""The finished style that people use: a folder with a meta-graph checkpoint, an ONNX file and style.json."""
+"""Exports a trained network as a style: a folder with a meta-graph checkpoint, an ONNX file and style.json."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,39 +11,40 @@ from system.files import write_folder
 from transformer.export.meta_graph import write_meta_graph
 from transformer.export.onnx_graph import build_onnx_model
 from transformer.export.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
+from transformer.json_text import json_text
 from transformer.network import Transformer
 
 
 def load_parameters(style_dir: Path, network: Transformer) -> None:
-    """Sets the network's parameters to those of a finished style of the same width and residual blocks.
+    """Sets the parameters of `network` to those of a style with the same width and residual blocks.
 
-    Raises StyleError if the style is missing, damaged or of another shape.
+    Raises StyleError if the style is missing or damaged, or if its network is another one.
     """
     try:
         reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
         names = {f"transformer/{name}" for name in network.parameters}
         others = names ^ set(reader.get_variable_to_shape_map())
         if others:
-            raise ValueError(f"it is another network, they differ in {min(others)}")
+            raise ValueError(f"its network differs in {min(others)}")
         for name, variable in network.parameters.items():
             variable.assign(reader.get_tensor(f"transformer/{name}"))
-    except Exception as error:  # TensorFlow raises many a class for damaged files
+    except Exception as error:  # TensorFlow raises many classes for damaged files
         raise StyleError(
-            f"{style_dir}: cannot be started from ({first_line(error)}); it must be whole and have the same --width and"
-            " --residual-blocks"
+            f"{style_dir}: its weights cannot be used ({first_line(error)}); give an undamaged style that was trained"
+            " with the same --width and --residual-blocks"
         ) from error
 
 
 def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> None:
-    """Writes the finished style to `style_dir`, whole or not at all; an older one there is replaced.
+    """Writes the style folder `style_dir`, complete or not at all; an older folder is replaced.
 
-    Everything is written to a folder beside it, which is then renamed. `style_info` becomes style.json. Raises
-    OSError where it cannot be written.
+    style_info: JSON values, written to style.json.
+    Raises OSError if the folder cannot be written.
     """
     parameters = {name: variable.numpy().astype(np.float32) for name, variable in network.parameters.items()}
     try:
         write_folder(style_dir, lambda folder: _write_style(folder, parameters, network, style_info))
-    except tf.errors.OpError as error:  # TensorFlow's writers have their own errors for a full disk
+    except tf.errors.OpError as error:  # TensorFlow's own class, even for a full disk
         raise OSError(disk_fault(error)) from error
 
 
@@ -54,4 +54,4 @@ def _write_style(
     write_meta_graph(folder, parameters, network.architecture)
     model = build_onnx_model(parameters, network.architecture)
     (folder / ONNX_FILE).write_bytes(model.SerializeToString())
-    (folder / STYLE_FILE).write_text(json.dumps(style_info, indent=2) + "\n", encoding="utf-8")
+    (folder / STYLE_FILE).write_text(json_text(style_info, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The network as a TensorFlow 1 meta-graph checkpoint that the widespread "lesson 30" scripts can load.
+"""Writes the network as a TensorFlow 1 meta-graph checkpoint, which the widespread "lesson 30" scripts can load.
 
-Those scripts import the .meta, restore the latest checkpoint, feed `X:0` and fetch `transformer/g:0`. Only
-inference is saved: 0.1 MB of graph instead of the 250 MB of graphs that carry VGG along.
+Those scripts import the .meta file, restore the latest checkpoint, feed `X:0` and fetch `transformer/g:0`. The graph
+contains inference only and takes 0.1 MB. Graphs that contain VGG as well take 250 MB.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def write_meta_graph(
 ) -> None:
     """Writes `checkpoint` and fast_style_transfer.{meta,index,data-00000-of-00001} into `style_dir`.
 
-    Variable names follow from the layers alone, so one style's weights restore into another's graph.
+    All styles have the same variable names, so the weights of one style can be restored into the graph of another.
     """
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
@@ -33,7 +33,7 @@ def write_meta_graph(
         saver.export_meta_graph(
             str(style_dir / f"{META_PREFIX}.meta"), clear_devices=True, strip_default_attrs=True
         )
-        # only now, or the .meta would hold the values as constants
+        # Assigned after the export, because the .meta file would otherwise contain the values as constants.
         session.run([variable.assign(parameters[name]) for name, variable in variables.items()])
         saver.save(session, str(style_dir / META_PREFIX), write_meta_graph=False)
 

@@ -1,7 +1,7 @@
-"""The network as an ONNX graph, written from the same table as the TensorFlow one.
+"""Builds the network as an ONNX graph, from the same table as the TensorFlow network.
 
-Written by hand rather than converted: instance norm, reflection padding and upsampling each become the one
-ONNX operator that ONNX Runtime has a kernel for, and no converter has to follow TensorFlow's releases.
+The graph is built here and not by a converter. Instance norm, reflection padding and upsampling thus become the one
+ONNX operator that ONNX Runtime has a kernel for, and no converter has to support new releases of TensorFlow.
 """
 
 from collections.abc import Mapping
@@ -24,24 +24,24 @@ from transformer.architecture import (
 )
 from transformer.export.style_folder import StyleError
 
-OPSET = 17  # of 2022: any ONNX Runtime from 1.12 on reads it
+OPSET = 17  # ONNX Runtime 1.12 (2022) and later read it
 IR_VERSION = 8
 INPUT_NAME, OUTPUT_NAME = "X", "g"
-# The last layer computes 4x4 pixels of 3 channels as 48: 3 would leave most of a CPU's lanes idle.
+# The last layer computes blocks of 4x4 pixels as 48 channels: with 3 channels most SIMD lanes of a CPU would idle.
 OUTPUT_BLOCK = 4
 ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "linear": None}
 
 
 def build_onnx_model(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> onnx.ModelProto:
-    """`X` [N, H, W, 3] float32 RGB 0..255 of any size -> `g`, the same shape, clipped to 0..255.
+    """Builds a model with input `X` [N, H, W, 3], float32 RGB 0..255 of any size, and output `g`, the same, clipped.
 
-    `parameters` as network.initial_parameters names and shapes them; the file holds them as `onnx_parameters` does.
+    parameters: with the names and shapes of `network.initial_parameters`. `onnx_parameters` converts them.
     """
     return build_whole_model(onnx_parameters(parameters, architecture), architecture)
 
 
 def build_whole_model(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> onnx.ModelProto:
-    """The same from parameters in the file's own form."""
+    """Builds the same model from parameters that `onnx_parameters` or `read_onnx_parameters` returned."""
     writer = GraphWriter(parameters)
     value = add_input_scaling(writer, _pad_input(writer))
     for spec in architecture.encoder:
@@ -56,17 +56,19 @@ def build_whole_model(parameters: Mapping[str, np.ndarray], architecture: Archit
     writer.add("Transpose", value, perm=[0, 2, 3, 1], output=OUTPUT_NAME)
     shape = ["N", "H", "W", 3]
     model = writer.model([value_info(INPUT_NAME, shape)], [value_info(OUTPUT_NAME, shape)])
-    helper.set_model_props(model, {"width": str(architecture.width)})  # for who does not read the graph
+    helper.set_model_props(
+        model, {"width": str(architecture.width)}
+    )  # so that readers need not parse the graph
     return model
 
 
 def onnx_parameters(
     parameters: Mapping[str, np.ndarray], architecture: Architecture
 ) -> dict[str, np.ndarray]:
-    """The parameters in the form that the file holds: kernels [out, in, ...], gains applied, blocks unrolled.
+    """Converts parameters to the form in the ONNX file: kernels [out, in, k, k], gains applied, blocks unrolled.
 
-    A convolution after upsampling by `block`, and the last one, which has few channels, are computed for block x
-    block pixels at once as further channels: the same sums, in the shapes that a CPU is fast at.
+    Convolutions after upsampling, and the last one, which has few channels, compute a block of pixels at once as
+    additional channels. The sums are the same, but a CPU computes these shapes faster.
     """
     converted = dict(parameters)
     for spec in architecture.convolutions:
@@ -79,16 +81,19 @@ def onnx_parameters(
 
 
 def block_of(spec: ConvSpec) -> int:
-    """The side of the block of pixels that the ONNX form computes as channels; 1 for none."""
+    """Returns the side of the block of pixels that the ONNX form computes as channels; 1 means no block."""
     return OUTPUT_BLOCK if spec.out_channels == 3 else spec.upsample
 
 
 def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
-    """Kernel [out, in, k, k] -> [out * block**2, in, K, K], block pixels side by side; channels as CRD wants them."""
+    """Returns the kernel [out * block**2, in, K, K] of a block for a kernel [out, in, k, k].
+
+    The channels are in the order of DepthToSpace mode CRD.
+    """
     block, (out_channels, in_channels, size, _) = block_of(spec), kernel.shape
     if block == 1:
         return kernel
-    # Which pixels of the source the outputs of one block see: of the upsampled one, several are the same.
+    # Source pixels that the outputs of one block read. After upsampling, several of them are the same pixel.
     span = size + block - 1
     sources = np.arange(span) if spec.upsample == 1 else (np.arange(span) - size // 2) // block + 1
     unrolled = np.zeros(
@@ -101,9 +106,9 @@ def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
 
 def read_onnx_parameters(path: Path) -> tuple[dict[str, np.ndarray], Architecture]:
-    """Parameters in the file's own form, and the architecture, of an .onnx file written by `build_onnx_model`.
+    """Reads parameters, as `onnx_parameters` returns them, and architecture from a file of `build_onnx_model`.
 
-    Raises StyleError for a file that holds another graph.
+    Raises StyleError if the file is damaged or contains another graph.
     """
     try:
         model = onnx.load(str(path))
@@ -112,10 +117,12 @@ def read_onnx_parameters(path: Path) -> tuple[dict[str, np.ndarray], Architectur
         names = architecture.parameter_shapes().keys()
         parameters = {name: found[name] for name in names}
         same = build_whole_model(parameters, architecture).graph.node == model.graph.node
-    except Exception as error:  # protobuf's and ours: whatever does not fit
-        raise StyleError(f"{path}: damaged or not a network of train.py ({first_line(error)})") from error
+    except Exception as error:  # of protobuf, ONNX, NumPy or Architecture, depending on the damage
+        raise StyleError(
+            f"{path}: is damaged or was not written by train.py ({first_line(error)})"
+        ) from error
     if not same:
-        raise StyleError(f"{path}: not the network that this version writes; export the style again")
+        raise StyleError(f"{path}: was written by another version of this project; export the style again")
     return parameters, architecture
 
 
@@ -126,7 +133,7 @@ def _architecture_of(parameters: Mapping[str, np.ndarray]) -> Architecture:
 
 
 class GraphWriter:
-    """Collects nodes and constants; `add` returns the name of the node's output."""
+    """Collects the nodes and constants of a graph. Every method that adds one returns the name of its value."""
 
     def __init__(self, parameters: Mapping[str, np.ndarray]):
         self.parameters = parameters
@@ -163,12 +170,12 @@ class GraphWriter:
 
 
 def value_info(name: str, shape: list | None, element_type: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
-    """A graph's input or output; letters in the shape are sizes known only when it runs."""
+    """Describes an input or output of a graph; letters in `shape` stand for sizes unknown until the graph runs."""
     return helper.make_tensor_value_info(name, element_type, shape)
 
 
 def _pad_input(writer: GraphWriter) -> str:
-    """X extended by reflection to sides that are multiples of SIDE_MULTIPLE, as layers.pad_to does."""
+    """Pads X by reflection to multiples of SIDE_MULTIPLE, at least MIN_SIDE, like `layers.pad_to`."""
     value = INPUT_NAME
     for axis in (1, 2):
         side = writer.add("Shape", INPUT_NAME, start=axis, end=axis + 1)  # [1]
@@ -189,7 +196,7 @@ def _reflected_indices(writer: GraphWriter, side: str) -> str:
 
 
 def add_input_scaling(writer: GraphWriter, value: str) -> str:
-    """[N, H, W, 3] 0..255 -> [N, 3, H, W] -1..1."""
+    """Adds [N, H, W, 3] 0..255 -> [N, 3, H, W] -1..1."""
     value = writer.add("Transpose", value, perm=[0, 3, 1, 2])
     value = writer.add("Mul", value, writer.constant(np.float32(1 / OUTPUT_CENTER)))
     return writer.add("Sub", value, writer.constant(np.float32(1)))
@@ -206,17 +213,20 @@ def _add_layer(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
 
 
 def margin_of(spec: ConvSpec) -> int:
-    """Pixels of the source that a convolution needs around it."""
+    """Returns the padding, in pixels on every side, of a convolution's input before upsampling."""
     return 1 if spec.upsample > 1 else spec.kernel_size // 2
 
 
 def add_padding(writer: GraphWriter, value: str, spec: ConvSpec, pads: str) -> str:
-    """Reflection; before upsampling it is the edge that is repeated, which gives the reflected upsampled image."""
+    """Adds reflection padding.
+
+    Before upsampling the edge is repeated instead, which is the reflection of the upsampled image.
+    """
     return writer.add("Pad", value, pads, mode="edge" if spec.upsample > 1 else "reflect")
 
 
 def add_convolution(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
-    """The convolution of a padded value, with its upsampling and its bias if it has one."""
+    """Adds the convolution of a padded value with its upsampling, and its bias if it has one."""
     operands = [value, writer.parameter(f"{spec.name}/kernel")]
     if not spec.norm:
         operands.append(writer.parameter(f"{spec.name}/bias"))
@@ -227,13 +237,13 @@ def add_convolution(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
 
 
 def add_activation(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
-    """ReLU, tanh or nothing."""
+    """Adds ReLU, tanh or nothing."""
     activation = ONNX_ACTIVATIONS[spec.activation]
     return writer.add(activation, value) if activation else value
 
 
 def add_output_scaling(writer: GraphWriter, value: str) -> str:
-    """tanh's -1..1 -> 0..255."""
+    """Adds the scaling of tanh's -1..1 to 0..255, with clipping."""
     value = writer.add("Mul", value, writer.constant(np.float32(OUTPUT_SPAN)))
     value = writer.add("Add", value, writer.constant(np.float32(OUTPUT_CENTER)))
     return writer.add("Clip", value, writer.constant(np.float32(0)), writer.constant(np.float32(255)))

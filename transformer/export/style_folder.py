@@ -1,4 +1,4 @@
-"""The layout of a finished style's folder: which files it holds, which styles there are. Imports no TensorFlow."""
+"""The layout of a style folder, and where the styles are. Imports no TensorFlow."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ CHECKPOINTS_DIR = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 class StyleError(ValueError):
-    """A style cannot be used; the message is one line that says what is wrong and what to do."""
+    """A style cannot be used: one line that says what is wrong and what to do."""
 
 
 def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
-    """The folder of a style given by its name under `checkpoints_dir` or by its path.
+    """Returns the folder of a style that is given by its name in `checkpoints_dir` or by its path.
 
-    Raises StyleError, naming the styles there are, if there is none.
+    Raises StyleError, which lists the available styles, if there is no such style.
     """
     checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
     for style_dir in (checkpoints_dir / name_or_dir, Path(name_or_dir)):
@@ -25,7 +25,7 @@ def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
             return style_dir
     if Path(name_or_dir).is_dir():
         raise StyleError(
-            f"{name_or_dir}: holds no style; a style is a folder with {ONNX_FILE} or {META_PREFIX}.meta,"
+            f"{name_or_dir}: contains no style; a style is a folder with {ONNX_FILE} or {META_PREFIX}.meta,"
             " as train.py writes it"
         )
     names = (
@@ -35,12 +35,12 @@ def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
 
 
 def is_style(style_dir: Path) -> bool:
-    """Whether the folder holds a network that some runtime can load."""
+    """Returns whether the folder contains a network that one of the runtimes can load."""
     return any((style_dir / file).is_file() for file in (ONNX_FILE, f"{META_PREFIX}.meta"))
 
 
 def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
-    """The folders of all finished styles, by name."""
+    """Returns the folders of all styles, sorted by name."""
     checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
     if not checkpoints_dir.is_dir():
         return []
@@ -50,7 +50,10 @@ def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
 
 
 def style_info(style_dir: Path) -> dict:
-    """The contents of style.json; empty where there is none, as in foreign checkpoints."""
+    """Returns the contents of style.json; empty if there is none, as in checkpoints of other projects.
+
+    Raises StyleError if the file cannot be read.
+    """
     path = style_dir / STYLE_FILE
     try:
         return json.loads(path.read_text(encoding="utf-8"))

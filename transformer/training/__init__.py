@@ -1,1 +1,1 @@
-"""Trains a network: one step, the loop, the optimizer, the saved state, monitoring, distribution."""
+"""Trains a network: the step, the loop, the optimizer, saved states, monitoring, distribution."""

@@ -1,13 +1,13 @@
-"""TF_CONFIG: the environment variable that makes a process one worker of a cluster. Imports no TensorFlow."""
+"""Reads TF_CONFIG, the environment variable that makes a process one worker of a cluster. Imports no TensorFlow."""
 
 import json
 import os
 
 
 def cluster_of_environment() -> tuple[int, int]:
-    """(worker, workers) by TF_CONFIG; (0, 1) where it is not set.
+    """Returns (index of this worker, number of workers) from TF_CONFIG; (0, 1) if the variable is not set.
 
-    Raises ValueError for one that cannot be understood.
+    Raises ValueError if its value does not describe a worker.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
@@ -19,7 +19,7 @@ def cluster_of_environment() -> tuple[int, int]:
             raise ValueError("the task must be one of the workers")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"TF_CONFIG: cannot be understood ({error!r}), got {text}; it must look like"
+            f"TF_CONFIG cannot be understood ({error!r}), got {text}; it must look like"
             ' {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
         ) from error
     return int(task["index"]), len(workers)

@@ -1,7 +1,7 @@
-"""One training on several GPUs or machines, by tf.distribute.
+"""One training on several GPUs or machines, with tf.distribute.
 
-The GPUs of one machine work as replicas under MirroredStrategy; where TF_CONFIG names a cluster, every process is
-one worker of it under MultiWorkerMirroredStrategy, on GPUs or not. Worker 0 is the chief, which alone writes.
+The GPUs of one machine are replicas under MirroredStrategy. If TF_CONFIG describes a cluster, every process is one
+of its workers under MultiWorkerMirroredStrategy, with GPUs or without. Worker 0 is the chief; only it writes files.
 """
 
 import functools
@@ -14,13 +14,14 @@ import tensorflow as tf
 
 from transformer.training.cluster_config import cluster_of_environment
 
+# What a collective operation raises when another worker has died.
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError)
 LOST_WORKER += (tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError, tf.errors.CancelledError)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """How a training is spread: its strategy, and which worker this process is."""
+    """The processes that train together: their strategy and the index of this worker."""
 
     strategy: tf.distribute.Strategy
     worker: int = 0
@@ -32,62 +33,61 @@ class Cluster:
 
     @property
     def replicas(self) -> int:
-        """In all workers together."""
+        """The number of replicas in all workers together."""
         return self.strategy.num_replicas_in_sync
 
     @property
     def local_replicas(self) -> int:
+        """The number of replicas in this worker."""
         return self.replicas // self.workers
 
     def distributed(self, dataset: tf.data.Dataset) -> Iterable[Any]:
-        """Batches of `dataset`, each one replica's, as what one step of all replicas takes."""
+        """Returns the input of one step after another. Each batch of `dataset` goes to one replica."""
         if self.replicas == 1:
             return dataset
         return self.strategy.distribute_datasets_from_function(lambda _context: dataset)
 
-    def sum_of_workers(self, values: np.ndarray) -> np.ndarray:
-        """The elementwise sum of a vector [N] over the workers, of which each gives its own."""
+    def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
+        """Returns the elementwise sum over all workers of a vector [N]; every worker must call this."""
         if self.workers == 1:
             return values
-
-        return _summing(self.strategy)(tf.constant(values)).numpy() / self.local_replicas
+        return _sum_over_replicas(self.strategy)(tf.constant(values)).numpy() / self.local_replicas
 
     def wait_for_all(self) -> None:
-        """Returns when every worker has called this: one that left earlier would look lost to the others."""
-        self.sum_of_workers(np.zeros(1))
+        """Returns when every worker has called this. A worker that ends earlier looks lost to the others."""
+        self.sum_over_workers(np.zeros(1))
 
-    def share_of_chief(self, variables: Mapping[str, tf.Variable], numbers: list[int]) -> list[int]:
-        """Sets `variables` to the chief's values on every worker; returns the chief's `numbers`.
+    def broadcast_from_chief(self, variables: Mapping[str, tf.Variable], numbers: list[int]) -> list[int]:
+        """Sets `variables` to the chief's values in every worker and returns the chief's `numbers`.
 
-        Only the chief need have read a state: its disk may not be the others'.
+        The other workers need not have read a state, whose file may be on the chief's disk only.
         """
         if self.workers == 1:
             return numbers
-        own = [np.asarray(numbers, np.float64)]
-        own += [np.asarray(variable.numpy(), np.float64).reshape(-1) for variable in variables.values()]
-        vector = np.concatenate(own)
-        shared = self.sum_of_workers(vector if self.is_chief else np.zeros_like(vector))
-        sizes = np.cumsum([len(part) for part in own])[:-1]
-        first, *values = np.split(shared, sizes)
+        parts = [np.asarray(numbers, np.float64)]
+        parts += [np.asarray(variable.numpy(), np.float64).reshape(-1) for variable in variables.values()]
+        vector = np.concatenate(parts)
+        vector = self.sum_over_workers(vector if self.is_chief else np.zeros_like(vector))
+        first, *values = np.split(vector, np.cumsum([len(part) for part in parts])[:-1])
         for variable, value in zip(variables.values(), values, strict=True):
             variable.assign(value.reshape(variable.shape).astype(variable.dtype.as_numpy_dtype))
         return [int(number) for number in first]
 
 
 @functools.lru_cache(maxsize=1)  # traced once
-def _summing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    @tf.function(reduce_retracing=True)
+def _sum_over_replicas(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.function(reduce_retracing=True, autograph=False)
     def summed(vector: tf.Tensor) -> tf.Tensor:
-        of_replicas = strategy.run(tf.identity, args=(vector,))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, of_replicas, axis=None)
+        per_replica = strategy.run(tf.identity, args=(vector,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
     return summed
 
 
 def join_cluster() -> Cluster:
-    """The cluster of this process; with TF_CONFIG of several workers it waits until all of them are there.
+    """Returns the cluster of this process. If TF_CONFIG names several workers, waits until all have joined.
 
-    To be called before TensorFlow has computed anything.
+    Must be called before TensorFlow computes anything. Raises ValueError if TF_CONFIG cannot be understood.
     """
     worker, workers = cluster_of_environment()
     if workers > 1:

@@ -1,25 +1,26 @@
-"""Adam over all parameters as one vector: what training changes besides the network itself.
+"""Adam over all parameters as one vector [P], with gradient clipping, skipped steps and a learning rate schedule.
 
-One vector, because everything that guards a training is then one operation on it: the all-reduce between workers,
-the norm that clipping goes by, the test for NaN, and leaving a step out without touching the moments.
+One vector makes each safeguard of a training one operation: the all-reduce between replicas, the norm for clipping,
+the test for NaN, and skipping a step without a change of the moments.
 """
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-WARMUP_STEPS = 100  # Adam's first steps, on unsettled statistics, are the ones that saturate the output
+WARMUP_STEPS = 100  # Adam's first steps have unsettled moments; large ones saturate the output
 BETA1, BETA2 = 0.9, 0.999  # Kingma & Ba 2014
-# Of the root mean square of the gradient, added to the root of the second moment. Kingma & Ba's 1e-8 itself suits
-# losses of about 1 and no others: gradients of preset johnson are 1e-9, those of lengstrom 1e4. Where a gradient
-# is zero but for rounding (an offset that the next instance norm takes away) it keeps Adam from blowing that up.
+# Epsilon of Adam, as a share of the root mean square of the gradient; it is added to the root of the second moment.
+# Kingma & Ba's absolute 1e-8 only suits losses of about 1: gradients of preset johnson are near 1e-9, those of
+# lengstrom near 1e4. Where the true gradient is zero (an offset that the next instance norm removes), epsilon keeps
+# Adam from amplifying rounding errors.
 EPSILON_SHARE = 1e-6
-NORM_DECAY = 0.98  # of the running mean of gradient norms: it remembers some 50 steps
-NORM_SETTLED = 50  # updates until that mean is one to clip by
+NORM_DECAY = 0.98  # of the running mean of gradient norms, which covers about 50 steps
+NORM_SETTLED = 50  # updates before this mean is used for clipping
 
 
 def learning_rate_schedule(learning_rate: float, steps: int) -> tf.keras.optimizers.schedules.CosineDecay:
-    """Climbs to `learning_rate` in a short warm-up and falls to zero as a cosine by `steps`.
+    """Returns a schedule that rises to `learning_rate` in a short warm-up and falls to zero as a cosine by `steps`.
 
     Loshchilov & Hutter 2016, https://arxiv.org/abs/1608.03983.
     """
@@ -33,40 +34,48 @@ def learning_rate_schedule(learning_rate: float, steps: int) -> tf.keras.optimiz
 
 
 class Optimizer:
-    """Adam (Kingma & Ba 2014, https://arxiv.org/abs/1412.6980) that clips, and leaves out what is not finite.
+    """Adam (Kingma & Ba 2014, https://arxiv.org/abs/1412.6980) that clips gradients and skips non-finite ones.
 
-    `variables`, by name, is all that it remembers. `clip_norm` is a multiple of the running mean of gradient
-    norms, to which a longer gradient is shortened; 0 turns that off. A multiple, because losses of different
-    presets differ by factors of millions.
+    parameters: the variables to train, all of one float type.
+    learning_rate: peak of `learning_rate_schedule`.
+    steps: length of the training.
+    clip_factor: gradients are clipped to this multiple of their running mean norm; 0 disables clipping. An absolute
+        norm would not do, because the losses of the presets differ by factors of millions.
+
+    `variables` contains the complete state of the optimizer by name.
     """
 
     def __init__(
-        self, parameters: Sequence[tf.Variable], *, learning_rate: float, steps: int, clip_norm: float = 0.0
+        self, parameters: Sequence[tf.Variable], *, learning_rate: float, steps: int, clip_factor: float = 0.0
     ):
         self.parameters = list(parameters)
-        self.clip_norm = clip_norm
+        self.clip_factor = clip_factor
         self._schedule = learning_rate_schedule(learning_rate, steps)
         self._sizes = [variable.shape.num_elements() for variable in self.parameters]
         count, self._dtype = sum(self._sizes), self.parameters[0].dtype
         self.variables = {
             "first_moment": _state(tf.zeros([count], self._dtype)),
             "second_moment": _state(tf.zeros([count], self._dtype)),
-            "steps": _state(tf.constant(0, tf.int64)),  # done, with those that were skipped
-            "updates": _state(tf.constant(0, tf.int64)),
+            "steps": _state(tf.constant(0, tf.int64)),  # all, with skipped ones
+            "updates": _state(tf.constant(0, tf.int64)),  # steps that were not skipped
             "skipped": _state(tf.constant(0, tf.int64)),
             "skipped_in_a_row": _state(tf.constant(0, tf.int64)),
             "mean_norm": _state(tf.constant(0.0, self._dtype)),
-            # lowered when a training had to be taken back
-            "rate_scale": _state(tf.constant(1.0, self._dtype)),
+            "rate_scale": _state(tf.constant(1.0, self._dtype)),  # lowered by rollbacks
         }
 
     @property
     def learning_rate(self) -> tf.Tensor:
-        """Of the step to come."""
+        """The learning rate of the next step, a scalar."""
         return self.variables["rate_scale"] * tf.cast(self._schedule(self.variables["steps"]), self._dtype)
 
     def apply(self, gradient: tf.Tensor, is_usable: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One update by `gradient` [P], all parameters in a row, or none unless `is_usable`; what it says of it."""
+        """Updates the parameters by `gradient` [P], the gradients of all parameters in a row.
+
+        The step is skipped if `is_usable` is false or the gradient is not finite: then only the counts change.
+        Returns scalars: "gradient_norm" before clipping, "learning_rate", and the counts "skipped" and
+        "skipped_in_a_row".
+        """
         variables = self.variables
         learning_rate = self.learning_rate
         norm = tf.linalg.norm(gradient)
@@ -77,45 +86,40 @@ class Optimizer:
         updates = variables["updates"] + tf.cast(is_usable, tf.int64)
         first = BETA1 * variables["first_moment"] + (1 - BETA1) * gradient
         second = BETA2 * variables["second_moment"] + (1 - BETA2) * tf.square(gradient)
-        count = tf.cast(tf.maximum(updates, 1), self._dtype)
-        beta1, beta2 = tf.constant(BETA1, self._dtype), tf.constant(BETA2, self._dtype)
-        correction = tf.sqrt(1 - tf.pow(beta2, count)) / (1 - tf.pow(beta1, count))
         mean_norm = self._mean_norm(clipping * norm)
         epsilon = EPSILON_SHARE * mean_norm / tf.sqrt(tf.cast(tf.size(gradient), self._dtype))
-        change = tf.math.divide_no_nan(learning_rate * correction * first, tf.sqrt(second) + epsilon)
+        step_size = learning_rate * self._bias_correction(updates)
+        change = tf.math.divide_no_nan(step_size * first, tf.sqrt(second) + epsilon)
         self._subtract(_zero_unless(is_usable, change))
         for name, value in {"first_moment": first, "second_moment": second, "mean_norm": mean_norm}.items():
             variables[name].assign(tf.where(is_usable, value, variables[name]))
-        skipped = tf.cast(tf.logical_not(is_usable), tf.int64)
-        counts = {
-            "steps": variables["steps"] + 1,
-            "updates": updates,
-            "skipped": variables["skipped"] + skipped,
-            "skipped_in_a_row": (variables["skipped_in_a_row"] + 1) * skipped,
-        }
-        for name, value in counts.items():
-            variables[name].assign(value)
-        said = {name: tf.cast(counts[name], tf.float32) for name in ("skipped", "skipped_in_a_row")}
-        return {"gradient_norm": norm, "learning_rate": learning_rate, **said}
+        counts = self._count(updates, is_usable)
+        return {"gradient_norm": norm, "learning_rate": learning_rate, **counts}
 
     def value(self, name: str) -> float:
-        """Of one of the scalar `variables`, as a number; int() and float() do not know distributed variables."""
+        """Returns one of the scalar `variables` as a number. int() and float() reject distributed variables."""
         return self.variables[name].numpy().item()
 
     def lower_rate(self, factor: float) -> None:
-        """Multiplies the learning rate of all steps to come; not to be called within a compiled step."""
+        """Multiplies the learning rate of all later steps. Must not be called in a compiled function."""
         self.variables["rate_scale"].assign(self.value("rate_scale") * factor)
 
     def _clipping(self, norm: tf.Tensor) -> tf.Tensor:
-        """The factor that shortens a gradient of `norm`; at most 1."""
-        longest = self.clip_norm * self.variables["mean_norm"]
+        """Returns the factor, at most 1, by which a gradient of length `norm` is multiplied."""
+        longest = self.clip_factor * self.variables["mean_norm"]
         is_settled = self.variables["updates"] >= NORM_SETTLED
         is_long = tf.logical_and(is_settled, norm > longest)
         one = tf.constant(1.0, self._dtype)
-        return tf.where(is_long, tf.math.divide_no_nan(longest, norm), one) if self.clip_norm else one
+        return tf.where(is_long, tf.math.divide_no_nan(longest, norm), one) if self.clip_factor else one
+
+    def _bias_correction(self, updates: tf.Tensor) -> tf.Tensor:
+        count = tf.cast(tf.maximum(updates, 1), self._dtype)
+        beta1, beta2 = tf.constant(BETA1, self._dtype), tf.constant(BETA2, self._dtype)
+        return tf.sqrt(1 - tf.pow(beta2, count)) / (1 - tf.pow(beta1, count))
 
     def _mean_norm(self, norm: tf.Tensor) -> tf.Tensor:
-        # an arithmetic mean at first; later a clipped gradient counts as clipped, or one could raise the bar
+        # An arithmetic mean at first. `norm` is the norm after clipping, or one long gradient would raise the limit
+        # for all that follow.
         updates = tf.cast(self.variables["updates"], self._dtype)
         share = tf.maximum(tf.constant(1 - NORM_DECAY, self._dtype), 1 / (updates + 1))
         return self.variables["mean_norm"] + share * (norm - self.variables["mean_norm"])
@@ -124,9 +128,21 @@ class Optimizer:
         for variable, part in zip(self.parameters, tf.split(change, self._sizes), strict=True):
             variable.assign_sub(tf.reshape(part, variable.shape))
 
+    def _count(self, updates: tf.Tensor, is_usable: tf.Tensor) -> dict[str, tf.Tensor]:
+        skipped = tf.cast(tf.logical_not(is_usable), tf.int64)
+        counts = {
+            "steps": self.variables["steps"] + 1,
+            "updates": updates,
+            "skipped": self.variables["skipped"] + skipped,
+            "skipped_in_a_row": (self.variables["skipped_in_a_row"] + 1) * skipped,
+        }
+        for name, value in counts.items():
+            self.variables[name].assign(value)
+        return {name: tf.cast(counts[name], tf.float32) for name in ("skipped", "skipped_in_a_row")}
+
 
 def _state(value: tf.Tensor) -> tf.Variable:
-    # under tf.distribute every replica computes the same value, so any one of them is the value
+    # Under tf.distribute all replicas compute the same value, so the value of the first one is taken.
     return tf.Variable(value, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
 

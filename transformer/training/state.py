@@ -1,9 +1,9 @@
-"""The resumable state of a training: one file per saved step, whole or not there, checked when it is read.
+"""The resumable state of a training: one file per saved step, complete or absent, checked when it is read.
 
-A file is a NumPy archive (.npz): arrays by name, each with the CRC-32 of the zip format, and "info", JSON as
-bytes. One file, because one rename makes it appear whole; and readable without TensorFlow, so that a door knows
-in a moment what there is to resume. Arrays, not a tf.train.Checkpoint, because that is written by all workers of
-a distributed training together, and only the chief may write here.
+A file is a NumPy archive (.npz). It contains arrays by name, each with the CRC-32 of the zip format, and "info",
+which is JSON as bytes. A single file appears complete because one rename creates it. NumPy reads it without
+TensorFlow, so a door finds out at once what there is to resume. A tf.train.Checkpoint would not do: all workers of
+a distributed training write it together, and here only the chief may write.
 """
 
 import json
@@ -20,61 +20,93 @@ import numpy as np
 
 from system.faults import disk_fault, first_line
 from system.files import write_whole
-from transformer.export.style_folder import StyleError
+from transformer.json_text import json_text
 
-INFO = "info"  # name of the entry that is not an array of the training
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+FORMAT = 1  # increase it when a key of the info or the name of an array changes
+INFO = "info"  # name of the entry with the JSON text
+INFO_KEYS = frozenset(
+    ("format", "step", "config", "photos", "images", "rollbacks", "monitored_step", "losses", "validation")
+) | {"best_validation", "means"}
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 logger = logging.getLogger(__name__)
 
 
+class StateError(ValueError):
+    """A saved state is missing or cannot be used: one line that says what is wrong and what to do."""
+
+
+class DamagedStateError(StateError):
+    """A file does not contain what was written to it."""
+
+
 @dataclass(frozen=True)
 class SavedState:
-    """What one file holds."""
+    """The contents of one file. `info` has at least INFO_KEYS."""
 
     path: Path
     step: int
     arrays: Mapping[str, np.ndarray]
-    info: Mapping[str, Any]  # whatever JSON the training added
+    info: Mapping[str, Any]
 
 
 def state_paths(state_dir: Path) -> list[Path]:
-    """The saved states of a folder, newest first; damaged ones too, unfinished ones not."""
+    """Returns the state files of a folder, newest first, including damaged ones."""
     return sorted(state_dir.glob("step_*.npz"), key=_step_of, reverse=True)
 
 
 def newest_state(state_dir: Path, *, before: int | None = None) -> SavedState:
-    """The newest whole state, of a step below `before` if that is given; damaged ones on the way are warned of.
+    """Reads the newest undamaged state, of a step below `before` if that is given.
 
-    Raises StyleError if there is none.
+    Logs a warning for every damaged state that it passes over. Raises StateError if no state is left, or if the
+    newest undamaged one has another format.
     """
     paths = [path for path in state_paths(state_dir) if before is None or _step_of(path) < before]
     for path in paths:
         try:
             return read_state(path)
-        except StyleError as error:
-            logger.warning("%s; the state before it is tried", error)
-    damaged = f"; all {len(paths)} are damaged" if paths else ""
-    raise StyleError(f"{state_dir}: holds no training state to resume{damaged}; start without --resume")
+        except DamagedStateError as error:
+            logger.warning("%s; trying the state before it", error)
+    damaged = f" (damaged files: {len(paths)})" if paths else ""
+    raise StateError(f"{state_dir}: contains no training state to resume{damaged}; start without --resume")
 
 
 def read_state(path: Path) -> SavedState:
-    """Everything in one file. Raises StyleError unless every byte of it is as it was written."""
+    """Reads one file.
+
+    Raises DamagedStateError if a byte of the contents has changed, and StateError if the file has another format.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         info = json.loads(arrays.pop(INFO).tobytes())
-        if info["step"] != _step_of(path):
-            raise ValueError(f"it says that it is of step {info['step']}")
-    except DAMAGED as error:
-        raise StyleError(f"{path}: is damaged or cannot be read ({first_line(error)})") from error
+    except _DAMAGE as error:
+        raise DamagedStateError(f"{path}: is damaged or cannot be read ({first_line(error)})") from error
+    _check_info(path, info)
     return SavedState(path, info["step"], arrays, info)
 
 
-class TrainingState:
-    """The values of `variables`, by name, in files of `state_dir`, of which the newest `keep` stay.
+def _check_info(path: Path, info: Any) -> None:
+    found = info.get("format", "unknown") if isinstance(info, dict) else "unknown"
+    if found != FORMAT:
+        raise StateError(
+            f"{path}: was written by another version of this project (format {found}, this version reads"
+            f" {FORMAT}); start without --resume, or use the version that wrote it"
+        )
+    missing = INFO_KEYS - info.keys()
+    if missing:
+        raise DamagedStateError(f"{path}: is incomplete (no {', '.join(sorted(missing))})")
+    if info["step"] != _step_of(path):
+        raise DamagedStateError(
+            f"{path}: is damaged or renamed (it contains the state of step {info['step']})"
+        )
 
-    `variables` have `numpy` and `assign`. A state that `is_writer` is false for saves nothing.
+
+class TrainingState:
+    """Saves the values of `variables`, by name, to files in `state_dir` and restores them.
+
+    Only the newest `keep` files stay. A variable has `numpy`, `assign` and `shape`. With is_writer=False nothing is
+    written or removed.
     """
 
     def __init__(self, state_dir: Path, variables: Mapping[str, Any], *, keep: int, is_writer: bool = True):
@@ -84,48 +116,57 @@ class TrainingState:
         self.is_writer = is_writer
 
     def save(self, step: int, info: Mapping[str, Any]) -> None:
-        """Writes the state as of `step` with `info`, JSON values. Raises OSError; older states are then intact."""
+        """Writes the state of `step`. `info` contains JSON values: INFO_KEYS except "format" and "step".
+
+        Raises OSError if the file cannot be written; older states then stay as they are.
+        """
         if not self.is_writer:
             return
+        info = {**info, "step": step, "format": FORMAT}
+        if missing := INFO_KEYS - info.keys():
+            raise ValueError(f"a state needs {', '.join(sorted(missing))}")
         arrays = {name: np.asarray(variable.numpy()) for name, variable in self.variables.items()}
-        text = json.dumps({**info, "step": step})
-        arrays[INFO] = np.frombuffer(text.encode("utf-8"), np.uint8)
+        arrays[INFO] = np.frombuffer(json_text(info).encode("utf-8"), np.uint8)
         self.state_dir.mkdir(parents=True, exist_ok=True)
         path = self.state_dir / f"step_{step:08d}.npz"
         try:
             write_whole(path, lambda stream: np.savez(stream, **arrays))
         except OSError as error:
-            raise OSError(self._trouble(step, error)) from error
+            raise OSError(self._explained(step, error)) from error
         for old_path in state_paths(self.state_dir)[self.keep :]:
             old_path.unlink(missing_ok=True)
 
     def restore(self, saved: SavedState) -> None:
-        """Sets the variables; StyleError unless names and shapes are those of `saved`."""
+        """Sets the variables to the saved values.
+
+        Raises StateError, and changes nothing, if names or shapes differ.
+        """
         shapes = {name: tuple(variable.shape) for name, variable in self.variables.items()}
         saved_shapes = {name: array.shape for name, array in saved.arrays.items()}
         for name in sorted(shapes.keys() | saved_shapes.keys()):
             if shapes.get(name) != saved_shapes.get(name):
-                raise StyleError(
-                    f"{saved.path}: does not fit this network ({name} is {saved_shapes.get(name)} there, "
-                    f"{shapes.get(name)} here); resume with the --width and --residual-blocks it was trained"
-                    " with, or start without --resume"
+                raise StateError(
+                    f"{saved.path}: does not fit this network ({name} has the shape {saved_shapes.get(name)} there"
+                    f" and {shapes.get(name)} here); resume with the --width and --residual-blocks of that training,"
+                    " or start without --resume"
                 )
         for name, variable in self.variables.items():
             variable.assign(saved.arrays[name])
 
     def drop_after(self, step: int) -> None:
-        """Removes the states of later steps: a training that was taken back must not be resumed from them."""
+        """Removes the states of later steps, so that nobody resumes from them after a rollback."""
         for path in state_paths(self.state_dir) if self.is_writer else ():
             if _step_of(path) > step:
                 path.unlink(missing_ok=True)
 
-    def _trouble(self, step: int, error: OSError) -> str:
-        whole = state_paths(self.state_dir)
-        last = f"the state of step {_step_of(whole[0])} is whole" if whole else "no state is saved yet"
-        return (
-            f"{self.state_dir}: the state of step {step} cannot be written ({disk_fault(error)}); {last}:"
-            " make room there, then go on with --resume"
+    def _explained(self, step: int, error: OSError) -> str:
+        paths = state_paths(self.state_dir)
+        advice = (
+            f"the state of step {_step_of(paths[0])} is intact: free some space, then continue with --resume"
+            if paths
+            else "no state has been saved yet: free some space, then start again"
         )
+        return f"{self.state_dir}: the state of step {step} cannot be written ({disk_fault(error)}); {advice}"
 
 
 def _step_of(path: Path) -> int:

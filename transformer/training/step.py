@@ -1,4 +1,4 @@
-"""The training step and the loop around it: a generator of (step, losses) that knows neither files nor flags."""
+"""The training step and the loop around it. Both know neither files nor flags."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,12 +10,14 @@ from transformer.training.optimizer import Optimizer
 Losses = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor], Losses]
 
-CHECK_EVERY = 10  # steps between looks at the losses; looking makes a GPU wait
-SKIPPED_LIMIT = 10  # steps in a row; so many are not bad luck with photos, the weights themselves are lost
+CHECK_EVERY = 10  # steps between reads of the losses; reading makes a GPU wait
+SKIPPED_LIMIT = (
+    10  # skipped steps in a row after which the weights count as lost; photos alone do not cause so many
+)
 
 
 class Diverged(FloatingPointError):
-    """Loss or gradients have not been finite for SKIPPED_LIMIT steps in a row."""
+    """Loss or gradient was not finite for SKIPPED_LIMIT steps in a row."""
 
 
 def build_training_step(
@@ -26,44 +28,53 @@ def build_training_step(
     strategy: tf.distribute.Strategy | None = None,
     xla: bool = False,
 ) -> Callable[[tf.Tensor], Losses]:
-    """A compiled function: content images [B, H, W, 3] -> losses, after one update of the network.
+    """Returns a compiled function: content images [B, H, W, 3], RGB 0..255 -> losses, after one update of `network`.
 
-    To the loss terms it adds those that `Optimizer.apply` returns. Under a `strategy` images and losses of all
-    replicas are averaged, so that the network changes as it would in one replica with all the images; B is then
-    that of one replica, the images are a distributed value. `xla` compiles losses and gradients with XLA.
+    loss: (stylized, content) images -> scalar terms by name, of which "total" is minimized.
+    strategy: gradients and losses are averaged over all its replicas, so the network changes as it would in one
+        replica with all images. The images are then a distributed value and B is the batch size of one replica.
+    xla: compiles losses and gradients with XLA.
+
+    The losses also contain the values that `Optimizer.apply` returns.
     """
     strategy = strategy or tf.distribute.get_strategy()
 
-    @tf.function(reduce_retracing=True, jit_compile=xla or None)
+    # Without AutoGraph tracing is faster. Nothing here has Python control flow that depends on tensors.
+    @tf.function(reduce_retracing=True, jit_compile=xla or None, autograph=False)
     def losses_and_gradient(content: tf.Tensor) -> tuple[Losses, tf.Tensor]:
         with tf.GradientTape() as tape:
             losses = loss(_without_flat_gradients(network(content), content), content)
         gradients = tape.gradient(losses["total"], optimizer.parameters)
-        return losses, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)
+        return losses, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)  # [P]
 
     def replica_step(content: tf.Tensor) -> Losses:
         losses, gradient = losses_and_gradient(content)
         values = tf.stack([tf.cast(value, gradient.dtype) for value in losses.values()])
-        if strategy.num_replicas_in_sync > 1:  # in one message: a NaN of one replica is then a NaN of all
-            message = tf.concat([gradient, values], axis=0)
-            message = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, message)
-            gradient, values = tf.split(message, [gradient.shape[0], values.shape[0]])
-        said = optimizer.apply(gradient, tf.reduce_all(tf.math.is_finite(values)))
-        return {**dict(zip(losses, tf.unstack(values), strict=True)), **said}
+        if strategy.num_replicas_in_sync > 1:
+            gradient, values = _mean_over_replicas(gradient, values)
+        update = optimizer.apply(gradient, tf.reduce_all(tf.math.is_finite(values)))
+        return {**dict(zip(losses, tf.unstack(values), strict=True)), **update}
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def training_step(content: tf.Tensor) -> Losses:
         if strategy.num_replicas_in_sync == 1:
             return replica_step(content)
-        of_replicas = strategy.run(replica_step, args=(content,))
-        return {name: strategy.experimental_local_results(value)[0] for name, value in of_replicas.items()}
+        per_replica = strategy.run(replica_step, args=(content,))
+        return {name: strategy.experimental_local_results(value)[0] for name, value in per_replica.items()}
 
     return training_step
 
 
+def _mean_over_replicas(gradient: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    # One message for both: a NaN in one replica reaches all replicas, so all of them skip the same steps.
+    message = tf.concat([gradient, values], axis=0)
+    message = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, message)
+    return tf.split(message, [gradient.shape[0], values.shape[0]])
+
+
 def _without_flat_gradients(stylized: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
-    # In a crop of one colour every variance is 0, and instance norm multiplies gradients 30-fold a layer: 1e19
-    # at the first. One step with that, and Adam's second moments are infinite or stand still for good.
+    # In a crop of one color every variance is 0, and each instance norm multiplies the gradient about 30 times: it
+    # reaches 1e19 at the first layer. A single step with it would spoil Adam's second moments for good.
     is_flat = tf.reduce_all(tf.equal(content, content[:, :1, :1]), axis=[1, 2, 3], keepdims=True)
     return tf.where(is_flat, tf.stop_gradient(stylized), stylized)
 
@@ -75,14 +86,15 @@ def training_steps(
     steps: int,
     first_step: int = 0,
 ) -> Iterator[tuple[int, Losses]]:
-    """Yields (steps done so far, losses of the last one) until `steps` are done.
+    """Yields (steps done so far, losses of the last step) until `steps` are done.
 
-    A step whose losses are not finite has changed nothing and says so by "skipped_in_a_row"; SKIPPED_LIMIT of
-    them raise Diverged, CHECK_EVERY steps later at the latest.
+    A step whose loss or gradient is not finite changes nothing and raises the count "skipped_in_a_row". Raises
+    Diverged when this count reaches SKIPPED_LIMIT, at most CHECK_EVERY steps later.
     """
     stream = iter(batches)
     for step in range(first_step + 1, steps + 1):
         losses = training_step(next(stream))
         if (step % CHECK_EVERY == 0 or step == steps) and losses["skipped_in_a_row"] >= SKIPPED_LIMIT:
-            raise Diverged(f"{int(losses['skipped_in_a_row'])} steps in a row were not finite at step {step}")
+            skipped = int(losses["skipped_in_a_row"])
+            raise Diverged(f"{skipped} steps in a row skipped at step {step}: loss or gradient not finite")
         yield step, losses

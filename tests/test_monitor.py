@@ -1,0 +1,84 @@
+"""The monitor of a training: which files it creates when, what it evaluates, and what it says of a full disk."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transformer.training.log_folder import clear_log_dir
+from transformer.training.monitor import Monitor
+
+PHOTO = np.random.default_rng(0).uniform(0, 255, (9, 13, 3)).astype(np.float32)
+VAL_IMAGES = [
+    np.random.default_rng(seed).uniform(0, 255, (8, 8 + seed, 3)).astype(np.float32) for seed in (1, 2)
+]
+CONFIG = {"name": "tiny", "learning_rate": float("inf"), "preview": ["cat.jpg"]}
+
+
+def loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
+    difference = tf.reduce_mean(tf.math.squared_difference(stylized, content))
+    return {"total": difference, "content": difference / 2}
+
+
+@pytest.fixture
+def monitor(varied_network, tmp_path) -> Monitor:
+    return Monitor(
+        tmp_path / "log",
+        varied_network(1),
+        loss,
+        photos={"cat": PHOTO},
+        val_images=VAL_IMAGES,
+        config=CONFIG,
+    )
+
+
+def test_no_file_is_created_before_the_monitor_is_opened(monitor, tmp_path):
+    log_dir = tmp_path / "log"
+    assert not log_dir.exists()
+    clear_log_dir(log_dir)  # as a door does, between building and opening
+    monitor.open()
+    [events] = log_dir.glob("events.*")
+    assert {path.name for path in log_dir.iterdir()} == {"config.json", events.name}
+
+
+def test_the_configuration_is_written_as_valid_json(monitor, tmp_path):
+    monitor.open()
+    text = (tmp_path / "log" / "config.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"name": "tiny", "learning_rate": None, "preview": ["cat.jpg"]}
+
+
+def test_the_validation_loss_is_the_mean_over_the_photos(monitor, varied_network):
+    monitor.open()
+    network = varied_network(1)
+    totals = [float(loss(network(image[np.newaxis]), image[np.newaxis])["total"]) for image in VAL_IMAGES]
+    assert monitor.evaluate(5) == pytest.approx(
+        {"total": np.mean(totals), "content": np.mean(totals) / 2}, rel=1e-4
+    )
+
+
+def test_without_validation_photos_there_is_no_validation_loss(varied_network, tmp_path):
+    monitor = Monitor(tmp_path, varied_network(1), loss, photos={}, val_images=[], config=CONFIG)
+    monitor.open()
+    assert monitor.evaluate(5) == {}
+
+
+@pytest.mark.parametrize("method", ["open", "write_scalars", "evaluate"])
+def test_a_full_disk_is_reported_in_one_line_that_says_how_to_continue(monitor, monkeypatch, method):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "lines\nof TensorFlow; No space left on device")
+
+    if method != "open":
+        monitor.open()
+    for name in ("write_config", "write_losses", "write_previews"):
+        monkeypatch.setattr(f"transformer.training.monitor.TrainingSummaries.{name}", full)
+    calls = {
+        "open": lambda: monitor.open(),
+        "write_scalars": lambda: monitor.write_scalars(5, {"total": 1.0}),
+        "evaluate": lambda: monitor.evaluate(5),
+    }
+    with pytest.raises(OSError) as caught:
+        calls[method]()
+    message = str(caught.value)
+    assert "\n" not in message and "cannot be written (No space left on device)" in message
+    assert "the saved states are intact" in message and "--resume" in message
