@@ -91,7 +91,7 @@ def measure_one(style: str, runtime: str, side: int, threads: int) -> dict[str, 
 def in_own_process(*arguments: object) -> dict[str, float]:
     """Returns what `measure_one` returns in a new process."""
     command = [sys.executable, __file__, "--one", *map(str, arguments)]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(finished.stdout.splitlines()[-1])
 
 
