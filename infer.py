@@ -75,7 +75,7 @@ def _check_together(config: SharedConfig) -> None:
     if isinstance(config, SlowConfig):
         from cli.optimize import check_config
     else:
-        from cli.stylize import check_config
+        from cli.styles import check_config
     check_config(config)
 
 
@@ -97,22 +97,24 @@ def run(config: SharedConfig) -> int:
         from cli.inference_benchmark import print_times
 
         return print_times(config)
-    from cli.stylize import stylize_inputs
+    from data.video import is_video
 
-    return stylize_inputs(config)
+    if any(is_video(path) for path in config.photos):
+        from cli.stylize_video import stylize_clip
+
+        return stylize_clip(config)
+    from cli.stylize import stylize_photos
+
+    return stylize_photos(config)
 
 
 def expected_errors(config: SharedConfig) -> tuple[type[Exception], ...]:
     """Errors that users can cause: one line on stderr. All others keep their traceback."""
-    from data.images import ImageError
-    from transformer.export.style_folder import StyleError
-
-    expected = (ImageError, StyleError, UsageError, OSError, MemoryError)
     if isinstance(config, SlowConfig):
-        from loss_net.weights import WeightsError
-
-        expected += (WeightsError,)
-    return expected
+        from cli.optimize import expected_errors
+    else:
+        from cli.styles import expected_errors
+    return (UsageError, OSError, MemoryError, *expected_errors())
 
 
 def main(arguments: list[str] | None = None) -> int:

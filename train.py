@@ -102,6 +102,7 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
     from cli.training_checks import check_inputs, check_targets, is_chief, is_finished, saved_run
+    from cli.training_report import report_finished
 
     if options.preview_grid is not None:
         from cli.preview_grid import write_preview_grid
@@ -111,15 +112,12 @@ def run_call(options: argparse.Namespace) -> int:
     previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = configured(options, previous)
     if is_chief():
-        for line in changes(config, previous, saved.step if saved is not None else 0):
-            report(PROG, line)
+        lines = list(changes(config, previous, saved.step if saved is not None else 0))
         if is_finished(config, saved):
-            report(
-                PROG,
-                f"{config.style_dir} is finished: {saved.step} of {config.steps} steps are done; train longer with more"
-                " --steps and --overwrite, or start again with --overwrite and without --resume",
-            )
+            report_finished(config, saved.step)
             return 0
+        for line in lines:
+            report(PROG, line)
     check_inputs(config)
     if is_chief():
         check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
@@ -183,6 +181,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     loss = build_loss(config, tf.as_dtype(config.precision))
     network, optimizer = build_network(config, is_resumed=is_resumed)
     crops = CropStream(load_photos(config), image_size=config.image_size, seed=config.seed)
+    crops.crop(0)  # raises ImageError here if no photo can be read, and not after an old run is replaced
     shard = DataShard(cluster.worker, cluster.workers, cluster.local_replicas)
     variables, is_writer = state_variables(network, optimizer), cluster.is_chief
     run = Run(

@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see python {self.prog} --help\n")
 
     def add_retired(self, replacements: Mapping[str, str]) -> None:
-        """Adds former flags that only tell what replaces them: {"--old": "--new, which ..."}."""
+        """Adds flags of earlier versions. Using one is an error that names its replacement: {"--old": "--new"}."""
         for old, new in replacements.items():
             self.add_argument(
                 old, nargs="*", action=_Retired, const=new, default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -198,7 +198,7 @@ def from_json(
 ) -> dict[str, Any]:
     """JSON values as values of the fields. UsageError names `source` and the first key or value that is wrong.
 
-    retired: former keys and what replaces them.
+    retired: keys of earlier versions, and their replacements.
     """
     if not isinstance(values, dict):
         raise UsageError(f"{source}: must contain a JSON object, got {type(values).__name__}")

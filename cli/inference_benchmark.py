@@ -4,7 +4,7 @@ import time
 from statistics import median
 
 from cli.infer_config import FastConfig
-from cli.stylize import load_styles
+from cli.styles import load_styles
 
 RUNS = 5  # timed passes after the first one; the steady time is their median
 

@@ -49,6 +49,14 @@ def check_config(config: SlowConfig) -> None:
     preset_of(config)
 
 
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Errors that users can cause."""
+    from data.images import ImageError
+    from loss_net.weights import WeightsError
+
+    return (ImageError, WeightsError)
+
+
 def preset_of(config: SlowConfig) -> SlowPreset:
     """The preset with the flags in place. UsageError for an unknown preset, or a layer that its network lacks."""
     if config.preset not in PRESETS:

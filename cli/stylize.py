@@ -10,6 +10,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
+from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import Inputs, check_folder_outputs, check_outputs, target_paths
 from system.signals import Interrupted
 
@@ -18,64 +19,10 @@ _TILE_BAR = "{l_bar}{bar}| {elapsed}<{remaining}"
 _TILE_LINE = "{desc}: {percentage:3.0f}%, {elapsed} passed, {remaining} left"
 
 
-def check_config(config: FastConfig) -> None:
-    """Raises UsageError for flags that contradict each other."""
-    if not config.photos:
-        raise UsageError("give at least one photo or folder of photos")
-    if (config.style is None) == (not config.blend):
-        raise UsageError("give either --style or --blend; --list-styles prints the styles")
-    weights = [weight for _, weight in config.blend]
-    if not all(0 <= weight < float("inf") for weight in weights):
-        raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")
-    if weights and not sum(weights) > 0:
-        raise UsageError("--blend weights are all 0; give at least one style a weight")
-    if config.restore_size and config.max_side is None:
-        raise UsageError("--restore-size undoes --max-side; give --max-side too")
-
-
-def stylize_inputs(config: FastConfig) -> int:
-    """Stylizes a video, or photos and folders of photos; returns the exit status."""
-    from data.video import is_video
-
-    if any(is_video(path) for path in config.photos):
-        from cli.stylize_video import stylize_clip
-
-        return stylize_clip(config)
-    if config.temporal:
-        raise UsageError("--temporal is for videos; photos have no previous frame")
-    return stylize_photos(config)
-
-
-def picture_name(config: FastConfig) -> str:
-    """What the names of pictures add to the names of photos. Raises StyleError for an unknown style."""
-    from transformer.export.style_folder import find_style
-
-    return "_".join(find_style(style).resolve().name for style, _ in _shares(config))
-
-
-def load_styles(config: FastConfig, threads: int | None = None) -> Any:
-    """The Stylizer that the flags ask for. Raises StyleError."""
-    from transformer.inference.loading import load_blend
-
-    options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
-    return load_blend(_shares(config), config.runtime, threads=threads, **options)
-
-
-def _shares(config: FastConfig) -> tuple[tuple[str, float], ...]:
-    return config.blend or ((config.style, 1.0),)
-
-
-def load_controls(config: FastConfig) -> Any:
-    """What the flags change in a picture after the network."""
-    from data.controls import Controls
-    from data.images import load_mask
-
-    mask = None if config.mask is None else load_mask(config.mask)
-    return Controls(keep_colors=config.keep_colors, strength=config.strength, mask=mask)
-
-
 def stylize_photos(config: FastConfig) -> int:
     """Stylizes every photo, reports those that fail and goes on; returns the exit status, 0 or 1."""
+    if config.temporal:
+        raise UsageError("--temporal is for videos; photos have no previous frame")
     from data.images import check_image_suffix
     from data.listing import find_images
     from system.machine import available_cores

@@ -6,9 +6,11 @@ from pathlib import Path
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
-from cli.stylize import PROG, load_controls, load_styles, picture_name
+from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_outputs
 from system.signals import Interrupted
+
+PROG = "infer.py"
 
 
 def stylize_clip(config: FastConfig) -> int:

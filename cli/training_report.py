@@ -49,6 +49,15 @@ def train_with_bar(config: TrainConfig, run: Any, interrupts: Any, title: str) -
         run.train(interrupts, show)
 
 
+def report_finished(config: TrainConfig, step: int) -> None:
+    """That there is nothing left to resume, and what can be done instead."""
+    report(
+        PROG,
+        f"{config.style_dir} is finished: {step} of {config.steps} steps are done; train longer with more --steps and"
+        " --overwrite, or start again with --overwrite and without --resume",
+    )
+
+
 def report_interrupt(run: Any, signal_name: str) -> None:
     """After which step the training stopped, and which state is the newest."""
     step, state = run.progress.step, "state saved"

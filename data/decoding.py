@@ -91,12 +91,12 @@ def _decode_by_pillow(path: Path, file, metadata: dict, mode: str | None) -> Pic
 
 
 def _decode_by_vips(path: Path, *, channels: int) -> Picture:
+    """Reads a file that Pillow has opened and found small enough."""
     import pyvips
 
     try:
         source = pyvips.Source.new_from_file(str(path))
         image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="truncated")
-        _check_pixel_count(image.width, image.height)
         fields = {name: bytes(image.get(name)) for name in image.get_fields() if name.endswith("-data")}
         orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
         pixels = image.numpy()
@@ -158,14 +158,6 @@ def _opened(path: Path) -> Iterator:
         yield stream
 
 
-def _check_pixel_count(width: int, height: int) -> None:
-    """Applies to libvips the limit that Pillow applies to the files it reads."""
-    from PIL import Image
-
-    if width * height > MAX_PIXELS:
-        raise Image.DecompressionBombError(f"{width * height} pixels")
-
-
 def _configure_pillow() -> None:
     """Sets our pixel limit and silences Pillow's warnings about unusual metadata.
 
@@ -173,9 +165,8 @@ def _configure_pillow() -> None:
     """
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = (
-        MAX_PIXELS // 2
-    )  # Pillow warns above this number and fails above twice this number
+    # Pillow warns above this number and fails above twice this number.
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
     warnings.filterwarnings("ignore", module=r"PIL\b")
 
 

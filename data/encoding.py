@@ -16,7 +16,6 @@ from system.files import write_whole
 SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # formats with 16 bits per channel
 ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
-_METADATA_SUFFIXES = SAVE_SUFFIXES - {".bmp"}  # formats with ICC profiles and EXIF
 JPEG_QUALITY = 95  # of 100; more makes larger files without a visible difference
 JPEG_SUBSAMPLING = "4:4:4"  # full color resolution, because brush strokes have sharp color edges
 WEBP_QUALITY = 95  # of 100, lossy
@@ -54,18 +53,25 @@ def encode_file(path: Path, picture: Picture) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda stream: encode(stream, suffix, picture))
     except (OSError, ValueError) as error:  # ValueError: a limit of the format, such as 16383 pixels in WebP
-        reason = getattr(error, "strerror", None) or error
-        remedy = "check the folder's permissions and free space, or choose another path"
-        raise ImageError(f"{path}: cannot be written: {reason}; {remedy}") from error
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: Exception) -> ImageError:
+    """Returns the exception to raise when `error` prevents that `path` is written."""
+    reason = getattr(error, "strerror", None) or error
+    remedy = "check the folder's permissions and free space, or choose another path"
+    return ImageError(f"{path}: cannot be written: {reason}; {remedy}")
 
 
 def _encode_by_pillow(stream: BinaryIO, suffix: str, picture: Picture) -> None:
     import imageio.v3 as iio
 
-    options = dict(_ENCODER_OPTIONS.get(suffix, {}))
-    if suffix in _METADATA_SUFFIXES:
-        metadata = {"icc_profile": picture.icc_profile, "exif": picture.exif}
-        options |= {name: value for name, value in metadata.items() if value}
+    metadata = {
+        "icc_profile": picture.icc_profile,
+        "exif": picture.exif,
+    }  # BMP, which has neither, ignores them
+    options = {name: value for name, value in metadata.items() if value}
+    options |= _ENCODER_OPTIONS.get(suffix, {})
     iio.imwrite(stream, picture.pixels, plugin="pillow", extension=suffix, is_batch=False, **options)
 
 

@@ -115,10 +115,8 @@ def resize_pixels(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     if pixels.shape[:2] == (height, width):
         return pixels
-    if (
-        pixels.dtype == np.uint8
-    ):  # all channels at once: a quarter of the memory, and colors weighted by alpha
-        return _lanczos(pixels, height, width)
+    if pixels.dtype == np.uint8:
+        return _lanczos(pixels, height, width)  # in a quarter of the memory; weights colors by alpha
     planes = [pixels] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     resized = [_lanczos(np.asarray(plane, np.float32), height, width) for plane in planes]
     resized = resized[0] if pixels.ndim == 2 else np.stack(resized, axis=-1)

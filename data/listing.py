@@ -115,12 +115,11 @@ def _is_hidden(relative_path: Path) -> bool:
 def _counts(paths: list[Path]) -> str:
     """For example "10 .heic, 2 .mp4"."""
     counts = Counter(path.suffix.lower() for path in paths)
-    return ", ".join(
-        f"{counts[suffix]} {suffix}" for suffix in sorted(counts, key=lambda key: (-counts[key], key))
-    )
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {suffix}" for suffix, count in most_first)
 
 
 def _remedy(paths: list[Path]) -> str:
     videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in paths)
-    convert = ["convert images to JPEG or PNG first"] if videos < len(paths) else []
-    return "; ".join(convert + (["stylize videos one at a time"] if videos else []))
+    remedies = ["convert images to JPEG or PNG first"] if videos < len(paths) else []
+    return "; ".join(remedies + ["stylize videos one at a time"] * bool(videos))

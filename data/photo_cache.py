@@ -59,9 +59,7 @@ class PhotoCache:
         self.short_side = short_side
         self.unreadable: dict[str, str] = {}
         self._keys = [_key(path) for path in paths]
-        self._wanted = set(
-            self._keys
-        )  # shards may also hold other photos: of another folder, or older versions
+        self._wanted = set(self._keys)  # shards may hold other photos too: of another folder, or old versions
         self._packed: dict[str, PackedPhoto] = {}
         self._shards: dict[int, np.ndarray] = {}
         for index_path in sorted(cache_dir.glob("shard_*.json")):

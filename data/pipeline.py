@@ -204,9 +204,7 @@ def _images_in(folder: Path) -> list[Path]:
     return listing.images
 
 
-@functools.lru_cache(
-    maxsize=2
-)  # threads decode the end of one epoch and the start of the next at the same time
+@functools.lru_cache(maxsize=2)  # some threads may decode the next epoch already
 def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, 1, epoch)).permutation(count)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.decoding import ImageError
+from data.encoding import write_error
 from data.images import quantized
 from system.files import write_whole
 
@@ -80,7 +81,7 @@ def stylize_video(
         try:
             write_whole(target_path, copy.write)
         except OSError as error:
-            raise ImageError(f"{target_path}: cannot be written: {error.strerror or error}") from error
+            raise write_error(target_path, error) from error
         return copy.frames_done
 
 
@@ -126,7 +127,6 @@ class _Copy:
             if self._encoded_video is None:
                 raise ImageError(f"{self._source_path}: contains no readable frame; give another video")
             target.mux(self._encoded_video.encode())
-            self._write_audio(target, waiting, copies)
 
     def _packets(self, audio_streams: list) -> Iterator:
         with _av_errors(self._source_path, "is damaged"):
@@ -139,9 +139,7 @@ class _Copy:
     def _audio_copy(self, target, audio):
         try:
             return target.add_stream_from_template(audio)
-        except (
-            Exception
-        ) as error:  # PyAV raises several classes for a codec that the container does not allow
+        except Exception as error:  # PyAV raises several classes if the container does not allow the codec
             raise ImageError(
                 f"{self._target_path}: cannot store the sound of {self._source_path} ({audio.codec_context.name}); "
                 "end the name in .mkv, which stores any sound"

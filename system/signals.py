@@ -35,7 +35,7 @@ def raised_interrupts() -> Iterator[None]:
 class NotedInterrupts:
     """Within this context the name of the first SIGINT or SIGTERM is noted in `received`, "" before.
 
-    The work goes on until it asks. A second signal raises Interrupted: the user does not want to wait.
+    The work checks `received` and stops by itself. A second signal raises Interrupted, for users who do not wait.
     """
 
     def __init__(self) -> None:

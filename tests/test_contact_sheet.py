@@ -6,7 +6,7 @@ import pytest
 from data.contact_sheet import contact_sheet
 
 
-def flat(height: int, width: int, *color: int) -> np.ndarray:
+def flat(height: int, width: int, *color: float) -> np.ndarray:
     return np.full((height, width, 3), color, np.float32)
 
 
@@ -44,9 +44,24 @@ def test_the_corner_is_shrunk_to_the_column(sheet):
     assert max(height, width) <= 90 and height / width == pytest.approx(1.5, rel=0.05)
 
 
-def test_labels_are_written(sheet):
-    shown = contact_sheet(ROWS, ["photo", "1", "8"], title="a title", corner=flat(300, 200, 77, 66, 55))
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": ["photo", "1", "8"]},
+        {"title": "another title"},
+        {"rows": {"first": ROWS["first"], "other": ROWS["second"]}},
+    ],
+)
+def test_labels_title_and_names_of_rows_are_written(sheet, changed):
+    content = {"rows": ROWS, "labels": ["photo", "1", "2"], "title": "a title"} | changed
+    shown = contact_sheet(**content, corner=flat(300, 200, 77, 66, 55))
     assert shown.shape == sheet.shape and not np.array_equal(shown, sheet)
+
+
+def test_images_are_clipped_and_rounded():
+    images = [flat(20, 30, 99.6, -40, 300)]
+    shown = contact_sheet({"row": images}, ["label"], title="", corner=flat(10, 10, 0, 0, 0))
+    assert place(shown, (100, 0, 255))[2:] == (20, 30)
 
 
 def test_it_is_an_image(sheet):

@@ -52,9 +52,13 @@ def test_a_mask_of_another_size_is_resized_to_each_photo_from_the_original():
     np.testing.assert_allclose(picture[..., 0], resize_pixels(mask, 10, 12), atol=1e-3)
 
 
+MASK = generator.integers(0, 256, (20, 24), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("settings", [{"strength": 0.3, "mask": MASK}, {"keep_colors": True}])
 @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_parts_are_painted_as_the_whole_would_be(dtype, full):
-    controls = Controls(strength=0.3, mask=generator.integers(0, 256, (20, 24), dtype=np.uint8))
+def test_parts_are_painted_as_the_whole_would_be(dtype, full, settings):
+    controls = Controls(**settings)
     canvas = np.zeros(CONTENT.shape, dtype)
     for rows in (slice(0, 4), slice(4, 10)):
         for columns in (slice(0, 7), slice(7, 12)):
@@ -66,7 +70,8 @@ def test_parts_are_painted_as_the_whole_would_be(dtype, full):
 def test_painting_clips():
     canvas = np.zeros((1, 2, 3), np.uint8)
     stylized = np.array([[[-5.0, 300.0, 127.6]] * 2], np.float32)
-    Controls().paint(canvas, slice(0, 1), slice(0, 2), np.zeros((1, 2, 3), np.float32), stylized)
+    photo = None  # is not needed, and is not converted in vain
+    Controls().paint(canvas, slice(0, 1), slice(0, 2), photo, stylized)
     np.testing.assert_array_equal(canvas, [[[0, 255, 128]] * 2])
 
 

@@ -165,6 +165,16 @@ def test_load_image_reads_16_bit_cmyk_as_pillow_does(tmp_path):
     )
 
 
+def test_load_image_refuses_deep_colors_that_are_not_16_bit_integers(
+    tmp_path, pixels_u8, monkeypatch, error_of
+):
+    Image.fromarray(pixels_u8).save(tmp_path / "odd.png")
+    monkeypatch.setattr(decoding, "_is_deep_color", lambda *arguments: True)
+    assert "uchar colors are not supported; convert it to 16-bit RGB" in error_of(
+        load_image, tmp_path / "odd.png"
+    )
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
 def test_load_image_lays_16_bit_alpha_over_the_background(tmp_path, suffix):
     pixels_u16 = np.full((4, 4, 4), (65535, 0, 0, 13107), np.uint16)  # a fifth opaque
@@ -296,6 +306,14 @@ def test_load_image_refuses_decompression_bombs(tmp_path, height, width, recwarn
     assert f"{height * width} pixels" in message
     assert "scale it down" in message
     assert not recwarn.list
+
+
+def test_the_pixel_limit_is_ours_and_not_that_of_pillow(tmp_path, monkeypatch, error_of):
+    Image.new("L", (50, 40)).save(tmp_path / "photo.png")
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 2000)
+    assert load_image(tmp_path / "photo.png").shape == (40, 50, 3)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1998)
+    assert "(Image size (2000 pixels)" in error_of(load_image, tmp_path / "photo.png")
 
 
 def test_the_pixel_limit_is_200_megapixels():

@@ -355,6 +355,7 @@ def test_the_handlers_of_signals_are_put_back(flags, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("number", "status", "optimizer"),
     [(signal.SIGINT, 130, "adam"), (signal.SIGTERM, 143, "adam"), (signal.SIGINT, 130, "lbfgs")],

@@ -47,7 +47,7 @@ def negative(photo, path: Path, **options) -> None:
     save_photo(path, canvas, photo, **options)
 
 
-@pytest.mark.parametrize("target_suffix", [".png", ".tif"])
+@pytest.mark.parametrize("target_suffix", [".png", ".tif", ".tiff", ".PNG"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bits_in_are_16_bits_out(tmp_path, deep_pixels, suffix, target_suffix, channels):
@@ -81,7 +81,7 @@ def test_8_bits_stay_8_bits(tmp_path, deep_pixels):
     np.testing.assert_array_equal(written, 255 - deep_pixels[..., :3].astype(np.uint8))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".webp", ".PNG"])
 def test_opacity_is_kept(tmp_path, deep_pixels, suffix):
     pixels_u8 = deep_pixels.astype(np.uint8)
     Image.fromarray(pixels_u8).save(tmp_path / "in.png")
@@ -141,6 +141,26 @@ def test_profile_and_exif_of_16_bits_are_carried_over(tmp_path, deep_pixels, suf
     assert bytes(written.get("icc-profile-data")) == RGB_PROFILE
     if suffix == ".png":  # libvips writes no EXIF into TIFF
         assert b"Camera maker" in bytes(written.get("exif-data"))
+
+
+def test_a_format_without_metadata_is_written_without_it(tmp_path):
+    picture = Image.new("RGB", (WIDTH, HEIGHT), (200, 100, 50))
+    picture.save(tmp_path / "in.png", icc_profile=RGB_PROFILE, exif=exif_bytes())
+    negative(load_photo(tmp_path / "in.png"), tmp_path / "out.bmp")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.bmp"))[0, 0], (55, 155, 205))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_photos_are_turned_upright(tmp_path, deep_pixels, suffix):
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(deep_pixels[..., :3]), interpretation="rgb16")
+    image.set_type(pyvips.GValue.gint_type, "orientation", 6)
+    image.write_to_file(str(tmp_path / f"in{suffix}"))
+    photo = load_photo(tmp_path / f"in{suffix}")
+    np.testing.assert_array_equal(photo.picture.pixels, np.rot90(deep_pixels[..., :3], -1))  # clockwise
+    negative(photo, tmp_path / "out.png")
+    written = pyvips.Image.new_from_file(str(tmp_path / "out.png"))
+    assert (written.height, written.width) == (WIDTH, HEIGHT)
+    assert "orientation" not in written.get_fields() or written.get("orientation") == 1
 
 
 def test_the_describing_tags_of_a_tiff_are_carried_over(tmp_path):

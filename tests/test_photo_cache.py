@@ -212,3 +212,32 @@ def test_files_that_the_cache_has_listed_are_counted_but_not_named_again(photos_
     for number in range(20):
         crops.crop(number)
     assert len(crops.skipped) == 1 and caplog.records == []
+
+
+def test_unreadable_photos_of_a_cache_are_counted_before_the_first_crop(photos_dir):
+    (photos_dir / "too.jpg").write_bytes(b"no image either")
+    assert CropStream(packed(photos_dir), image_size=10, seed=0).unreadable == 2
+
+
+def test_a_shard_ends_after_so_many_bytes(photos_dir, monkeypatch):
+    """Photos have at most 1800 bytes here, so that two or three fill a shard."""
+    monkeypatch.setattr(photo_cache, "SHARD_BYTES", 2800)
+    cache = packed(photos_dir)
+    sizes = [len(np.load(path)) for path in sorted(cache.cache_dir.glob("*.npy"))]
+    assert len(sizes) == 4 and all(2800 <= size < 2800 + 1800 for size in sizes[:-1])
+    np.testing.assert_array_equal(cache.load(8), load_pixels(cache.paths[8]))
+
+
+def test_a_photo_of_the_same_size_but_another_time_is_packed_again(photos_dir, decoded):
+    packed(photos_dir)
+    decoded.clear()
+    os.utime(photos_dir / "5.png", ns=(1, 1))
+    packed(photos_dir)
+    assert decoded == ["5.png"]
+
+
+def test_shards_of_another_format_are_packed_again(photos_dir, monkeypatch):
+    monkeypatch.setattr(photo_cache, "FORMAT", photo_cache.FORMAT + 1)
+    packed(photos_dir)
+    monkeypatch.undo()
+    assert len(cache_of(photos_dir).missing) == 10

@@ -1,8 +1,11 @@
 """The stream of training batches: repeatable, complete, and not to be stopped by one bad file."""
 
+import contextlib
 import logging
 import runpy
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,15 @@ from PIL import Image
 
 from data import pipeline
 from data.images import ImageError, load_image, load_pixels, resize_image
-from data.pipeline import CropStream, DataShard, PhotoFolder, photos_digest, random_crop, validation_images
+from data.pipeline import (
+    CropStream,
+    DataShard,
+    PhotoFolder,
+    SkippedFiles,
+    photos_digest,
+    random_crop,
+    validation_images,
+)
 
 COLORS = [(36 * number, 255 - 36 * number, 128) for number in range(7)]  # one photo each
 SIZE = 8  # pixels, of the crops
@@ -210,6 +221,23 @@ def test_every_unreadable_file_is_counted(flat_dir):
     batches, skipped = crops.batches(BATCH), crops.skipped
     assert len(list(batches.take(BATCHES))) == BATCHES
     assert skipped.paths == [flat_dir / f"{number}.png" for number in (0, 4, 6)]
+    assert crops.unreadable == 3
+
+
+def test_a_file_that_several_threads_find_unreadable_is_named_once(caplog):
+    together = threading.Barrier(2)
+
+    class SlowError(ImageError):
+        def __str__(self) -> str:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(timeout=0.3)  # passes at once if the other thread gets here too
+            return "a.png: damaged"
+
+    skipped = SkippedFiles()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: skipped.add(Path("a.png"), SlowError()), range(2)))
+    assert len(skipped) == 1
+    assert [record.getMessage() for record in caplog.records] == ["skipped: a.png: damaged"]
 
 
 def test_a_folder_of_nothing_readable_is_refused_with_its_name(tmp_path):

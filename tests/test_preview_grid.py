@@ -6,13 +6,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
+from cli import preview_grid
 from data.images import load_image
 
 
 @pytest.fixture
 def grid_flags(tiny_inputs, tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr(train, "GRID_ITERATIONS", 3)
-    monkeypatch.setattr(train, "GRID_SIDE", 40)
+    monkeypatch.setattr(preview_grid, "ITERATIONS", 3)
+    monkeypatch.setattr(preview_grid, "SIDE", 40)
     return [
         *("--style", str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")),
         *("--vgg", str(tiny_inputs / "vgg.npz"), "--preset", "balanced", "--log-dir", str(tmp_path / "log")),
@@ -41,12 +42,13 @@ def recorded(monkeypatch) -> list[tuple]:
 
 
 def test_a_sheet_of_the_presets_weight_and_some_around_it_is_written_and_shown(
-    grid_flags, recorded, tmp_path, capsys
+    grid_flags, recorded, tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr(preview_grid, "PHOTOS", 2)
     assert train.main([*grid_flags, "--preview-grid"]) == 0
     sheet_path = tmp_path / "log" / "preview_grid.png"
     assert [weight for weight, *_ in recorded] == [
-        weight for weight in (0.16, 0.62, 2.5, 10.0, 40.0) for _ in range(3)
+        weight for weight in (0.16, 0.62, 2.5, 10.0, 40.0) for _ in range(2)
     ]
     assert {shape[1] for _, shape, _ in recorded} == {40} and {count for *_, count in recorded} == {3}
     assert load_image(sheet_path).shape[1] > 6 * 40
@@ -71,7 +73,7 @@ def test_a_column_of_a_high_weight_is_closer_to_the_style_and_further_from_the_p
 ):
     from data import contact_sheet as module
     from loss_net.perceptual import build_perceptual_loss
-    from loss_net.presets import PRESETS
+    from loss_net.presets import LOSS_PRESETS
     from loss_net.weights import load_vgg_weights
 
     seen = {}
@@ -82,11 +84,11 @@ def test_a_column_of_a_high_weight_is_closer_to_the_style_and_further_from_the_p
 
     sheet = module.contact_sheet
     monkeypatch.setattr(module, "contact_sheet", noted)
-    monkeypatch.setattr(train, "GRID_ITERATIONS", 15)
+    monkeypatch.setattr(preview_grid, "ITERATIONS", 15)
     assert train.main([*grid_flags, "--preview-grid", "--grid-weights", "0.1", "1000"]) == 0
     assert seen["labels"] == ["photo", "--style-weight 0.1", "--style-weight 1000"]
     weights = load_vgg_weights(tiny_inputs / "vgg.npz", "vgg19")
-    loss = build_perceptual_loss(weights, [load_image(tiny_inputs / "style.png")], PRESETS["balanced"])
+    loss = build_perceptual_loss(weights, [load_image(tiny_inputs / "style.png")], LOSS_PRESETS["balanced"])
     for photo, low, high in seen["rows"].values():
         of_low, of_high = (loss(picture[None], photo[None]) for picture in (low, high))
         assert of_high["style"] < 0.7 * of_low["style"]

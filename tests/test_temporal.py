@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
-from data.temporal import TemporalSmoother, box_mean
+from data.temporal import BLOCK, REACH, TemporalSmoother, box_mean, spread
 
 generator = np.random.default_rng(0)
 
@@ -79,6 +79,40 @@ def test_frames_of_another_size_start_anew():
     smoother(frame_of(), restless())
     small = np.zeros((5, 7, 3), np.float32)
     np.testing.assert_array_equal(smoother(small, small + 9), small + 9)
+
+
+def test_the_border_between_still_and_moving_parts_is_gradual():
+    smoother = TemporalSmoother(0.8)
+    content, black = np.zeros((60, 80, 3), np.float32), np.zeros((60, 80, 3), np.float32)
+    smoother(content, black)
+    moved = content.copy()
+    moved[28:33, 38:43] = 24  # just enough to count as changed
+    shown = smoother(moved, black + 100)[..., 0]
+    assert shown.min() == pytest.approx(20) and shown.max() > 90
+    assert (
+        max(np.abs(np.diff(shown, axis=axis)).max() for axis in (0, 1)) < 20
+    )  # without it 80, at the blocks
+
+
+def test_noise_of_single_pixels_is_no_motion():
+    smoother = TemporalSmoother(0.8)
+    content, black = np.zeros((60, 80, 3), np.float32), np.zeros((60, 80, 3), np.float32)
+    smoother(content, black)
+    noisy = content.copy()
+    noisy[5::10, 5::10] = 100  # 4 levels in the mean of 5 x 5 pixels
+    np.testing.assert_allclose(smoother(noisy, black + 100), np.full_like(black, 20), atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (37, 50)])
+def test_spread_fills_the_blocks_around_a_value(height, width):
+    values = np.zeros((height, width))
+    values[17, 23], values[height - 1, width - 1] = 2, 1
+    expected = np.zeros_like(values)
+    for y, x in ((height - 1, width - 1), (17, 23)):
+        top, left = (y // BLOCK - REACH) * BLOCK, (x // BLOCK - REACH) * BLOCK
+        side = (2 * REACH + 1) * BLOCK
+        expected[max(0, top) : top + side, max(0, left) : left + side] = values[y, x]
+    np.testing.assert_array_equal(spread(values), expected)
 
 
 def test_box_mean_is_the_mean_of_neighbours():

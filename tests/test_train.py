@@ -3,41 +3,33 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import train
-from system.signals import Interrupted, NotedInterrupts
+from cli.train_config import changes, settings_from_json
 from transformer.inference.loading import load_stylizer
-from transformer.training import run
-from transformer.training.state import read_state, state_paths
+from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def exported_weights(style_dir: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(style_dir / "fast_style_transfer"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def assert_same_weights(actual_dir: Path, expected_dir: Path) -> None:
-    actual, expected = exported_weights(actual_dir), exported_weights(expected_dir)
-    assert actual.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 def saved_steps(folder: Path) -> list[int]:
     """Of the states in folder/log, newest first."""
     return [read_state(path).step for path in state_paths(folder / "log" / "state")]
+
+
+def configuration(arguments: list[str]) -> train.TrainConfig:
+    return train.configured(train.parse_args(arguments), {})
 
 
 def last_line(capsys) -> str:
@@ -66,81 +58,77 @@ def test_style_json_says_what_the_style_was_learnt_from(tiny_run, tiny_inputs):
         assert info["losses"][kind]["total"] > 0 and "style/relu3_1" in info["losses"][kind]
 
 
-@pytest.fixture
-def sigterm_after_3_steps(monkeypatch):
-    """The process is sent SIGTERM when the third step is done."""
-
-    def interrupted_steps(*arguments, **options):
-        for step, losses in training_steps(*arguments, **options):
-            if step == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield step, losses
-
-    training_steps = run.training_steps
-    monkeypatch.setattr(run, "training_steps", interrupted_steps)
-
-
-@pytest.fixture(scope="module")
-def interrupted_run(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("interrupted")
-
-
-def test_sigterm_saves_the_state_and_ends_with_its_status(
-    tiny_flags, interrupted_run, sigterm_after_3_steps, capsys
-):
-    assert train.main(tiny_flags(interrupted_run, "--save-every", "100")) == 143
-    assert last_line(capsys) == "train.py: SIGTERM at step 3; state saved, continue with --resume"
-    assert not (interrupted_run / "styles" / "tiny").exists()
-    assert saved_steps(interrupted_run) == [3, 0]
-
-
-def test_a_resumed_training_ends_as_an_unbroken_one(
-    tiny_flags, interrupted_run, tiny_run, monkeypatch, capsys
-):
-    if not (interrupted_run / "log" / "state").exists():
-        pytest.fail("the test before has left no state to resume")
-    first_steps = []
-
-    def recorded_steps(*arguments, first_step, **options):
-        first_steps.append(first_step)
-        return training_steps(*arguments, first_step=first_step, **options)
-
-    training_steps = run.training_steps
-    monkeypatch.setattr(run, "training_steps", recorded_steps)
-    assert train.main(tiny_flags(interrupted_run, "--resume")) == 0
-    assert first_steps == [3]
-    assert_same_weights(interrupted_run / "styles" / "tiny", tiny_run / "styles" / "tiny")
-    assert f"{interrupted_run / 'styles' / 'tiny'} is ready" in last_line(capsys)
-
-
-def test_overwrite_replaces_the_style_and_starts_from_the_first_step(tiny_flags, interrupted_run):
-    style_dir = interrupted_run / "styles" / "tiny"
-    style_dir.mkdir(parents=True, exist_ok=True)
-    (style_dir / "stale.txt").write_text("of the style before")
-    assert train.main(tiny_flags(interrupted_run, "--overwrite", "--steps", "1", "--preset", "lesson30")) == 0
-    assert not (style_dir / "stale.txt").exists()
-    assert json.loads((style_dir / "style.json").read_text())["config"]["preset"] == "lesson30"
-    assert saved_steps(interrupted_run) == [1, 0]
-
-
-@pytest.mark.parametrize("resume", [(), ("--resume",)], ids=["anew", "resume"])
-def test_a_finished_style_is_not_replaced_unasked(tiny_flags, tiny_run, tmp_path, resume, capsys):
-    if resume:
-        shutil.copytree(tiny_run / "log", tmp_path / "log")
-    flags = tiny_flags(tiny_run, "--log-dir", str(tmp_path / "log"), *resume)
-    assert train.main(flags) == 1
+def test_a_finished_style_is_not_replaced_unasked(tiny_flags, tiny_run, tmp_path, capsys):
+    assert train.main(tiny_flags(tiny_run, "--log-dir", str(tmp_path / "log"))) == 1
     assert f"{tiny_run / 'styles' / 'tiny'}: exists" in (line := last_line(capsys)) and "--overwrite" in line
+
+
+def test_a_style_is_not_replaced_by_a_resumed_run_unasked(tiny_flags, tiny_run, tmp_path, capsys):
+    shutil.copytree(tiny_run / "log", tmp_path / "log")
+    flags = tiny_flags(tiny_run, "--log-dir", str(tmp_path / "log"), "--resume", "--steps", "8")
+    assert train.main(flags) == 1
+    assert "exists; give another --name, or add --overwrite to replace it when" in last_line(capsys)
+
+
+@pytest.mark.parametrize("resume", ["--resume", "--resume=auto"])
+def test_resuming_a_finished_run_says_that_it_is_finished(tiny_flags, tiny_run, capsys, resume):
+    assert train.main(tiny_flags(tiny_run, resume)) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        f"{tiny_run / 'styles' / 'tiny'} is finished: 6 of 6 steps are done; " in line and "--steps" in line
+    )
+
+
+def test_a_folder_that_is_no_style_is_never_replaced(tiny_flags, tiny_inputs, tmp_path, capsys):
+    shutil.copytree(tiny_inputs / "photos", tmp_path / "styles" / "tiny")
+    assert train.main(tiny_flags(tmp_path, "--overwrite")) == 1
+    assert "exists and is not a style, so it is not replaced; give another --name" in last_line(capsys)
+    assert len(list((tmp_path / "styles" / "tiny").iterdir())) == 4
 
 
 def test_a_state_of_an_earlier_run_is_refused(tiny_flags, tiny_run, tmp_path, capsys):
     assert train.main(tiny_flags(tiny_run, "--output-dir", str(tmp_path))) == 1
-    assert "go on with --resume, or --overwrite it" in last_line(capsys)
+    assert "continue it with --resume, or start again with --overwrite" in last_line(capsys)
 
 
-def test_resuming_with_another_width_is_refused_in_one_line(tiny_flags, tiny_run, tmp_path, capsys):
+@pytest.mark.parametrize(("flag", "value"), [("--width", "0.25"), ("--residual-blocks", "2")])
+def test_another_network_cannot_be_resumed_and_the_right_flag_is_named(
+    tiny_flags, tiny_run, tmp_path, capsys, flag, value
+):
     shutil.copytree(tiny_run / "log", tmp_path / "log")
-    assert train.main(tiny_flags(tmp_path, "--resume", "--width", "0.25")) == 1
-    assert "--width" in last_line(capsys)
+    assert train.main(tiny_flags(tmp_path, "--resume", flag, value)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"{flag} is {value}, but the saved training has [\d.]+; resume with {flag} ", line)
+
+
+def test_settings_that_stay_are_not_mentioned(tiny_flags, tiny_run, tmp_path):
+    state = newest_state(tiny_run / "log" / "state")
+    previous = settings_from_json(state.info["config"], "state")
+    config = train.configured(train.parse_args(tiny_flags(tmp_path, "--resume")), previous)
+    assert sorted(line.split()[0] for line in changes(config, previous, 6)) == ["--log-dir", "--output-dir"]
+
+
+def test_resuming_a_run_that_is_not_there_says_so_before_anything_else(tmp_path, capsys):
+    assert train.main(["--resume", "--name", "nothing", "--log-dir", str(tmp_path / "log")]) == 1
+    line = f"train.py: {tmp_path / 'log' / 'state'}: contains no training state to resume; start without --resume"
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize("resume", ["--resume", "--resume=auto"])
+def test_a_state_of_an_older_version_is_refused_in_one_line(tiny_flags, tiny_run, tmp_path, resume, capsys):
+    shutil.copytree(tiny_run / "log", tmp_path / "log")
+    for path in state_paths(tmp_path / "log" / "state"):
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        info = json.loads(arrays[INFO].tobytes())
+        older = {**info, "returns": info["rollbacks"]}
+        older = {key: older[key] for key in older.keys() - {"format", "rollbacks", "monitored_step"}}
+        arrays[INFO] = np.frombuffer(json.dumps(older).encode(), np.uint8)
+        np.savez(path, **arrays)
+    assert train.main(tiny_flags(tmp_path, resume)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "was written by another version of this project (format unknown, this version reads " in line
+    assert f"{FORMAT}); start without --resume" in line
 
 
 def test_vgg_weights_cut_short_are_refused_in_one_line(tiny_flags, tiny_inputs, tmp_path, capsys):
@@ -148,6 +136,49 @@ def test_vgg_weights_cut_short_are_refused_in_one_line(tiny_flags, tiny_inputs, 
     (tmp_path / "vgg.npz").write_bytes(content[: len(content) // 2])
     assert train.main(tiny_flags(tmp_path, "--vgg", str(tmp_path / "vgg.npz"))) == 1
     assert f"train.py: {tmp_path / 'vgg.npz'}: is truncated or damaged" in last_line(capsys)
+
+
+CLEARING_MISTAKES = {
+    "damaged VGG": ("--vgg", "{tmp}/vgg.npz"),
+    "wide network": ("--width", "5"),
+    "odd start": ("--start-from", "great_wave"),
+    "unreadable photos": ("--content-dir", "{tmp}/unreadable"),
+}
+
+
+@pytest.mark.parametrize("mistake", CLEARING_MISTAKES)
+def test_overwrite_replaces_nothing_before_everything_is_built(
+    tiny_flags, tiny_inputs, tiny_run, tmp_path, capsys, mistake
+):
+    content = (tiny_inputs / "vgg.npz").read_bytes()
+    (tmp_path / "vgg.npz").write_bytes(content[: len(content) // 2])
+    (tmp_path / "unreadable").mkdir()
+    (tmp_path / "unreadable" / "a.png").write_bytes(b"no image")
+    for part in ("log", "styles"):
+        shutil.copytree(tiny_run / part, tmp_path / part)
+    before = {
+        path: path.read_bytes() for part in ("log", "styles") for path in (tmp_path / part).rglob("*.*")
+    }
+    flag, value = CLEARING_MISTAKES[mistake]
+    assert train.main(tiny_flags(tmp_path, "--overwrite", flag, value.replace("{tmp}", str(tmp_path)))) in (
+        1,
+        2,
+    )
+    assert capsys.readouterr().err.splitlines()[-1].startswith("train.py: ")
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_batch_that_cannot_be_shared_replaces_nothing(tiny_flags, tiny_run, tmp_path, capsys, monkeypatch):
+    from transformer.training import distribution
+
+    class Cluster(SimpleNamespace):
+        replicas, is_chief = 4, True
+
+    monkeypatch.setattr(distribution, "join_cluster", Cluster)
+    shutil.copytree(tiny_run / "log", tmp_path / "log")
+    assert train.main(tiny_flags(tmp_path, "--overwrite", "--batch-size", "6")) == 2
+    assert "--batch-size must be a multiple of 4" in last_line(capsys)
+    assert len(saved_steps(tmp_path)) == 3
 
 
 def test_photos_none_of_which_can_be_read_are_refused_in_one_line(tiny_flags, tmp_path, capsys):
@@ -158,35 +189,9 @@ def test_photos_none_of_which_can_be_read_are_refused_in_one_line(tiny_flags, tm
     assert line.startswith("train.py: ") and "can be read as an image" in line
 
 
-def test_a_training_that_diverges_goes_back_and_at_last_ends_in_one_line_with_advice(
-    tiny_flags, tmp_path, capsys
-):
-    flags = tiny_flags(tmp_path, "--learning-rate", "1e30", "--steps", "60", "--save-every", "10")
-    assert train.main(flags) == 1
-    printed = capsys.readouterr().err.splitlines()
-    rollbacks = [line for line in printed if "rolled back to step 0; learning rate multiplied by " in line]
-    assert [line.partition(" by ")[2].split()[0] for line in rollbacks] == ["0.5", "0.25", "0.125"]
-    assert printed[-1].startswith("train.py: ") and "lower --learning-rate or --style-weight" in printed[-1]
-    assert not (tmp_path / "styles" / "tiny").exists()
-    for path in state_paths(tmp_path / "log" / "state"):
-        for name, value in read_state(path).arrays.items():
-            assert np.isfinite(value).all(), name
-
-
-def test_interrupts_notes_the_first_signal_and_lets_the_second_through():
-    former = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with NotedInterrupts() as interrupts:
-        assert interrupts.received == ""
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupts.received == "SIGINT"
-        with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signal.SIGTERM)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == former
-
-
 def test_ctrl_c_before_the_first_step_ends_with_the_status_of_an_interrupt(tiny_flags, tmp_path, monkeypatch):
     def interrupt(*_arguments, **_options):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(train, "train", interrupt)
     assert train.main(tiny_flags(tmp_path)) == 130
@@ -200,8 +205,8 @@ def test_a_programming_error_keeps_its_traceback(tiny_flags, tmp_path, monkeypat
 
 @pytest.mark.parametrize("path", ["log/config.json", "styles/tiny/style.json"])
 def test_the_configuration_that_a_run_leaves_gives_the_same_training(tiny_flags, tiny_run, path):
-    config, _ = train.parse_args(tiny_flags(tiny_run))
-    again, _ = train.parse_args(["--config", str(tiny_run / path)])
+    config = configuration(tiny_flags(tiny_run))
+    again = configuration(["--config", str(tiny_run / path)])
     assert again == config
     assert again.preview == config.preview != ()  # paths, not text
 
@@ -209,7 +214,7 @@ def test_the_configuration_that_a_run_leaves_gives_the_same_training(tiny_flags,
 def test_flags_override_the_configuration_and_it_the_defaults(tmp_path):
     values = {"style": "a.png", "content_dir": "photos", "name": "a", "steps": 7, "width": 1, "tv_weight": 0}
     (tmp_path / "config.json").write_text(json.dumps(values))
-    config, _ = train.parse_args(["--config", str(tmp_path / "config.json"), "--steps", "9", "--name", "b"])
+    config = configuration(["--config", str(tmp_path / "config.json"), "--steps", "9", "--name", "b"])
     assert (config.name, config.steps) == ("b", 9)
     assert (config.style, config.width, config.tv_weight) == (Path("a.png"), 1.0, 0.0)
     assert config.batch_size == train.TrainConfig.batch_size
@@ -219,13 +224,13 @@ def test_a_flag_that_repeats_the_default_overrides_the_configuration(tmp_path):
     values = {"style": "a.png", "content_dir": "photos", "name": "a", "batch_size": 9}
     (tmp_path / "config.json").write_text(json.dumps(values))
     default = str(train.TrainConfig.batch_size)
-    config, _ = train.parse_args(["--config", str(tmp_path / "config.json"), "--batch-size", default])
+    config = configuration(["--config", str(tmp_path / "config.json"), "--batch-size", default])
     assert config.batch_size == train.TrainConfig.batch_size
 
 
 def test_weights_that_are_not_given_are_those_of_the_preset():
     required = ["--style", "a.png", "--content-dir", "photos", "--name", "a"]
-    config, _ = train.parse_args([*required, "--preset", "johnson", "--style-weight", "0"])
+    config = configuration([*required, "--preset", "johnson", "--style-weight", "0"])
     assert (config.content_weight, config.style_weight, config.tv_weight) == (1.0, 0.0, 1e-6)
     assert config.log_dir == Path("runs/a")
 
@@ -236,7 +241,6 @@ USAGE, BAD_INPUT = 2, 1
 MISTAKES = {
     "no style": ({"style": None}, USAGE, "--style is required"),
     "no content dir": ({"content-dir": None}, USAGE, "--content-dir is required"),
-    "no name": ({"name": None}, USAGE, "--name is required"),
     "unknown flag": ({"stlye": "a.png"}, USAGE, "unrecognized arguments: --stlye"),
     "unknown preset": ({"preset": "vangogh"}, USAGE, "invalid choice: 'vangogh'"),
     "unknown precision": ({"precision": "float16"}, USAGE, "invalid choice: 'float16'"),
@@ -247,10 +251,20 @@ MISTAKES = {
     "small style": ({"style-size": "8"}, USAGE, "--style-size must be at least 16, got 8"),
     "negative rate": ({"learning-rate": "-1"}, USAGE, "--learning-rate must be"),
     "endless rate": ({"learning-rate": "inf"}, USAGE, "--learning-rate must be"),
-    "narrow network": ({"width": "0.05"}, USAGE, "--width must be at least 0.1, got 0.05"),
+    "narrow network": ({"width": "0.05"}, USAGE, "--width must be at least 0.1 and at most 4, got 0.05"),
+    "wide network": ({"width": "5"}, USAGE, "--width must be at least 0.1 and at most 4, got 5"),
+    "old flag": ({"clip-norm": "10"}, USAGE, "--clip-norm is now --clip-factor"),
+    "config old key": ({"config": "{tmp}/old.json"}, USAGE, "old.json: the key clip_norm is now clip_factor"),
+    "grid weights alone": ({"grid-weights": "1"}, USAGE, "--grid-weights needs --preview-grid"),
+    "grid weights nan": (
+        {"preview-grid": True, "grid-weights": "nan"},
+        USAGE,
+        "--grid-weights must be at least 0",
+    ),
+    "sheet over the style": ({"preview-grid": "{in}/style.png"}, USAGE, "is the input"),
     "width nan": ({"width": "nan"}, USAGE, "--width must be"),
     "negative blocks": ({"residual-blocks": "-1"}, USAGE, "--residual-blocks must be at least 0, got -1"),
-    "negative weight": ({"style-weight": "-5"}, USAGE, "--style-weight must be at least 0, got -5.0"),
+    "negative weight": ({"style-weight": "-5"}, USAGE, "--style-weight must be at least 0, got -5"),
     "negative seed": ({"seed": "-1"}, USAGE, "--seed must be at least 0, got -1"),
     "no summaries": ({"summary-every": "0"}, USAGE, "--summary-every must be at least 1, got 0"),
     "no states": ({"save-every": "0"}, USAGE, "--save-every must be at least 1, got 0"),
@@ -261,7 +275,11 @@ MISTAKES = {
     "config missing": ({"config": "{tmp}/nowhere.json"}, USAGE, "nowhere.json: cannot be read"),
     "config no json": ({"config": "{tmp}/broken.json"}, USAGE, "broken.json: cannot be read as JSON"),
     "config no object": ({"config": "{tmp}/list.json"}, USAGE, "list.json: "),
-    "config unknown key": ({"config": "{tmp}/unknown.json"}, USAGE, "unknown key stepz; known are style, "),
+    "config unknown key": (
+        {"config": "{tmp}/unknown.json"},
+        USAGE,
+        "unknown key stepz; known keys are style, ",
+    ),
     "config bad preset": ({"config": "{tmp}/preset.json"}, USAGE, "--preset must be one of athalye, "),
     "config negative": ({"config": "{tmp}/negative.json"}, USAGE, "--val-images must be at least 1, got -3"),
     "config text for a number": ({"config": "{tmp}/text.json"}, USAGE, "val_images"),
@@ -297,6 +315,7 @@ MISTAKES = {
 WRONG_CONFIGS = {
     "list": [1],
     "unknown": {"stepz": 5},
+    "old": {"clip_norm": 10},
     "preset": {"preset": "vangogh"},
     "negative": {"val_images": -3},
     "text": {"val_images": "many"},
@@ -349,12 +368,14 @@ def mistakes(tiny_inputs, tmp_path_factory) -> tuple[Path, dict]:
     for name, values in WRONG_CONFIGS.items():
         (folder / f"{name}.json").write_text(json.dumps(values))
     calls = {}
-    for name, (changes, _, _) in MISTAKES.items():
-        changes = {
-            flag: value.replace("{tmp}", str(folder)) if isinstance(value, str) else value
-            for flag, value in changes.items()
+    for name, (differences, _, _) in MISTAKES.items():
+        differences = {
+            flag: value.replace("{tmp}", str(folder)).replace("{in}", str(tiny_inputs))
+            if isinstance(value, str)
+            else value
+            for flag, value in differences.items()
         }
-        calls[name] = command_line({**good_flags(tiny_inputs, folder), **changes})
+        calls[name] = command_line({**good_flags(tiny_inputs, folder), **differences})
     completed = subprocess.run(
         [sys.executable, "-c", RUN_MISTAKES],
         input=json.dumps(calls),
@@ -374,9 +395,17 @@ def test_a_mistake_is_named_in_one_line_before_tensorflow_is_imported(mistakes, 
     assert status == expected_status, status
     lines = [line for line in stderr.splitlines() if line.startswith("train.py: ")]
     assert len(lines) == 1 and words.replace("{tmp}", str(folder)) in lines[0]
-    if expected_status == BAD_INPUT:
-        assert stderr.splitlines() == lines  # no usage either
+    assert stderr.splitlines() == lines  # and no usage
     assert slow_libraries == []
+
+
+def test_the_name_is_that_of_the_style_picture_unless_it_is_given():
+    config = configuration(["--style", "a/the_wave.jpg", "--content-dir", "photos"])
+    assert (config.name, config.log_dir, config.style_dir) == (
+        "the_wave",
+        Path("runs/the_wave"),
+        Path("checkpoints/the_wave"),
+    )
 
 
 def test_no_mistake_leaves_a_style_behind(mistakes):

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import train
-from cli.train_config import changes, settings_from_json
+from cli import bars
 from transformer.training import run as run_module
-from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
+from transformer.training.state import newest_state, read_state, state_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,60 +63,41 @@ def assert_same_end(folder: Path, tiny_run: Path) -> None:
         }
 
 
-def test_resume_needs_no_flag_but_the_folder(tiny_run, resumable):
+def exported_weights(style_dir: Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(style_dir / "fast_style_transfer"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_weights(actual_dir: Path, expected_dir: Path) -> None:
+    actual, expected = exported_weights(actual_dir), exported_weights(expected_dir)
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
+
+
+def test_resume_needs_no_flag_but_the_folder_and_ends_as_an_unbroken_run(
+    tiny_run, resumable, monkeypatch, capsys
+):
+    first_steps = []
+
+    def recorded_steps(*arguments, first_step, **options):
+        first_steps.append(first_step)
+        return training_steps(*arguments, first_step=first_step, **options)
+
+    training_steps = run_module.training_steps
+    monkeypatch.setattr(run_module, "training_steps", recorded_steps)
     flags = ["--resume", "--log-dir", str(resumable / "log"), "--output-dir", str(resumable / "styles")]
     assert train.main(flags) == 0
+    assert first_steps == [3]
     assert_same_end(resumable, tiny_run)
-
-
-def test_settings_that_stay_are_not_mentioned(tiny_flags, resumable):
-    previous = settings_from_json(newest_state(state_dir(resumable)).info["config"], "the state")
-    config = train.configured(train.parse_args(tiny_flags(resumable, "--resume")), previous)
-    lines = list(changes(config, previous, step=3))
-    assert sorted(line.split()[0] for line in lines) == ["--log-dir", "--output-dir"]
-
-
-@pytest.mark.parametrize(("flag", "value"), [("--width", "0.25"), ("--residual-blocks", "2")])
-def test_another_network_cannot_be_resumed_and_the_right_flag_is_named(
-    tiny_flags, resumable, capsys, flag, value
-):
-    assert train.main(tiny_flags(resumable, "--resume", flag, value)) == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert f"{flag} is {value}, but the saved training has " in line and f"; resume with {flag} " in line
-
-
-def test_resuming_a_run_that_is_not_there_says_so_before_anything_else(tmp_path, capsys):
-    assert train.main(["--resume", "--name", "nothing", "--log-dir", str(tmp_path / "log")]) == 1
-    line = f"train.py: {tmp_path / 'log' / 'state'}: contains no training state to resume; start without --resume"
-    assert capsys.readouterr().err.splitlines() == [line]
-
-
-@pytest.mark.parametrize("resume", ["--resume", "--resume=auto"])
-def test_a_state_of_an_older_version_is_refused_in_one_line(tiny_flags, resumable, resume, capsys):
-    for path in state_paths(state_dir(resumable)):
-        with np.load(path) as archive:
-            arrays = dict(archive)
-        info = json.loads(arrays[INFO].tobytes())
-        older = {**info, "returns": info["rollbacks"]}
-        older = {key: older[key] for key in older.keys() - {"format", "rollbacks", "monitored_step"}}
-        arrays[INFO] = np.frombuffer(json.dumps(older).encode(), np.uint8)
-        np.savez(path, **arrays)
-    assert train.main(tiny_flags(resumable, resume)) == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert "was written by another version of this project (format unknown, this version reads " in line
-    assert f"{FORMAT}); start without --resume" in line
-
-
-class Terminal(io.StringIO):
-    """A stderr that is a terminal, where a bar shows every step."""
-
-    def isatty(self) -> bool:
-        return True
+    assert_same_weights(resumable / "styles" / "tiny", tiny_run / "styles" / "tiny")
+    assert f"{resumable / 'styles' / 'tiny'} is ready" in capsys.readouterr().err.splitlines()[-1]
 
 
 def printed_by(flags: list[str]) -> str:
-    """What a training that succeeds writes to a terminal."""
-    with contextlib.redirect_stderr(Terminal()) as stderr:
+    """What a training that succeeds writes to stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as stderr, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bars, "LINE_SECONDS", 0)
         assert train.main(flags) == 0, stderr.getvalue()
     return stderr.getvalue()
 
@@ -135,10 +117,10 @@ def changed_run(tiny_flags, tiny_inputs, tiny_run, photo, tmp_path_factory) -> t
 
 def test_changed_settings_are_named_and_the_new_ones_hold(changed_run):
     folder, printed = changed_run
-    assert sorted(line for line in printed.splitlines() if ", was " in line and "-dir" not in line) == [
-        "train.py: --learning-rate is 0.002, was 0.001: the new value applies from step 3 on",
+    assert [line for line in printed.splitlines() if " was " in line and "-dir" not in line] == [
         "train.py: --start-from is great_wave, was None: no effect, training continues from the saved weights",
         "train.py: --steps is 5, was 6: the new value applies from step 3 on",
+        "train.py: --learning-rate is 0.002, was 0.001: the new value applies from step 3 on",
     ]
     assert newest_state(state_dir(folder)).step == 5
     assert style_json(folder)["config"]["learning_rate"] == 0.002
@@ -208,6 +190,60 @@ def test_the_size_of_a_training_is_said_before_its_first_step_and_a_forecast_aft
 
 
 @pytest.fixture
+def sigterm_after_3_steps(monkeypatch):
+    """The process gets SIGTERM when the third step is done."""
+
+    def interrupted_steps(*arguments, **options):
+        for step, losses in training_steps(*arguments, **options):
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield step, losses
+
+    training_steps = run_module.training_steps
+    monkeypatch.setattr(run_module, "training_steps", interrupted_steps)
+
+
+def test_sigterm_saves_the_state_and_ends_with_its_status(
+    tiny_flags, tmp_path, sigterm_after_3_steps, capsys
+):
+    assert train.main(tiny_flags(tmp_path, "--save-every", "100")) == 143
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "train.py: SIGTERM at step 3; state saved; continue with --resume"
+    assert not (tmp_path / "styles" / "tiny").exists()
+    assert [read_state(path).step for path in state_paths(state_dir(tmp_path))] == [3, 0]
+
+
+def test_overwrite_replaces_the_style_and_the_run_and_nothing_else(tiny_flags, tiny_run, tmp_path):
+    for part in ("log", "styles"):
+        shutil.copytree(tiny_run / part, tmp_path / part)
+    own_events = set((tmp_path / "log").glob("events.out.tfevents.*"))
+    foreign = tmp_path / "log" / "events.out.tfevents.1700000000.host.1.0.v2"
+    foreign.write_bytes(b"of another project")
+    (tmp_path / "styles" / "tiny" / "stale.txt").write_text("of the previous style")
+    assert train.main(tiny_flags(tmp_path, "--overwrite", "--steps", "1", "--preset", "lesson30")) == 0
+    assert not (tmp_path / "styles" / "tiny" / "stale.txt").exists()
+    assert style_json(tmp_path)["config"]["preset"] == "lesson30"
+    assert [read_state(path).step for path in state_paths(state_dir(tmp_path))] == [1, 0]
+    assert own_events and not any(path.exists() for path in own_events)
+    assert foreign.read_bytes() == b"of another project"
+
+
+def test_a_training_that_diverges_goes_back_and_at_last_ends_in_one_line_with_advice(
+    tiny_flags, tmp_path, capsys
+):
+    flags = tiny_flags(tmp_path, "--learning-rate", "1e30", "--steps", "60", "--save-every", "10")
+    assert train.main(flags) == 1
+    printed = capsys.readouterr().err.splitlines()
+    rollbacks = [line for line in printed if "rolled back to step 0; learning rate multiplied by " in line]
+    assert [line.partition(" by ")[2].split()[0] for line in rollbacks] == ["0.5", "0.25", "0.125"]
+    assert printed[-1].startswith("train.py: ") and "lower --learning-rate or --style-weight" in printed[-1]
+    assert not (tmp_path / "styles" / "tiny").exists()
+    for path in state_paths(tmp_path / "log" / "state"):
+        for name, value in read_state(path).arrays.items():
+            assert np.isfinite(value).all(), name
+
+
+@pytest.fixture
 def holed_loss(monkeypatch) -> SimpleNamespace:
     """A loss that is NaN for every batch of one image, such as validation photos, and at the steps in `holes`."""
     settings = SimpleNamespace(holes=())
@@ -256,8 +292,8 @@ def test_a_signal_while_steps_are_skipped_names_the_newest_state(
     holed_loss.holes = (4, 5)
     assert train.main(tiny_flags(tmp_path)) == 143
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "train.py: SIGTERM at step 5; the state of step 3 is the newest one, because the last steps were skipped (loss"
-        " or gradient not finite); continue with --resume"
+        "train.py: SIGTERM at step 5; the state of step 3 is the newest one, because the last steps were skipped"
+        " (loss or gradient not finite); continue with --resume"
     )
     assert newest_state(state_dir(tmp_path)).step == 3
 

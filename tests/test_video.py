@@ -1,5 +1,8 @@
 """data/video.py: frames change, all else stays."""
 
+import errno
+import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,11 +16,14 @@ from data.video import check_video_suffix, is_video, stylize_video, video_frames
 FRAMES, RATE = 12, Fraction(30000, 1001)
 
 
-def write_clip(path: Path, *, height=36, width=48, sound=True, times=range(FRAMES), codec="libx264") -> Path:
+def write_clip(
+    path: Path, *, height=36, width=48, sound=True, times=range(FRAMES), unit=1 / RATE, codec="libx264"
+) -> Path:
     """Frames of one color each, brighter by the frame; and a tone."""
     with av.open(str(path), "w") as target:
         pictures = target.add_stream(codec, rate=RATE, options={"crf": "5"})
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
+        pictures.codec_context.time_base = unit
         tone = target.add_stream("aac", rate=44100) if sound else None
         for index, time in enumerate(times):
             pixels = np.full((height, width, 3), 40 + 10 * index, np.uint8)
@@ -27,7 +33,7 @@ def write_clip(path: Path, *, height=36, width=48, sound=True, times=range(FRAME
                 50,
             )  # the upper left corner, to tell how it is turned
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = time, 1 / RATE
+            frame.pts, frame.time_base = time, unit
             target.mux(pictures.encode(frame))
         target.mux(pictures.encode())
         if tone:
@@ -92,6 +98,89 @@ def test_uneven_frame_times_are_kept(tmp_path):
     np.testing.assert_allclose(after, before, atol=2e-3)
 
 
+def test_times_between_those_of_the_frame_rate_are_kept(tmp_path):
+    times = [0, 31, 70, 95, 200, 210]  # milliseconds
+    clip = write_clip(tmp_path / "phone.mp4", times=times, unit=Fraction(1, 1000), sound=False)
+    stylize_video(clip, tmp_path / "new.mp4", negative)
+    written = sorted(time for time, _ in packets(tmp_path / "new.mp4", "video"))
+    np.testing.assert_allclose(written, np.array(times) / 1000, atol=1e-3)
+
+
+def test_a_clip_of_a_phone_held_upright_is_stylized_upright(tmp_path):
+    clip = write_clip(tmp_path / "phone.mp4", sound=False)
+    content = bytearray(clip.read_bytes())
+    unturned = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    start = content.index(unturned, content.index(b"tkhd"))  # the display matrix of the track
+    content[start : start + len(unturned)] = clockwise
+    clip.write_bytes(content)
+    stylize_video(clip, tmp_path / "new.mp4", lambda image: image)
+    for path in (clip, tmp_path / "new.mp4"):
+        image = next(video_frames(path))
+        assert image.shape == (48, 36, 3)
+        red = np.argwhere(image[..., 0] - image[..., 1] > 100)  # the patch that was in the upper left corner
+        assert (red.min(axis=0) >= (0, 17)).all() and (red.max(axis=0) <= (24, 35)).all() and len(red) > 300
+
+
+def luma(path: Path) -> tuple[float, av.VideoFrame]:
+    with av.open(str(path)) as source:
+        frame = next(source.decode(video=0))
+        return frame.to_ndarray()[: frame.height].mean(), frame
+
+
+@pytest.mark.parametrize(("size", "color_space", "luma_of_red"), [((36, 48), 5, 81.5), ((720, 960), 1, 62.6)])
+def test_the_color_matrix_is_that_of_the_size_and_is_written_down(tmp_path, size, color_space, luma_of_red):
+    """5 is BT.601, 1 is BT.709; red has 16 + 219 * 0.299 or 16 + 219 * 0.2126 in the limited range."""
+    clip = write_clip(tmp_path / "clip.mp4", height=size[0], width=size[1], times=[0], sound=False)
+    stylize_video(clip, tmp_path / "red.mp4", lambda image: np.full_like(image, (255, 0, 0)))
+    written, frame = luma(tmp_path / "red.mp4")
+    assert written == pytest.approx(luma_of_red, abs=1)
+    assert int(frame.colorspace) == color_space
+    assert int(frame.color_range) == 1  # limited
+
+
+@pytest.mark.parametrize(("size", "red_yuv"), [((36, 48), (81, 90, 240)), ((720, 960), (63, 102, 240))])
+def test_a_clip_without_a_color_matrix_is_read_with_that_of_its_size(tmp_path, size, red_yuv):
+    height, width = size
+    with av.open(str(tmp_path / "red.mp4"), "w") as target:
+        stream = target.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        planes = [np.full((height * 3 // 2, width), red_yuv[0], np.uint8)]
+        planes[0][height:] = red_yuv[2]
+        planes[0][height : height + height // 4] = red_yuv[1]
+        frame = av.VideoFrame.from_ndarray(planes[0], format="yuv420p")
+        target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    np.testing.assert_allclose(next(video_frames(tmp_path / "red.mp4")).mean((0, 1)), (255, 0, 0), atol=4)
+
+
+def test_values_out_of_range_are_clipped(clip, tmp_path):
+    stylize_video(clip, tmp_path / "new.mp4", lambda image: np.full_like(image, (300, -45, 300)))
+    np.testing.assert_allclose(next(video_frames(tmp_path / "new.mp4")).mean((0, 1)), (255, 0, 255), atol=4)
+
+
+def test_the_quality_is_the_constant_rate_factor_of_the_module(clip, tmp_path):
+    stylize_video(clip, tmp_path / "new.mp4", negative)
+    assert b"crf=18.0" in (tmp_path / "new.mp4").read_bytes()  # x264 writes its settings into the stream
+
+
+def test_the_target_folder_is_created(clip, tmp_path):
+    assert stylize_video(clip, tmp_path / "a" / "b" / "new.mp4", negative) == FRAMES
+    assert (tmp_path / "a" / "b" / "new.mp4").is_file()
+
+
+def test_a_full_disk_is_named_in_one_line(clip, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(
+        ImageError, match=r"new\.mp4: cannot be written: No space left on device; check .* free space"
+    ):
+        stylize_video(clip, tmp_path / "new.mp4", negative)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_silent_clip_stays_silent(tmp_path):
     clip = write_clip(tmp_path / "silent.mp4", sound=False)
     stylize_video(clip, tmp_path / "new.mp4", negative)
@@ -152,6 +241,21 @@ def test_sound_alone_is_no_clip(tmp_path):
         target.mux(tone.encode())
     with pytest.raises(ImageError, match="contains no video stream"):
         stylize_video(tmp_path / "tone.m4a", tmp_path / "new.mp4", negative)
+
+
+def test_a_video_stream_without_frames_is_no_clip(tmp_path):
+    with av.open(str(tmp_path / "hollow.mkv"), "w") as target:
+        pictures = target.add_stream("libx264", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 48, 36, "yuv420p"
+        tone = target.add_stream("aac", rate=44100)
+        for start in range(0, 10_240, 1024):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            block.rate, block.pts, block.time_base = 44100, start, Fraction(1, 44100)
+            target.mux(tone.encode(block))
+        target.mux(tone.encode())
+    with pytest.raises(ImageError, match=r"hollow\.mkv: contains no readable frame; give another video"):
+        stylize_video(tmp_path / "hollow.mkv", tmp_path / "new.mp4", negative)
+    assert not (tmp_path / "new.mp4").exists()
 
 
 def test_suffixes_tell_videos():

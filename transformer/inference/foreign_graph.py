@@ -1,8 +1,8 @@
-"""Loads meta-graph checkpoints, ours and other people's, as the "lesson 30" scripts do: X:0 in, transformer/g:0 out.
+"""Loads meta-graph checkpoints, ours and others', like the "lesson 30" scripts: X:0 in, transformer/g:0 out.
 
-A graph is a program, and TensorFlow would run whatever it says: read files, write them, call Python. So only what the
-picture needs is imported, none of it unknown to ALLOWED; and a graph with an operation anywhere that neither
-inference nor training needs is refused as a whole.
+A graph is a program. TensorFlow would run every operation in it, and some operations read files, write files or call
+Python. Therefore only the operations that compute the picture are imported, and all of them must be in ALLOWED. A
+graph is refused if any other part of it contains an operation that neither inference nor training needs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from transformer.export.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
 from transformer.export.style_folder import META_PREFIX, StyleError
 
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
-# What a network computes with. None of these reaches outside the process: no files, sockets, Python or libraries.
+# Operations of a network. None of these reaches outside the process: no files, sockets, Python or libraries.
 _COMPUTING = """
 Placeholder PlaceholderV2 PlaceholderWithDefault Const NoOp Identity IdentityN Snapshot StopGradient PreventGradient
 CheckNumerics EnsureShape Assert ReadVariableOp Switch RefSwitch Merge RefMerge Enter RefEnter Exit RefExit
@@ -36,7 +36,7 @@ FusedBatchNormV2 FusedBatchNormV3 BatchNormWithGlobalNormalization ResizeNearest
 ResizeArea CropAndResize RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt StatelessRandomUniform
 StatelessRandomNormal
 """
-# What else a training graph may hold. Never imported; only the Saver's own operations would act on the world.
+# Other operations of a training graph. They are never imported; only those of the Saver read and write files.
 _TRAINING = """
 Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp
 IsVariableInitialized DestroyResourceOp CountUpTo ScatterUpdate ScatterAdd ResourceScatterAdd ResourceGather
@@ -53,14 +53,16 @@ MergeV2Checkpoints StringJoin
 """
 ALLOWED = VARIABLES | frozenset(_COMPUTING.split())
 ALLOWED_BESIDE = ALLOWED | frozenset(_TRAINING.split())
-REMEDY = "run it only if you know who made it, with --trust, or ask for a graph of inference alone"
+REMEDY = (
+    "if you trust its author, run it with --trust; otherwise ask for a graph that contains inference only"
+)
 
 
 class MetaGraphStylizer:
-    """A loaded folder, callable: images [N, H, W, 3], RGB 0..255 -> the stylized same, in a session of its own.
+    """Callable: images [N, H, W, 3], RGB 0..255 -> stylized images of the same shape, in a session of its own.
 
-    What the graph gives back in another size is cropped or extended to that of its input.
-    Raises StyleError for a graph that is refused (unless `trust`), damaged, or does not fit its checkpoint.
+    If the graph returns another height or width, its images are cropped or padded to those of the input.
+    Raises StyleError if the graph is refused (unless `trust`), is damaged, or does not fit its checkpoint.
     """
 
     def __init__(self, style_dir: Path, *, trust: bool = False):
@@ -93,10 +95,10 @@ class MetaGraphStylizer:
         fed = np.rint(images) if np.issubdtype(number_type, np.integer) else images
         try:
             stylized = self._session.run(self._output, {self._input: fed.astype(number_type)})
-        except (ValueError, tf.errors.OpError) as error:  # ValueError: another shape than its placeholder's
+        except (ValueError, tf.errors.OpError) as error:  # ValueError: the placeholder has another shape
             raise StyleError(
-                f"{self._style_dir}: its graph cannot take images of shape {images.shape} ({first_line(error)}); "
-                f"its input is {self._input.shape}"
+                f"{self._style_dir}: the graph does not accept images of shape {images.shape} ({first_line(error)});"
+                f" its input has shape {self._input.shape}"
             ) from error
         if (
             stylized.ndim != 4
@@ -105,15 +107,16 @@ class MetaGraphStylizer:
             or len(stylized) != len(images)
         ):
             raise StyleError(
-                f"{self._style_dir}: its graph gives {stylized.shape} for images of shape {images.shape}, no images"
+                f"{self._style_dir}: the graph returns shape {stylized.shape} for images of shape {images.shape}"
             )
         return fitted(stylized.astype(np.float32), images.shape[1], images.shape[2])
 
 
 def fitted(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Images [N, h, w, 3] cropped, or extended by their edge, to [N, height, width, 3].
+    """Crops images [N, h, w, 3], or pads them by repeating the edge, to [N, height, width, 3].
 
-    A few pixels are what strides round up by, at the bottom and the right; more is a margin on all sides.
+    A difference below 4 pixels comes from strides and is taken at the bottom and right; a larger one is a margin and
+    is taken equally on all sides.
     """
     for axis, side in ((1, height), (2, width)):
         excess = images.shape[axis] - side
@@ -130,7 +133,7 @@ def fitted(images: np.ndarray, height: int, width: int) -> np.ndarray:
 def serving_graph(
     style_dir: Path, *, trust: bool
 ) -> tuple[tf.compat.v1.GraphDef, dict[str, tf.compat.v1.NodeDef]]:
-    """The part of the folder's graph that the picture needs, and the variables in it by name. Raises StyleError."""
+    """Returns the part of the graph that computes the picture, and its variables by name. Raises StyleError."""
     path = style_dir / f"{META_PREFIX}.meta"
     try:
         graph_def = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def
@@ -142,7 +145,7 @@ def serving_graph(
     for tensor in (INPUT_TENSOR, OUTPUT_TENSOR):
         if tensor.removesuffix(":0") not in names:
             raise StyleError(
-                f"{path}: damaged, or no style: it has no tensor {tensor}; export the style again"
+                f"{path}: damaged or not a style: it has no tensor {tensor}; export the style again"
             )
     needed = list(_upstream(graph_def, OUTPUT_TENSOR.removesuffix(":0")))
     if not trust:
@@ -151,12 +154,12 @@ def serving_graph(
     functions = {function.signature.name: function for function in graph_def.library.function}
     serving.library.function.extend(functions[name] for name in _called_functions(needed, functions))
     for node in serving.node:
-        node.device = ""  # of the machine that trained it
+        node.device = ""  # the device of the training machine may not exist here
     return serving, {node.name: node for node in serving.node if node.op in VARIABLES}
 
 
 def _upstream(graph_def: tf.compat.v1.GraphDef, output: str) -> Iterator[tf.compat.v1.NodeDef]:
-    """The nodes that `output` depends on, itself included, in the graph's order."""
+    """Yields the nodes that `output` depends on and itself, in the order of the graph."""
     nodes = {node.name: node for node in graph_def.node}
     needed, waiting = set(), [output]
     while waiting:
@@ -168,7 +171,7 @@ def _upstream(graph_def: tf.compat.v1.GraphDef, output: str) -> Iterator[tf.comp
 
 
 def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iterable) -> None:
-    """StyleError naming the first operation that is not allowed, in the graph or in a function's body."""
+    """Raises StyleError for the first operation that is not allowed, in the graph or in the body of a function."""
     functions = {function.signature.name: function for function in graph_def.library.function}
     serving_names = {node.name for node in needed}
     called = _called_functions(needed, functions)
@@ -187,7 +190,7 @@ def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iter
 
 
 def _called_functions(nodes: Iterable, functions: dict) -> set[str]:
-    """Names of the functions that the nodes call, by whatever attribute, and those that these call."""
+    """Returns the names of the functions that the nodes call by any attribute, directly or through other functions."""
     called: set[str] = set()
     waiting = list(nodes)
     while waiting:
@@ -203,26 +206,27 @@ def _called_functions(nodes: Iterable, functions: dict) -> set[str]:
 
 
 def _checkpoint_values(style_dir: Path, variables: dict) -> dict[str, np.ndarray]:
-    """The values of the variables by name; StyleError where the checkpoint is damaged or does not fit the graph."""
+    """Returns the values of the variables. Raises StyleError if the checkpoint is damaged or does not fit."""
     prefix = style_dir / META_PREFIX
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()
         values = {name: reader.get_tensor(name) for name in variables if name in shapes}
-    except Exception as error:  # TensorFlow raises many a class for damaged files
+    except Exception as error:  # TensorFlow raises many classes for damaged files
         raise StyleError(
             f"{prefix}: damaged checkpoint ({first_line(error)}); copy the whole folder or export the style again"
         ) from error
     for name, node in variables.items():
         if name not in values:
             raise StyleError(
-                f"{prefix}: the checkpoint lacks {name}, which its graph needs; they are not of one style"
+                f"{prefix}: the checkpoint lacks {name}, which the graph needs; the graph and the checkpoint do not"
+                " belong together"
             )
         shape = tuple(side.size for side in node.attr["shape"].shape.dim)
         known = not node.attr["shape"].shape.unknown_rank and -1 not in shape
         if known and shape != values[name].shape:
             raise StyleError(
-                f"{prefix}: {name} is {values[name].shape} in the checkpoint and {shape} in the graph; "
-                "they are not of one style"
+                f"{prefix}: {name} is {values[name].shape} in the checkpoint and {shape} in the graph;"
+                " the graph and the checkpoint do not belong together"
             )
     return values

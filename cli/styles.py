@@ -1,0 +1,57 @@
+"""What photos and videos share in infer.py --mode fast: the styles and controls that the flags ask for."""
+
+from typing import Any
+
+from cli.flags import UsageError
+from cli.infer_config import FastConfig
+
+
+def check_config(config: FastConfig) -> None:
+    """Raises UsageError for flags that contradict each other."""
+    if not config.photos:
+        raise UsageError("give at least one photo or folder of photos")
+    if (config.style is None) == (not config.blend):
+        raise UsageError("give either --style or --blend; --list-styles prints the styles")
+    weights = [weight for _, weight in config.blend]
+    if not all(0 <= weight < float("inf") for weight in weights):
+        raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")
+    if weights and not sum(weights) > 0:
+        raise UsageError("--blend weights are all 0; give at least one style a weight")
+    if config.restore_size and config.max_side is None:
+        raise UsageError("--restore-size undoes --max-side; give --max-side too")
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Errors that users can cause."""
+    from data.images import ImageError
+    from transformer.export.style_folder import StyleError
+
+    return (ImageError, StyleError)
+
+
+def picture_name(config: FastConfig) -> str:
+    """What the names of pictures add to the names of photos. Raises StyleError for an unknown style."""
+    from transformer.export.style_folder import find_style
+
+    return "_".join(find_style(style).resolve().name for style, _ in _shares(config))
+
+
+def load_styles(config: FastConfig, threads: int | None = None) -> Any:
+    """The Stylizer that the flags ask for. Raises StyleError."""
+    from transformer.inference.loading import load_blend
+
+    options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
+    return load_blend(_shares(config), config.runtime, threads=threads, **options)
+
+
+def _shares(config: FastConfig) -> tuple[tuple[str, float], ...]:
+    return config.blend or ((config.style, 1.0),)
+
+
+def load_controls(config: FastConfig) -> Any:
+    """What the flags change in a picture after the network."""
+    from data.controls import Controls
+    from data.images import load_mask
+
+    mask = None if config.mask is None else load_mask(config.mask)
+    return Controls(keep_colors=config.keep_colors, strength=config.strength, mask=mask)
