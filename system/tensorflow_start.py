@@ -70,7 +70,7 @@ def _gpu_messages() -> list[str]:
     except (OSError, subprocess.SubprocessError) as error:
         return [f"(the check failed: {error})"]
     lines = {line.partition("] ")[2]: line.strip() for line in probe.stderr.splitlines()}  # each message once
-    return [line for message, line in lines.items() if any(word in message.lower() for word in _GPU_WORDS)]
+    return [line for line in lines.values() if any(word in line.lower() for word in _GPU_WORDS)]
 
 
 @contextlib.contextmanager
