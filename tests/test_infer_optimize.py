@@ -285,7 +285,7 @@ INPUT_ERRORS = {
     "small style": (("--style-scales", "0.2"), "style.png: "),
     "no initial": (("--initial", "missing.png"), "missing.png: cannot be read"),
     "no weights": (("--vgg", "missing.npz"), "missing.npz: no such file"),
-    "other weights": (("--architecture", "vgg16"), "holds VGG19"),
+    "other weights": (("--architecture", "vgg16"), "contains VGG19"),
     "output suffix": (("-o", "FOLDER/a.xyz"), "unknown suffix '.xyz'"),
     "checkpoint suffix": (("--checkpoint-output", "FOLDER/a%s"), "no suffix"),
     "output below a file": (("-o", "FILE/a.png"), "cannot be written: "),

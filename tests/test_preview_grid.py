@@ -71,7 +71,7 @@ def test_a_column_of_a_high_weight_is_closer_to_the_style_and_further_from_the_p
 ):
     from data import contact_sheet as module
     from loss_net.perceptual import build_perceptual_loss
-    from loss_net.presets import PRESETS
+    from loss_net.presets import LOSS_PRESETS
     from loss_net.weights import load_vgg_weights
 
     seen = {}
@@ -86,7 +86,7 @@ def test_a_column_of_a_high_weight_is_closer_to_the_style_and_further_from_the_p
     assert train.main([*grid_flags, "--preview-grid", "--grid-weights", "0.1", "1000"]) == 0
     assert seen["labels"] == ["photo", "--style-weight 0.1", "--style-weight 1000"]
     weights = load_vgg_weights(tiny_inputs / "vgg.npz", "vgg19")
-    loss = build_perceptual_loss(weights, [load_image(tiny_inputs / "style.png")], PRESETS["balanced"])
+    loss = build_perceptual_loss(weights, [load_image(tiny_inputs / "style.png")], LOSS_PRESETS["balanced"])
     for photo, low, high in seen["rows"].values():
         of_low, of_high = (loss(picture[None], photo[None]) for picture in (low, high))
         assert of_high["style"] < 0.7 * of_low["style"]
