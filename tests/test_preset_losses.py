@@ -256,6 +256,17 @@ def test_row_0_of_the_history_is_what_the_program_computes(name, row_0, pictures
     assert_agrees(row, loss(weights, start(content), content, [style]))
 
 
+def test_row_0_of_a_preset_that_starts_from_the_content_has_its_content_term_from_another_picture(
+    row_0, pictures
+):
+    size = ("--size", f"{HEIGHT}x{WIDTH}")
+    weights, row = row_0("tf-tutorial", "vgg19", *size, "--initial", str(pictures["second"]))
+    content = load_image(pictures["photo"]).astype(np.float64)
+    image, style = sized(pictures["second"], HEIGHT, WIDTH), sized(pictures["style"], round(50 * 46 / 61), 46)
+    assert row[0] > 0
+    assert_agrees(row, tf_tutorial(weights, image, content, [style]))
+
+
 def test_row_0_of_two_styles_with_scales_and_blend_weights(row_0, pictures):
     weights, row = row_0(
         "athalye", "vgg19", "--style-images", str(pictures["style"]), str(pictures["second"]),
