@@ -88,7 +88,7 @@ def rgb_kernels(weights: VggWeights) -> dict[str, np.ndarray]:
 
 
 def write_h5(path: Path, weights: VggWeights, layout: str = "keras1") -> Path:
-    """A file as Keras writes it; `layout` names who did, and "model" is a whole model with its optimiser."""
+    """A file as Keras writes it; `layout` names who did, and "model" is a whole model with its optimizer."""
     names = {
         "keras1": ("{0}/{0}_W_1:0", "{0}/{0}_b_1:0"),
         "keras2": ("{0}/{0}/kernel:0", "{0}/{0}/bias:0"),
