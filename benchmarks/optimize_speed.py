@@ -19,11 +19,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
-from training_speed import conv2d_peak, random_vgg, vgg_multiply_adds
+from training_speed import conv2d_peak, random_vgg
 
 from loss_net.optimize import optimize_image
 from loss_net.perceptual import build_perceptual_loss
 from loss_net.presets import PRESETS
+from loss_net.vgg import build_vgg
 from loss_net.weights import load_vgg_weights
 
 WARMUP_ITERATIONS, TIMED_ITERATIONS = 3, 15
@@ -50,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
     weights, preset = load_vgg_weights(options.vgg) if options.vgg else random_vgg(), PRESETS[options.preset]
-    gflop = 4e-9 * vgg_multiply_adds("conv5_1", options.side)
+    gflop = 4e-9 * build_vgg(weights, ["relu5_1"]).multiply_adds(["relu5_1"], options.side)
     content, style = np.random.default_rng(0).uniform(0, 255, (2, options.side, options.side, 3)).astype("f4")
     print(f"TensorFlow {tf.__version__}, {options.side} px, {gflop:.0f} GFLOP, median of {TIMED_ITERATIONS}")
     print(

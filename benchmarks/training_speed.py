@@ -25,8 +25,9 @@ import tensorflow as tf
 
 from loss_net.perceptual import build_perceptual_loss
 from loss_net.presets import LOSS_PRESETS
-from loss_net.topology import CONV_LAYERS
-from loss_net.weights import KERAS_MEAN_BGR, VggWeights, expected_kernel_shape
+from loss_net.topology import CONV_LAYERS, expected_kernel_shape
+from loss_net.weight_files import KERAS_MEAN_BGR
+from loss_net.weights import VggWeights
 from transformer.architecture import Architecture
 from transformer.network import Transformer
 from transformer.training.optimizer import Optimizer
