@@ -1,17 +1,16 @@
-"""Seconds per iteration of the slow method in float32 and bfloat16, beside the floor that the convolutions set.
+"""Measures the slow method: seconds per iteration in float32 and bfloat16, and the floor of the convolutions.
 
     python benchmarks/optimize_speed.py --vgg ../shared/vgg19/vgg19_notop.h5
 
-The floor: VGG19 forward to relu5_1 and the same again for the gradient to the input, at the best conv2d rate
-measured in the same run. Without --vgg the weights are random: the speed is the same. Run it while nothing else
-runs.
+floor: one forward pass of VGG to the deepest layer, and as many operations again for the gradient of the image, at
+the best conv2d rate in the same run. Without --vgg the weights are random, which does not change the speed.
+Run it while nothing else runs.
 """
 
 import argparse
 import os
-import statistics
 import sys
-import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,55 +18,69 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
-from training_speed import conv2d_peak, random_vgg
 
+from benchmarks.timing import median_and_spread, run_seconds
+from benchmarks.training_speed import PEAK_SHAPES, conv2d_peak, random_vgg
 from loss_net.optimize import optimize_image
-from loss_net.perceptual import build_perceptual_loss
+from loss_net.perceptual import PerceptualLoss, build_perceptual_loss
 from loss_net.presets import PRESETS
-from loss_net.vgg import build_vgg
 from loss_net.weights import load_vgg_weights
+from system.tensorflow_start import start_tensorflow
 
-WARMUP_ITERATIONS, TIMED_ITERATIONS = 3, 15
-
-
-def iteration_seconds(steps) -> tuple[float, float]:
-    """Median and relative spread (interquartile range over median) of the time from step to step."""
-    times, start = [], time.perf_counter()
-    for _ in range(WARMUP_ITERATIONS + TIMED_ITERATIONS):
-        next(steps)
-        times.append(time.perf_counter() - start)
-        start = time.perf_counter()
-    low, middle, high = statistics.quantiles(times[WARMUP_ITERATIONS:], n=4)
-    return middle, (high - low) / middle
+WARMUP_ITERATIONS = 3
 
 
-def main() -> None:
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--vgg", type=Path)
+    parser.add_argument("--vgg", type=Path, help="VGG19 weights (default: random weights)")
     parser.add_argument(
-        "--side", type=int, default=512, help="of the square picture in pixels (default: 512)"
+        "--side", type=int, default=512, help="side of the square picture (default: 512 pixels)"
     )
-    parser.add_argument("--preset", default="athalye", help="one of VGG19 whose deepest layer is relu5_1")
-    options = parser.parse_args()
-    tf.config.threading.set_inter_op_parallelism_threads(1)  # as infer.py --mode optimize
-    weights, preset = load_vgg_weights(options.vgg) if options.vgg else random_vgg(), PRESETS[options.preset]
-    gflop = 4e-9 * build_vgg(weights, ["relu5_1"]).multiply_adds(["relu5_1"], options.side)
+    parser.add_argument("--preset", default="athalye", help="a preset with VGG19 (default: athalye)")
+    parser.add_argument("--iterations", type=int, default=15, help="timed iterations (default: 15)")
+    return parser.parse_args(arguments)
+
+
+def iteration_seconds(steps: Iterator, iterations: int) -> tuple[float, float]:
+    """Returns median and relative spread of the seconds of one iteration, after WARMUP_ITERATIONS."""
+    times = run_seconds(lambda: next(steps), WARMUP_ITERATIONS + iterations)
+    return median_and_spread(times[WARMUP_ITERATIONS:])
+
+
+def pass_gflop(loss: PerceptualLoss, side: int) -> float:
+    """Returns the operations of VGG forward to the deepest layer and back to the image."""
+    layers = {**loss.preset.content_layers, **loss.preset.style_layers}
+    return 4e-9 * loss.vgg.multiply_adds(layers, side)
+
+
+def main(
+    arguments: list[str] | None = None, *, peak_shapes: Sequence[tuple[int, int, int]] = PEAK_SHAPES
+) -> None:
+    options = parse_args(arguments)
+    start_tensorflow(one_op_at_a_time=True)  # as infer.py --mode optimize
+    weights = load_vgg_weights(options.vgg) if options.vgg else random_vgg()
+    preset = PRESETS[options.preset]
     content, style = np.random.default_rng(0).uniform(0, 255, (2, options.side, options.side, 3)).astype("f4")
-    print(f"TensorFlow {tf.__version__}, {options.side} px, {gflop:.0f} GFLOP, median of {TIMED_ITERATIONS}")
+    losses = {
+        precision: build_perceptual_loss(weights, [style], preset.loss, compute_dtype=tf.as_dtype(precision))
+        for precision in ("float32", "bfloat16")
+    }
+    gflop = pass_gflop(losses["float32"], options.side)
+    print(
+        f"TensorFlow {tf.__version__}, {options.side} px, {gflop:.0f} GFLOP, median of {options.iterations}"
+    )
     print(
         f"{'precision':>9} {'peak GFLOP/s':>12} {'floor s':>8} {'s/iteration':>11} {'spread':>7} {'of floor':>8}"
     )
-    for precision in ("float32", "bfloat16"):
+    for precision, loss in losses.items():
         dtype = tf.as_dtype(precision)
-        loss = build_perceptual_loss(weights, [style], preset.loss, compute_dtype=dtype)
-        peaks = [conv2d_peak(dtype)]
-        seconds, spread = iteration_seconds(
-            optimize_image(loss.for_content(content[np.newaxis]), content, preset)
-        )
-        peaks.append(conv2d_peak(dtype))  # before and after: a shared machine's speed drifts
-        floor = gflop / max(peaks)
+        peak_before = conv2d_peak(dtype, peak_shapes)
+        steps = optimize_image(loss.for_content(content[np.newaxis]), content, preset)
+        seconds, spread = iteration_seconds(steps, options.iterations)
+        peak = max(peak_before, conv2d_peak(dtype, peak_shapes))  # the speed of a shared machine drifts
         print(
-            f"{precision:>9} {max(peaks):12.0f} {floor:8.3f} {seconds:11.3f} {spread:7.1%} {seconds / floor:8.2f}"
+            f"{precision:>9} {peak:12.0f} {gflop / peak:8.3f} {seconds:11.3f} {spread:7.1%}"
+            f" {seconds * peak / gflop:8.2f}"
         )
 
 

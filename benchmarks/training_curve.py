@@ -1,18 +1,23 @@
-"""Prints a run's validation loss against steps and minutes, as a Markdown table, from its event file.
+"""Prints the validation loss of a training by steps and minutes, as a Markdown table.
 
-python benchmarks/training_curve.py runs/great_wave
+    python benchmarks/training_curve.py runs/great_wave
+
+Reads the TensorBoard events of the training, which must have run with --val-dir.
 """
 
-import sys
+import argparse
 from pathlib import Path
-
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.util.tensor_util import make_ndarray
 
 TERMS = ("total", "content", "style", "tv")
 
 
-def main(log_dir: Path) -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("log_dir", type=Path, help="the log folder of the training, such as runs/NAME")
+    log_dir = parser.parse_args(arguments).log_dir
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
     events = EventAccumulator(str(log_dir), size_guidance={"tensors": 0})
     events.Reload()
     first_time = events.Tensors("config")[0].wall_time
@@ -24,4 +29,4 @@ def main(log_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -1,0 +1,181 @@
+"""Every script in benchmarks/ runs, with the smallest possible input."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+SCRIPTS = [name for name in MODULES if name != "timing"]
+TINY_CONVOLUTIONS = ((1, 8, 4),)  # batch, side, channels
+
+
+@pytest.fixture
+def tables(capsys):
+    """A function: runs a call and returns the lines that it prints, split into words."""
+
+    def words_of(call, *arguments, **options) -> list[list[str]]:
+        call(*arguments, **options)
+        return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+    return words_of
+
+
+@pytest.fixture
+def trained_dir(style_dirs, tmp_path) -> Path:
+    """A style whose style.json has the configuration of a training."""
+    style_dir = shutil.copytree(style_dirs["waves"], tmp_path / "waves")
+    config = {"preset": "lengstrom", "content_weight": 7.5, "style_weight": 100.0, "tv_weight": 200.0}
+    info = json.loads((style_dir / "style.json").read_text())
+    (style_dir / "style.json").write_text(json.dumps({**info, "config": {**config, "style_size": None}}))
+    return style_dir
+
+
+def floats(words: list[str]) -> list[float]:
+    """The numbers among words."""
+    numbers = [word.rstrip("%") for word in words]
+    return [float(number) for number in numbers if number.replace(".", "").replace("e+", "").isdigit()]
+
+
+def test_every_benchmark_has_a_test():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in MODULES if f'"benchmarks.{name}"' not in source] == []
+
+
+def test_timing_takes_median_and_interquartile_range():
+    timing = import_module("benchmarks.timing")
+    calls = []
+    assert len(timing.run_seconds(lambda: calls.append(1), 3)) == len(calls) == 3
+    assert timing.median_and_spread([4.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0]) == (4.0, 1.0)
+
+
+def test_tiling_error_compares_tiles_with_the_whole(style_dirs, tables):
+    benchmark = import_module("benchmarks.tiling_error")
+    lines = tables(benchmark.main, [str(style_dirs["waves"])], sizes=((24, 40),), tiles=(16,))
+    assert lines[1][:4] == ["waves", "24", "40", "16"]
+    assert float(lines[1][4]) < 1  # levels
+
+
+def test_lesson30_loader_gets_the_same_picture_in_either_graph(style_dirs, tables):
+    benchmark = import_module("benchmarks.lesson30_loader")
+    lines = tables(benchmark.main, [str(style_dirs[name]) for name in ("waves", "stars")], sizes=((24, 37),))
+    assert [line[-1] for line in lines if "apart" in line] != []
+    assert all(float(line[-1]) < 1 for line in lines if "apart" in line)
+
+
+def test_video_flicker_falls_with_temporal(style_dirs, tables):
+    benchmark = import_module("benchmarks.video_flicker")
+    lines = tables(benchmark.main, [str(style_dirs["waves"]), "--frames", "3"])
+    flickers = [float(line[1]) for line in lines[3:]]
+    assert len(flickers) == 5 and flickers[-1] < flickers[0]
+
+
+def test_inference_speed_measures_one_style_and_the_peak(style_dirs):
+    benchmark = import_module("benchmarks.inference_speed")
+    times = benchmark.measure_one(str(style_dirs["waves"]), "onnx", 16, 1)
+    assert set(times) == {"load", "first", "steady", "peak"} and min(times.values()) > 0
+    assert benchmark.convolution_peak(1, ((4, 8),)) > 0
+
+
+@pytest.mark.processes
+def test_inference_speed_prints_a_row_for_each_runtime(style_dirs, tables):
+    benchmark = import_module("benchmarks.inference_speed")
+    lines = tables(benchmark.main, [str(style_dirs["waves"]), "--sides", "16", "--runs", "1"])
+    rows = lines[2:]
+    assert {line[2] for line in rows} == {"onnx", "tensorflow"}
+    assert all(min(floats(line)) >= 0 for line in rows)
+
+
+def test_training_curve_prints_the_validation_losses(tables, tmp_path):
+    from transformer.training.summaries import TrainingSummaries
+
+    summaries = TrainingSummaries(tmp_path)
+    summaries.write_config({"steps": 20})
+    for step in (10, 20):
+        summaries.write_validation(step, {"total": 6.0 / step, "content": 3.0, "style": 2.0, "tv": 1.0})
+    summaries.close()
+    lines = tables(import_module("benchmarks.training_curve").main, [str(tmp_path)])
+    assert [line[1] for line in lines[2:]] == ["10", "20"]
+    assert [line[5:-1:2] for line in lines[2:]] == [["0.6", "3", "2", "1"], ["0.3", "3", "2", "1"]]
+
+
+def test_pipeline_speed_reads_files_and_cache(tiny_inputs, tables):
+    benchmark = import_module("benchmarks.pipeline_speed")
+    sizes = ["--image-size", "16", "--batches", "1", "--warmup", "1"]
+    lines = tables(benchmark.main, [str(tiny_inputs / "photos"), *sizes])
+    assert [line[0] for line in lines[2:]] == ["files", "cache"]
+    assert all(float(line[1]) > 0 for line in lines[2:])
+
+
+def test_validation_loss_scores_a_style(style_dirs, tiny_inputs, tables):
+    benchmark = import_module("benchmarks.validation_loss")
+    inputs = ["--style", "style.png", "--val-dir", "val", "--vgg", "vgg.npz"]
+    flags = [word if word.startswith("--") else str(tiny_inputs / word) for word in inputs]
+    lines = tables(benchmark.main, [str(style_dirs["waves"]), *flags])
+    content, style, tv, total = floats(lines[3][1:])
+    assert total == pytest.approx(content + style + tv, rel=0.02)  # printed with three digits
+
+
+def test_fast_vs_slow_counts_iterations_and_keeps_its_results(trained_dir, tiny_inputs, tables, tmp_path):
+    benchmark = import_module("benchmarks.fast_vs_slow")
+    inputs = {"--style-image": "style.png", "--val-dir": "val", "--vgg": "vgg.npz"}
+    flags = [word for flag, name in inputs.items() for word in (flag, str(tiny_inputs / name))]
+    flags += ["--iterations", "2", "--max-side", "32", "--methods", "lbfgs/noise"]
+    flags += ["--results", str(tmp_path / "results.json"), "--output", str(tmp_path / "table")]
+    lines = tables(benchmark.main, [str(trained_dir), *flags])
+    assert [line[1] for line in lines if line[:1] == ["|"]][1:] == ["lbfgs,"]
+    (of_photo,) = json.loads((tmp_path / "results.json").read_text()).values()
+    assert len(of_photo["lbfgs/noise"]["totals"]) == 3  # the initial image and two iterations
+    assert (tmp_path / "table.md").is_file()
+
+
+def test_optimize_speed_measures_both_precisions(tiny_inputs, tables):
+    benchmark = import_module("benchmarks.optimize_speed")
+    flags = ["--vgg", str(tiny_inputs / "vgg.npz"), "--side", "16", "--iterations", "2"]
+    lines = tables(benchmark.main, flags, peak_shapes=TINY_CONVOLUTIONS)
+    assert [line[0] for line in lines[2:]] == ["float32", "bfloat16"]
+    assert all(min(floats(line[1:])) >= 0 for line in lines[2:])
+
+
+def test_training_speed_measures_a_step_and_its_parts(tables):
+    from transformer.architecture import Architecture
+
+    benchmark = import_module("benchmarks.training_speed")
+    (line,) = tables(
+        benchmark.print_row,
+        Architecture(0.125, residual_blocks=0),
+        "float32",
+        xla=False,
+        side=16,
+        batch_size=1,
+        weights=benchmark.random_vgg((2, 2, 2, 2, 2)),
+        peak_shapes=TINY_CONVOLUTIONS,
+    )
+    assert line[:3] == ["0.125", "float32", "no"]
+    assert len(line) == 10 and min(floats(line[3:])) >= 0
+
+
+def test_schedule_and_average_validates_own_and_averaged_weights(tiny_inputs, tables):
+    from transformer.architecture import Architecture
+
+    benchmark = import_module("benchmarks.schedule_and_average")
+    inputs = {"--style": "style.png", "--content-dir": "photos", "--val-dir": "val", "--vgg": "vgg.npz"}
+    flags = [word for flag, name in inputs.items() for word in (flag, str(tiny_inputs / name))]
+    flags += ["--steps", "1", "--every", "1", "--image-size", "32", "--rates", "constant"]
+    lines = tables(benchmark.main, flags, architecture=Architecture(0.125, residual_blocks=0))
+    assert [line[:2] for line in lines[1:]] == [["constant", "1"]]
+    assert all(len(line) == 5 and min(map(float, line[2:])) > 0 for line in lines[1:])
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_starts_as_a_command(script):
+    command = [sys.executable, f"benchmarks/{script}.py", "--help"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
+    assert finished.returncode == 0, finished.stderr
