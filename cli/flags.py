@@ -170,21 +170,15 @@ def _check_item(name: str, item: Any, about: Knob) -> None:
         and (about.below is None or item < about.below)
     )
     if not is_within:
-        raise UsageError(f"{flag(name)} must be {_range_text(about)}, got {item:g}")
+        finite = "" if isfinite(item) else "a finite number, "
+        raise UsageError(f"{flag(name)} must be {finite}{_range_text(about)}, got {item:g}")
 
 
 def _range_text(about: Knob) -> str:
-    low = [
-        f"{word} {bound:g}"
-        for word, bound in (("at least", about.at_least), ("above", about.above))
-        if bound is not None
-    ]
-    high = [
-        f"{word} {bound:g}"
-        for word, bound in (("at most", about.at_most), ("below", about.below))
-        if bound is not None
-    ]
-    return " and ".join(low + high) or "a finite number"
+    words = {"at least": about.at_least, "above": about.above, "at most": about.at_most, "below": about.below}
+    return (
+        " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None) or "any value"
+    )
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ PER_GRAM_ELEMENT = Divisor(channels=2)  # the mean over a Gram matrix
 class LossPreset:
     """A perceptual loss: content, style and total variation terms on the features of a VGG network.
 
-    Each term is weight * sum of squares / divisor, so every figure can be written as its source has it.
+    Weights multiply sums of squares that are divided by divisors, so every figure can stand as its source has it.
     """
 
     source: str  # the program or document that the figures come from
@@ -73,7 +73,7 @@ class SlowPreset:
     # the initial image
     initial: str = "noise"  # "content" or "noise"
     noise: Noise = Noise("normal", 0.0, 0.256)
-    noise_ratio: float = 1.0  # share of noise in the initial image, 0 to 1; the rest is the content
+    noise_ratio: float = 1.0  # if initial is "noise": share of noise, 0 to 1; the rest is the content
     # the minimization
     optimizer: str = "adam"  # "adam" or "lbfgs"
     learning_rate: float = 10.0  # Adam: in units of loss.pixel_unit
@@ -81,9 +81,7 @@ class SlowPreset:
     beta2: float = 0.999  # Adam
     epsilon: float = 1e-8  # Adam: for gradients with respect to pixels in units of loss.pixel_unit
     clipped: bool = False  # clip pixels to 0..255 after every step
-    round_evaluations: int | None = (
-        None  # L-BFGS: restart after this many evaluations; an iteration is a round
-    )
+    round_evaluations: int | None = None  # L-BFGS: restart every N evaluations; an iteration is a round
     iterations: int = 1000
     # the sizes in pixels, where the user gives none
     size: tuple[int, int] | None = None  # height and width of the content
@@ -250,14 +248,13 @@ PRESETS: dict[str, SlowPreset] = {
     ),
 }
 
-
 LOSS_PRESETS: dict[str, LossPreset] = {name: preset.loss for name, preset in PRESETS.items()}
 
 
 def overridden(preset: SlowPreset, changes: Mapping[str, object]) -> SlowPreset:
-    """Returns `preset` with `changes`, {field name: value}; each field belongs to the loss or to the slow method.
+    """Returns a copy of `preset` with `changes`, {field name: value}, in its loss or in its own fields.
 
-    Raises ValueError for a name that is no such field.
+    Raises ValueError if a name is a field of neither. The field "loss" cannot be changed as a whole.
     """
     loss_names = {field.name for field in fields(LossPreset)}
     slow_names = {field.name for field in fields(SlowPreset)} - {"loss"}
@@ -265,7 +262,6 @@ def overridden(preset: SlowPreset, changes: Mapping[str, object]) -> SlowPreset:
         if name not in loss_names | slow_names:
             allowed = ", ".join(sorted(loss_names | slow_names))
             raise ValueError(f"unknown preset field {name!r}; choose from {allowed}")
-    loss = replace(preset.loss, **{name: value for name, value in changes.items() if name in loss_names})
-    return replace(
-        preset, loss=loss, **{name: value for name, value in changes.items() if name in slow_names}
-    )
+    of_loss = {name: value for name, value in changes.items() if name in loss_names}
+    of_slow = {name: value for name, value in changes.items() if name in slow_names}
+    return replace(preset, loss=replace(preset.loss, **of_loss), **of_slow)

@@ -33,9 +33,7 @@ KNOWN_BLUE_FILTERS = {
         (-0.07260918, -0.246675, -0.33683276),
     ),
 }
-KNOWN_FILTER_TOLERANCE = (
-    1e-3  # of the largest value; rounding to float16 changes values by up to 0.0005 of it
-)
+KNOWN_FILTER_TOLERANCE = 1e-3  # of the largest value; float16 rounds by up to 0.0005 of it
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, section II.A
 ZIP_SIGNATURE = b"PK\x03\x04"  # .ZIP file format specification, 4.3.7

@@ -46,10 +46,10 @@ def load_vgg_weights(
     """Loads the weights of `architecture` ("vgg16" or "vgg19") from an .h5, .mat or .npz file.
 
     If `path` is None, loads the file in Keras' cache, and lets Keras download it first if it is not there.
-    block_channels: the output channels that the five blocks must have, unless the file itself says how many they
-    have, as only our own .npz form can.
+    block_channels: the output channels that the five blocks must have. If the file contains `block_channels`, which
+    only our own .npz form can, the file's numbers are used instead.
 
-    Raises WeightsError if the weights cannot be loaded, for whatever reason.
+    Raises WeightsError if the weights cannot be loaded.
     """
     check_vgg_source(path, architecture)
     path = _keras_weights_path(architecture) if path is None else Path(path)
@@ -102,9 +102,7 @@ def _keras_weights_path(architecture: str) -> Path:
     try:
         file_hash = KERAS_MD5S[architecture]
         return Path(keras.utils.get_file(cache_path.name, url, cache_subdir="models", file_hash=file_hash))
-    except (
-        Exception
-    ) as error:  # Keras raises a plain Exception for a failed download, ValueError for a wrong sum
+    except Exception as error:  # Exception for a failed download, ValueError for a wrong checksum
         raise WeightsError(
             f"cannot download {url} ({one_line(error)}); download it on another machine and put it at "
             f"{cache_path}, or pass a VGG weights file ({', '.join(FORMATS)}) with --vgg PATH"

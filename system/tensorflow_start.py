@@ -69,8 +69,8 @@ def _gpu_messages() -> list[str]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return [f"(the check failed: {error})"]
-    lines = [line.strip() for line in probe.stderr.splitlines()]
-    return [line for line in dict.fromkeys(lines) if any(word in line.lower() for word in _GPU_WORDS)]
+    lines = {line.partition("] ")[2]: line.strip() for line in probe.stderr.splitlines()}  # each message once
+    return [line for line in lines.values() if any(word in line.lower() for word in _GPU_WORDS)]
 
 
 @contextlib.contextmanager

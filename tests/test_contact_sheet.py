@@ -1,4 +1,4 @@
-"""The sheet to choose from: every picture is on it, where its label says."""
+"""data/contact_sheet.py: every image is on the sheet, in its row and column."""
 
 import numpy as np
 import pytest

@@ -26,12 +26,12 @@ READABLE = f"a JPEG, PNG, WebP, TIFF, BMP{', GIF or AVIF' if HAS_AVIF else ' or 
 
 @pytest.fixture
 def gray_u16() -> np.ndarray:
-    """Every part of the 16-bit range, both ends included: [20, 30]."""
+    """Values from the whole 16-bit range, including both ends: [20, 30]."""
     return np.linspace(0, 65535, HEIGHT * WIDTH).round().astype(np.uint16).reshape(HEIGHT, WIDTH)
 
 
 def png_bytes(*, height: int, width: int, bits: int, color_type: int, rows: bytes) -> bytes:
-    """A PNG written by hand, for what Pillow reads but does not write."""
+    """Builds a PNG file that Pillow can read but cannot write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -185,7 +185,7 @@ def test_load_image_lays_16_bit_alpha_over_the_background(tmp_path, suffix):
 
 
 def test_load_image_takes_an_unspecified_channel_of_16_bits_for_no_alpha(tmp_path):
-    """As Pillow does for 8 bits: the extra channel may be a selection, for example."""
+    """Pillow does the same for 8 bits: the extra channel may be a selection, for example."""
     path = tmp_path / "selection.tif"
     pixels_u16 = np.full((4, 4, 4), (65535, 0, 0, 0), np.uint16)
     pyvips.Image.new_from_array(pixels_u16, interpretation="rgb16").write_to_file(str(path))

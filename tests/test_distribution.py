@@ -213,10 +213,10 @@ def test_a_broadcast_sets_variables_and_counts_to_those_of_the_chief(monkeypatch
         return vector
 
     monkeypatch.setattr(Cluster, "sum_over_workers", sum_over_workers)
-    own = chief_values if worker == 0 else {name: 0 * value for name, value in chief_values.items()}
+    own = chief_values if worker == 0 else {name: value + 1 for name, value in chief_values.items()}
     variables = {name: tf.Variable(value) for name, value in own.items()}
     cluster = Cluster(tf.distribute.get_strategy(), worker, workers=2)
-    assert cluster.broadcast_from_chief(variables, [7, 14] if worker == 0 else [0, 0]) == [7, 14]
+    assert cluster.broadcast_from_chief(variables, [7, 14] if worker == 0 else [1, 2]) == [7, 14]
     for name, value in chief_values.items():
         np.testing.assert_array_equal(variables[name], value)
         assert variables[name].numpy().dtype == value.dtype

@@ -94,9 +94,9 @@ def test_a_retired_flag_is_refused_by_the_new_one_and_not_listed(capsys):
         ("steps", 0, "--steps must be at least 1, got 0"),
         ("rate", 0.0, "--rate must be above 0 and below 1, got 0"),
         ("rate", 1.0, "--rate must be above 0 and below 1, got 1"),
-        ("rate", float("nan"), "--rate must be above 0 and below 1, got nan"),
+        ("rate", float("nan"), "--rate must be a finite number, above 0 and below 1, got nan"),
         ("share", 1.5, "--share must be at least 0 and at most 1, got 1.5"),
-        ("limit", float("inf"), "--limit must be a finite number, got inf"),
+        ("limit", float("inf"), "--limit must be a finite number, any value, got inf"),
         ("kind", "c", "--kind must be one of a, b, got 'c'"),
     ],
 )

@@ -213,7 +213,7 @@ def test_total_variation_of_flat_images_is_zero(form):
         ("sum_absolutes", 3 * (3 * 5 + 4 * 4)),
     ],
 )
-def test_total_variation_of_a_checkerboard_counts_every_pair_of_neighbours(form, expected):
+def test_total_variation_of_a_checkerboard_counts_every_pair_of_neighbors(form, expected):
     checkerboard = (np.indices((4, 5)).sum(axis=0) % 2).astype(np.float32)
     images = np.broadcast_to(checkerboard[None, :, :, None], (2, 4, 5, 3))
     np.testing.assert_allclose(total_variation_loss(images, form), expected, rtol=1e-6)

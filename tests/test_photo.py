@@ -1,4 +1,4 @@
-"""data/photo.py: depth, opacity, profile and EXIF go in and come out again."""
+"""data/photo.py: bit depth, opacity, ICC profile and EXIF are kept."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ GRAY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
 
 @pytest.fixture
 def deep_pixels() -> np.ndarray:
-    """RGBA of 16 bits whose low bytes matter, [12, 16, 4]."""
+    """Random 16-bit RGBA, [12, 16, 4]; 8 bits cannot represent it."""
     return np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 4), dtype=np.uint16)
 
 

@@ -1,4 +1,4 @@
-"""The cache of decoded photos: the same crops as from the files, packed once, whatever happens meanwhile."""
+"""data/photo_cache.py: crops are those of the files, and each photo is packed once, even after interruptions."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ SHORT_SIDE = 20
 
 @pytest.fixture
 def photos_dir(tmp_path, photo) -> Path:
-    """Nine photos, of which number 3 is larger than the cache keeps, and one file that is none."""
+    """Nine photos and one file that is not an image. Photo number 3 is larger than the cache keeps."""
     for number in range(9):
         size = (60, 90) if number == 3 else (18 + number % 2, 25)
         photo(tmp_path / "photos" / f"{number}.png", height=size[0], width=size[1], seed=number)
@@ -90,7 +90,7 @@ def test_nothing_is_decoded_twice(photos_dir, decoded):
 
 
 def test_packing_goes_on_where_it_was_interrupted(photos_dir, decoded, monkeypatch):
-    monkeypatch.setattr(photo_cache, "SHARD_PHOTOS", 1)  # a shard a window: four photos a thread
+    monkeypatch.setattr(photo_cache, "SHARD_PHOTOS", 1)  # so that every photo has a shard
     for _ in cache_of(photos_dir).pack(threads=1):
         break
     interrupted = len(decoded)
@@ -138,7 +138,7 @@ def test_a_damaged_shard_is_packed_again(photos_dir, damage):
 def test_what_a_kill_left_behind_is_removed(photos_dir):
     cache_dir = photos_dir.parent / "cache"
     cache_dir.mkdir()
-    mark = hashlib.sha256(b"shard_00000.npy").hexdigest()[:16]  # see write_atomically
+    mark = hashlib.sha256(b"shard_00000.npy").hexdigest()[:16]  # see system.files
     for name in (
         f".{mark}.999999999.ab.tmp",
         "shard_00007.npy",

@@ -1,4 +1,4 @@
-"""The stream of training batches: repeatable, complete, and not to be stopped by one bad file."""
+"""data/pipeline.py: the training batches are repeatable and complete, and one bad file does not stop them."""
 
 import contextlib
 import logging
@@ -34,7 +34,7 @@ BATCHES = 7
 
 @pytest.fixture
 def flat_dir(tmp_path) -> Path:
-    """Photos by whose color each crop is known; one in a subfolder, one smaller than the crop."""
+    """Photos of one color each, so that a crop tells its photo; one in a subfolder, one smaller than the crop."""
     flat_dir = tmp_path / "flat"
     (flat_dir / "subfolder").mkdir(parents=True)
     for number, color in enumerate(COLORS):
@@ -46,7 +46,7 @@ def flat_dir(tmp_path) -> Path:
 
 @pytest.fixture
 def textured_dir(tmp_path) -> Path:
-    """Photos of noise, no two crops of which are equal."""
+    """Photos of noise; no two of their crops are equal."""
     textured_dir = tmp_path / "textured"
     textured_dir.mkdir()
     generator = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def stream(
 
 
 def epochs_of_colors(batches: np.ndarray, colors=COLORS) -> list[list[tuple]]:
-    """Which photo each crop of flat color is from, epoch by epoch."""
+    """Returns the color of the photo that each crop is from, by epoch."""
     crops = np.rint(batches.reshape(-1, SIZE * SIZE, 3))
     assert (crops == crops[:, :1]).all()
     seen = [tuple(int(value) for value in crop[0]) for crop in crops]
@@ -78,7 +78,7 @@ def epochs_of_colors(batches: np.ndarray, colors=COLORS) -> list[list[tuple]]:
 
 
 def coordinate_image(height: int, width: int) -> np.ndarray:
-    """Each pixel says where it is: [height, width, (y, x, 0)]."""
+    """An image whose pixels are their own coordinates: [height, width, (y, x, 0)]."""
     rows, columns = np.mgrid[0:height, 0:width]
     return np.stack([rows, columns, 0 * rows], axis=-1).astype(np.float32)
 
@@ -90,7 +90,7 @@ def test_batches_are_float32_of_known_shape(textured_dir):
 
 
 def test_values_span_0_to_255_and_never_leave_it(tmp_path):
-    """Hard edges, at which resampling overshoots."""
+    """The photo has sharp edges, where resampling overshoots."""
     stripes_u8 = np.zeros((30, 48, 3), np.uint8)
     stripes_u8[:, ::6] = stripes_u8[:, 1::6] = stripes_u8[:, 2::6] = 255
     Image.fromarray(stripes_u8).save(tmp_path / "stripes.png")
@@ -100,7 +100,7 @@ def test_values_span_0_to_255_and_never_leave_it(tmp_path):
 
 
 def test_crops_show_the_photos(textured_dir):
-    """With photos as large as the crops: each, as it is or mirrored."""
+    """The photos are as large as the crops, so each crop is a photo, as it is or mirrored."""
     views = []
     for path in textured_dir.iterdir():
         photo = load_image(path)[:SIZE, :SIZE]
@@ -121,7 +121,7 @@ def test_iterating_twice_gives_the_same_stream(textured_dir):
 
 
 def test_the_stream_depends_neither_on_the_threads_nor_on_which_is_faster(textured_dir, monkeypatch):
-    """The very first photo takes so long that other threads have later batches ready before it."""
+    """The first photo takes so long that other threads finish later batches before it."""
     expected = stream(textured_dir)
     started = []
 
@@ -282,7 +282,7 @@ def test_half_of_the_available_cores_decode_and_at_least_two_threads(monkeypatch
 
 
 def test_crops_range_from_native_detail_to_the_whole_photo(monkeypatch):
-    """Every square of an allowed side is met, anywhere in the photo, mirrored or not."""
+    """Squares of every allowed side occur at every place in the photo."""
     seen = {"sides": set(), "corners": set()}
 
     def note_and_cut(crop: np.ndarray, height: int, width: int) -> np.ndarray:

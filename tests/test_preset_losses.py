@@ -39,9 +39,9 @@ def pooled(feature_map: np.ndarray, pooling: str, is_valid: bool) -> np.ndarray:
     ).reshape(len(rows), len(columns), channels)
 
 
-def vgg(weights: VggWeights, centred: np.ndarray, *, bgr: bool, pooling="max", is_valid=False) -> dict:
-    """All features of a mean-centred image [H, W, 3]; the kernels expect BGR."""
-    feature_map = np.asarray(centred if bgr else centred[..., ::-1], np.float64)
+def vgg(weights: VggWeights, centered: np.ndarray, *, bgr: bool, pooling="max", is_valid=False) -> dict:
+    """All features of a mean-centered image [H, W, 3]; the kernels expect BGR."""
+    feature_map = np.asarray(centered if bgr else centered[..., ::-1], np.float64)
     features = {}
     for name, kernel in weights.kernels.items():
         if name.endswith("_1") and name != "conv1_1":
@@ -62,7 +62,7 @@ def products(feature_map: np.ndarray) -> np.ndarray:
     return features.T @ features
 
 
-def neighbours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def neighbors(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
 
 
@@ -81,7 +81,7 @@ def athalye(weights, image, content, styles, *, blend=(1.0,), weighted=(5, 100, 
             gram = products(of_image[layer]) / of_image[layer].size
             style_gram = products(of_style[layer]) / of_style[layer].size
             style_term += share / sum(blend) * w * np.mean((gram - style_gram) ** 2)
-    dy, dx = neighbours(image)
+    dy, dx = neighbors(image)
     tv = np.mean(dy**2) + np.mean(dx**2)
     return tuple(w * term for w, term in zip(weighted, (content_term, style_term, tv), strict=True))
 
@@ -141,7 +141,7 @@ def tf_tutorial(weights, image, content, styles):
     for layer in GATYS:
         grams = [products(f[layer]) / (f[layer].shape[0] * f[layer].shape[1]) for f in (of_image, of_style)]
         style_terms.append(np.mean((grams[0] - grams[1]) ** 2))
-    dy, dx = neighbours(image / 255)
+    dy, dx = neighbors(image / 255)
     return content_term, 1e-2 * np.mean(style_terms), 30 * (np.abs(dy).sum() + np.abs(dx).sum())
 
 
@@ -152,7 +152,7 @@ def lengstrom(weights, image, content, styles):
 def johnson(weights, image, content, styles):
     layers = ({"relu3_3": 1}, dict.fromkeys(JOHNSON, 1))
     content_term, style_term, _ = athalye(weights, image, content, styles, weighted=(1, 5, 0), layers=layers)
-    dy, dx = neighbours(image)
+    dy, dx = neighbors(image)
     return content_term, style_term, 1e-6 * (np.sum(dy**2) + np.sum(dx**2))
 
 
@@ -171,7 +171,7 @@ def balanced(weights, image, content, styles):
     for layer in GATYS:
         gram, style_gram = (products(f[layer]) / f[layer].size for f in (of_image, of_style))
         style_terms.append(np.sum((gram - style_gram) ** 2) / np.sum(style_gram**2))
-    dy, dx = neighbours(image)
+    dy, dx = neighbors(image)
     return content_term, 2.5 * np.mean(style_terms), 5e-5 * (np.mean(dy**2) + np.mean(dx**2))
 
 
@@ -254,6 +254,17 @@ def test_row_0_of_the_history_is_what_the_program_computes(name, row_0, pictures
     else:
         style = sized(pictures["style"], round(50 * WIDTH / 61), WIDTH)
     assert_agrees(row, loss(weights, start(content), content, [style]))
+
+
+def test_row_0_of_a_preset_that_starts_from_the_content_has_its_content_term_from_another_picture(
+    row_0, pictures
+):
+    size = ("--size", f"{HEIGHT}x{WIDTH}")
+    weights, row = row_0("tf-tutorial", "vgg19", *size, "--initial", str(pictures["second"]))
+    content = load_image(pictures["photo"]).astype(np.float64)
+    image, style = sized(pictures["second"], HEIGHT, WIDTH), sized(pictures["style"], round(50 * 46 / 61), 46)
+    assert row[0] > 0
+    assert_agrees(row, tf_tutorial(weights, image, content, [style]))
 
 
 def test_row_0_of_two_styles_with_scales_and_blend_weights(row_0, pictures):

@@ -106,6 +106,7 @@ SOURCES = {
         "tv_weight": 1.0,
         "optimizer": "lbfgs",
         "round_evaluations": 20,  # fmin_l_bfgs_b(..., maxfun=20)
+        "iterations": 30,  # rounds of the script that the preset follows; the example of 2016 has 10
     },
     # the widespread TensorFlow programs with BETA = 5, ALPHA = 100, NOISE_RATIO = 0.7
     "ist": {
@@ -119,6 +120,26 @@ SOURCES = {
         "tv_weight": 0,
         "noise_ratio": 0.7,
         "learning_rate": 2.0,  # tf.train.AdamOptimizer(2.0)
+        "iterations": 1000,
+    },
+    # the scripts of that name, which are not published in one place
+    "souljoy": {
+        "architecture": "vgg19",
+        "input_mean": (128, 128, 128),
+        "content_layers": dict.fromkeys(relu("conv1_2"), 1),
+        "style_layers": dict.fromkeys(relu("conv1_2", "conv2_2", "conv3_2"), 1),
+        "tv_weight": 0,
+        "learning_rate": 0.5,
+        "iterations": 500,
+    },
+    "lesson30": {
+        "architecture": "vgg19",
+        "pooling": "avg",
+        "content_layers": dict.fromkeys(relu("conv3_3"), 1),
+        "style_layers": dict.fromkeys(relu("conv1_2", "conv2_2", "conv3_3", "conv4_3"), 1),
+        "content_weight": 1,
+        "style_weight": 250,
+        "tv_weight": 0.01,
     },
 }
 

@@ -74,7 +74,7 @@ def test_features_equal_those_of_numpy(tiny_vgg_weights, architecture, size, poo
         assert_close_to_largest(features[name], expected[name], name)
 
 
-def test_the_mean_colour_is_what_gives_no_signal_even_at_the_border(tiny_vgg_weights):
+def test_the_mean_color_is_what_gives_no_signal_even_at_the_border(tiny_vgg_weights):
     weights = replace(tiny_vgg_weights("vgg19"), mean_bgr=np.array([30, 20, 10], np.float32))
     images = np.broadcast_to(np.array([10, 20, 30], np.float32), (1, 4, 4, 3))
     feature_map = build_vgg(weights, ["relu1_1"])(images, ["relu1_1"])["relu1_1"]
@@ -172,7 +172,7 @@ def test_features_have_the_type_asked_for(tiny_vgg_weights, compute_dtype):
 
 
 def test_the_mean_is_subtracted_before_bfloat16_takes_its_toll(tiny_vgg_weights):
-    """Half a grey level: bfloat16 keeps it of a colour near the mean, but not of 110 in 0..255."""
+    """Half a grey level: bfloat16 keeps it of a color near the mean, but not of 110 in 0..255."""
     weights = tiny_vgg_weights("vgg19")
     images = (weights.mean_bgr[::-1] + random_images(1, 8, 8, 3) / 255).astype(np.float32)
     feature_map, exact = (

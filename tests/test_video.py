@@ -1,4 +1,4 @@
-"""data/video.py: frames change, all else stays."""
+"""data/video.py: the frames are replaced, everything else is kept."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ FRAMES, RATE = 12, Fraction(30000, 1001)
 def write_clip(
     path: Path, *, height=36, width=48, sound=True, times=range(FRAMES), unit=1 / RATE, codec="libx264"
 ) -> Path:
-    """Frames of one color each, brighter by the frame; and a tone."""
+    """Writes a clip with sound. Each frame is brighter than the one before; its upper left corner is red."""
     with av.open(str(path), "w") as target:
         pictures = target.add_stream(codec, rate=RATE, options={"crf": "5"})
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
@@ -27,11 +27,7 @@ def write_clip(
         tone = target.add_stream("aac", rate=44100) if sound else None
         for index, time in enumerate(times):
             pixels = np.full((height, width, 3), 40 + 10 * index, np.uint8)
-            pixels[: height // 2, : width // 2] = (
-                200,
-                50,
-                50,
-            )  # the upper left corner, to tell how it is turned
+            pixels[: height // 2, : width // 2] = (200, 50, 50)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = time, unit
             target.mux(pictures.encode(frame))

@@ -88,7 +88,7 @@ def rgb_kernels(weights: VggWeights) -> dict[str, np.ndarray]:
 
 
 def write_h5(path: Path, weights: VggWeights, layout: str = "keras1") -> Path:
-    """A file as Keras writes it; `layout` names who did, and "model" is a whole model with its optimiser."""
+    """A file as Keras writes it; `layout` names who did, and "model" is a whole model with its optimizer."""
     names = {
         "keras1": ("{0}/{0}_W_1:0", "{0}/{0}_b_1:0"),
         "keras2": ("{0}/{0}/kernel:0", "{0}/{0}/bias:0"),
@@ -262,14 +262,22 @@ def test_an_npz_file_says_its_own_block_channels(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "layout"), [(".npz", "frossard"), (".npz", "no entry"), (".h5", "keras3"), (".mat", "2015")]
+    ("suffix", "layout"), [(".npz", "frossard"), (".npz", "ours"), (".h5", "keras3"), (".mat", "2015")]
 )
 def test_a_file_without_block_channels_must_have_the_published_ones(tiny, tmp_path, suffix, layout):
     unsaid = replace(tiny, block_channels=BLOCK_CHANNELS)  # so that no entry is written
-    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", unsaid, "ours" if layout == "no entry" else layout)
+    path = WRITERS[suffix](tmp_path / f"vgg{suffix}", unsaid, layout)
     with pytest.raises(
         WeightsError, match=r"conv1_1 kernel has shape \[3, 3, 3, 5\], expected \[3, 3, 3, 64\]; get"
     ):
+        load_vgg_weights(path)
+
+
+def test_block_channels_in_the_other_npz_form_are_ignored(tiny, tmp_path):
+    path = write_npz(tmp_path / "vgg.npz", tiny, "frossard")
+    with np.load(path) as file:
+        np.savez(path, **file, block_channels=np.array(TINY_VGG_CHANNELS))
+    with pytest.raises(WeightsError, match=r"expected \[3, 3, 3, 64\]; get"):
         load_vgg_weights(path)
 
 
@@ -451,6 +459,24 @@ def test_a_mean_that_is_no_color_is_refused(tiny, tmp_path):
 def test_a_kernel_of_another_shape_is_refused_with_both_shapes(tiny, tmp_path, suffix):
     path = WRITERS[suffix](tmp_path / f"vgg{suffix}", with_kernel(tiny, "conv2_1", np.ones((3, 3, 6, 5))))
     assert refusal(path) == "conv2_1 kernel has shape [3, 3, 6, 5], expected [3, 3, 5, 6]"
+
+
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [
+        (
+            (3, 3, 3),
+            "conv1_1 kernel has shape [3, 3, 3], expected [3, 3, 3, 5]",
+        ),  # MATLAB drops a last axis of 1
+        ((5, 5, 3, 5), "conv1_1 kernel has shape [5, 5, 3, 5], expected [3, 3, 3, 5]"),
+        ((3, 3, 3, 0), "conv1_1 kernel is missing"),
+    ],
+)
+def test_a_mat_file_whose_first_kernel_is_no_filter_of_vgg_is_refused_with_its_shape(
+    tiny, tmp_path, shape, problem
+):
+    path = write_mat(tmp_path / "vgg.mat", with_kernel(tiny, "conv1_1", np.ones(shape)), height_first=True)
+    assert refusal(path) == problem
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
