@@ -1,6 +1,6 @@
 """The training step and the loop around it. Both know neither files nor flags."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -38,14 +38,7 @@ def build_training_step(
     The losses also contain the values that `Optimizer.apply` returns.
     """
     strategy = strategy or tf.distribute.get_strategy()
-
-    # Without AutoGraph tracing is faster. Nothing here has Python control flow that depends on tensors.
-    @tf.function(reduce_retracing=True, jit_compile=xla or None, autograph=False)
-    def losses_and_gradient(content: tf.Tensor) -> tuple[Losses, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            losses = loss(_without_flat_gradients(network(content), content), content)
-        gradients = tape.gradient(losses["total"], optimizer.parameters)
-        return losses, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)  # [P]
+    losses_and_gradient = _compiled_gradient(network, loss, optimizer.parameters, xla=xla)
 
     def replica_step(content: tf.Tensor) -> Losses:
         losses, gradient = losses_and_gradient(content)
@@ -63,6 +56,22 @@ def build_training_step(
         return {name: strategy.experimental_local_results(value)[0] for name, value in per_replica.items()}
 
     return training_step
+
+
+def _compiled_gradient(
+    network: Transformer, loss: Loss, parameters: Sequence[tf.Variable], *, xla: bool
+) -> Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]:
+    """Returns a function: content images [B, H, W, 3] -> losses, gradient [P] of all parameters in a row."""
+
+    # Without AutoGraph tracing is faster. Nothing here has Python control flow that depends on tensors.
+    @tf.function(reduce_retracing=True, jit_compile=xla or None, autograph=False)
+    def losses_and_gradient(content: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            losses = loss(_without_flat_gradients(network(content), content), content)
+        gradients = tape.gradient(losses["total"], parameters)
+        return losses, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)
+
+    return losses_and_gradient
 
 
 def _mean_over_replicas(gradient: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
