@@ -28,7 +28,7 @@ def check_config(config: SlowConfig) -> None:
     """Raises UsageError for flags that contradict each other or the preset."""
     styles = len(config.style_images)
     if not config.photos:
-        raise UsageError("give a photo")
+        raise UsageError("give a photo; it comes before --style-images")
     if len(config.photos) != 1 or config.photos[0].is_dir():
         raise UsageError("--mode optimize takes one photo at a time, because it is slow; give one photo")
     if not styles:

@@ -9,7 +9,7 @@ from cli.infer_config import FastConfig
 def check_config(config: FastConfig) -> None:
     """Raises UsageError for flags that contradict each other."""
     if not config.photos:
-        raise UsageError("give at least one photo or folder of photos")
+        raise UsageError("give at least one photo or folder of photos; photos come before --blend")
     if (config.style is None) == (not config.blend):
         raise UsageError("give either --style or --blend; --list-styles prints the styles")
     weights = [weight for _, weight in config.blend]

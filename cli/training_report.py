@@ -53,8 +53,8 @@ def report_finished(config: TrainConfig, step: int) -> None:
     """That there is nothing left to resume, and what can be done instead."""
     report(
         PROG,
-        f"{config.style_dir} is finished: {step} of {config.steps} steps are done; train longer with more --steps and"
-        " --overwrite, or start again with --overwrite and without --resume",
+        f"{config.style_dir} is finished: {step} of {config.steps} steps are done; train longer with --resume,"
+        " --overwrite and more --steps; start again with --overwrite and without --resume",
     )
 
 

@@ -243,7 +243,7 @@ USAGE_ERRORS = [
     (("--size", "0x300"), "'0x300' is not HEIGHTxWIDTH"),
     (("--iterations", "0"), "--iterations must be at least 1, got 0"),
     (("--noise-ratio", "1.5"), "--noise-ratio must be at least 0 and at most 1, got 1.5"),
-    (("--content-weight", "nan"), "--content-weight must be at least 0, got nan"),
+    (("--content-weight", "nan"), "--content-weight must be a finite number, at least 0, got nan"),
     (("--learning-rate", "-1"), "--learning-rate must be at least 0, got -1"),
     (("--optimizer", "sgd"), "invalid choice: 'sgd'"),
     (("--style", "waves"), "--style belongs to --mode fast, not to --mode optimize"),
