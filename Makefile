@@ -17,7 +17,7 @@ demo: .venv/.infer
 install: .venv/.train
 
 test: .venv/.dev
-	.venv/bin/python -m pytest -q -m "not processes"
+	.venv/bin/python -m pytest -q -m "not processes" --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-processes: .venv/.dev
 	.venv/bin/python -m pytest -q -m processes

@@ -28,13 +28,13 @@ def recorded(monkeypatch) -> list[tuple]:
     pictures, weights = [], []
     build, make = perceptual.build_perceptual_loss, optimize.optimize_image
 
-    def noted_build(vgg_weights, styles, recipe, **options):
-        weights.append(recipe.style_weight)
-        return build(vgg_weights, styles, recipe, **options)
+    def noted_build(vgg_weights, styles, preset, **options):
+        weights.append(preset.style_weight)
+        return build(vgg_weights, styles, preset, **options)
 
-    def noted_make(loss, initial, recipe):
-        pictures.append((weights[-1], initial.shape, recipe.iterations))
-        return make(loss, initial, recipe)
+    def noted_make(loss, initial, preset):
+        pictures.append((weights[-1], initial.shape, preset.iterations))
+        return make(loss, initial, preset)
 
     monkeypatch.setattr(perceptual, "build_perceptual_loss", noted_build)
     monkeypatch.setattr(optimize, "optimize_image", noted_make)
