@@ -101,7 +101,8 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
-    from cli.training_checks import check_inputs, check_targets, is_chief, is_finished, saved_run
+    from cli.cluster import is_chief
+    from cli.training_checks import check_inputs, check_targets, is_finished, saved_run
     from cli.training_report import report_finished
 
     if options.preview_grid is not None:
@@ -125,15 +126,12 @@ def run_call(options: argparse.Namespace) -> int:
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:
-    """Trains, monitors and exports one style, from `saved` if it is given; the exit status: 0, or 130/143.
-
-    If the process is one of several workers and another one is lost, it restarts itself and waits for that worker.
-    """
-    from cli.training_report import export_with_metadata, report_interrupt, report_start, train_with_bar
+    """Trains, monitors and exports one style, from `saved` if it is given; the exit status: 0, or 130/143."""
+    from cli.training_report import export_with_metadata, report_interrupt, report_start
     from system.tensorflow_start import start_tensorflow
 
     device = start_tensorflow(joins_cluster="TF_CONFIG" in os.environ)
-    from transformer.training.distribution import LOST_WORKER, join_cluster
+    from transformer.training.distribution import join_cluster
     from transformer.training.log_folder import clear_log_dir
 
     cluster = join_cluster()
@@ -147,25 +145,36 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     if cluster.is_chief and saved is None:
         clear_log_dir(config.log_dir)  # only now: everything that can fail has been built
     run.restore(saved)
-    if saved is not None and saved.info["photos"] != run.metadata["photos"]:
-        report(PROG, "the photos are not those of the run so far, so they come in another order")
-    first_step = run.progress.step
     if cluster.is_chief:
-        report_start(config, run, cluster, device)
-    with NotedInterrupts() as interrupts:
-        try:
-            train_with_bar(config, run, interrupts, title=f"{config.name} on {device}")
-        except LOST_WORKER:
-            if cluster.workers == 1 or run.progress.step == first_step:
-                raise
-            _restart()
-    if interrupts.received:
-        report_interrupt(run, interrupts.received)
-        return EXIT_STATUS[interrupts.received]
+        report_start(config, run, saved, cluster, device)
+    signal_name = run_steps(config, run, cluster, title=f"{config.name} on {device}")
+    if signal_name:
+        report_interrupt(run, signal_name)
+        return EXIT_STATUS[signal_name]
     if cluster.is_chief:
         export_with_metadata(config, run, crops)
     cluster.wait_for_all()
     return 0
+
+
+def run_steps(config: TrainConfig, run: Any, cluster: Any, title: str) -> str:
+    """Trains to the last step; returns the name of the signal that stopped it before, or "".
+
+    If another worker is lost, this process restarts itself and waits for that worker.
+    """
+    from cli.cluster import restart_worker
+    from cli.training_report import train_with_bar
+    from transformer.training.distribution import LOST_WORKER
+
+    first_step = run.progress.step
+    with NotedInterrupts() as interrupts:
+        try:
+            train_with_bar(config, run, interrupts, title)
+        except LOST_WORKER:
+            if cluster.workers == 1 or run.progress.step == first_step:
+                raise
+            restart_worker()
+    return interrupts.received
 
 
 def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[Any, Any]:
@@ -261,13 +270,6 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
         val_images=val_images,
         config=to_json(config),
     )
-
-
-def _restart() -> None:
-    """Replaces this process by the same command with --resume, which waits until all workers are there."""
-    report(PROG, "a worker was lost; waiting until it is back")
-    resume = [] if any(part.startswith("--resume") for part in sys.argv) else ["--resume=auto"]
-    os.execv(sys.executable, [*sys.orig_argv, *resume])
 
 
 def expected_errors() -> tuple[type[Exception], ...]:

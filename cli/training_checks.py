@@ -1,26 +1,14 @@
 """What train.py checks before anything slow is imported, and before anything is replaced."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+from cli.cluster import is_chief
 from cli.flags import UsageError
 from cli.train_config import TrainConfig, log_dir_of
 from system.files import check_folder_writable, remove_leftovers
 from transformer.export.style_folder import find_style, is_style
 from transformer.training.state import newest_state, state_paths
-
-
-def is_chief() -> bool:
-    """Whether this process is the one that writes. Raises UsageError for a TF_CONFIG that is not understood."""
-    if "TF_CONFIG" not in os.environ:
-        return True
-    from transformer.training.cluster_config import cluster_of_environment
-
-    try:
-        return cluster_of_environment()[0] == 0
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def saved_run(values: dict[str, Any], resume: str | None) -> Any:

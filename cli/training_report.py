@@ -12,8 +12,8 @@ BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}<{remaining}{postfix}]"
 
 
-def report_start(config: TrainConfig, run: Any, cluster: Any, device: str) -> None:
-    """The size of the network and of a step, and the memory that the training needs."""
+def report_start(config: TrainConfig, run: Any, saved: Any, cluster: Any, device: str) -> None:
+    """The size of the network and of a step, the memory that the training needs, and whether the photos changed."""
     from system.machine import available_memory
     from transformer.training.pace import bytes_needed
 
@@ -31,6 +31,8 @@ def report_start(config: TrainConfig, run: Any, cluster: Any, device: str) -> No
         f"{parameters:,} parameters, {run.gflop_per_step:.3g} GFLOP per step, about {needed / 1e9:.1f} GB of"
         f" memory needed{free}{replicas}",
     )
+    if saved is not None and saved.info["photos"] != run.metadata["photos"]:
+        report(PROG, "the photos are not those of the run so far, so they come in another order")
 
 
 def train_with_bar(config: TrainConfig, run: Any, interrupts: Any, title: str) -> None:

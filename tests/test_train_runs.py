@@ -191,22 +191,24 @@ def test_the_size_of_a_training_is_said_before_its_first_step_and_a_forecast_aft
 
 
 @pytest.fixture
-def sigterm_after_3_steps(monkeypatch):
-    """The process gets SIGTERM when the third step is done."""
+def sigterm_after(monkeypatch):
+    """A function: the process gets SIGTERM when that step is done."""
 
-    def interrupted_steps(*arguments, **options):
-        for step, losses in training_steps(*arguments, **options):
-            if step == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield step, losses
+    def arrange(last_step: int) -> None:
+        def interrupted_steps(*arguments, **options):
+            for step, losses in training_steps(*arguments, **options):
+                if step == last_step:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield step, losses
 
-    training_steps = run_module.training_steps
-    monkeypatch.setattr(run_module, "training_steps", interrupted_steps)
+        training_steps = run_module.training_steps
+        monkeypatch.setattr(run_module, "training_steps", interrupted_steps)
+
+    return arrange
 
 
-def test_sigterm_saves_the_state_and_ends_with_its_status(
-    tiny_flags, tmp_path, sigterm_after_3_steps, capsys
-):
+def test_sigterm_saves_the_state_and_ends_with_its_status(tiny_flags, tmp_path, sigterm_after, capsys):
+    sigterm_after(3)
     assert train.main(tiny_flags(tmp_path, "--save-every", "100")) == 143
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == "train.py: SIGTERM at step 3; state saved; continue with --resume"
@@ -280,16 +282,9 @@ def test_skipped_steps_are_counted_and_a_validation_of_nan_becomes_null_in_style
 
 
 def test_a_signal_while_steps_are_skipped_names_the_newest_state(
-    tiny_flags, holed_loss, tmp_path, monkeypatch, capsys
+    tiny_flags, holed_loss, tmp_path, sigterm_after, capsys
 ):
-    def interrupted_steps(*arguments, **options):
-        for step, losses in training_steps(*arguments, **options):
-            if step == 5:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield step, losses
-
-    training_steps = run_module.training_steps
-    monkeypatch.setattr(run_module, "training_steps", interrupted_steps)
+    sigterm_after(5)
     holed_loss.holes = (4, 5)
     assert train.main(tiny_flags(tmp_path)) == 143
     assert capsys.readouterr().err.splitlines()[-1] == (
