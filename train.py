@@ -259,9 +259,8 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
     from transformer.training.monitor import Monitor
 
     previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
-    val_images = []
-    if config.val_dir is not None:
-        val_images = validation_images(config.val_dir, max_images=config.val_images, max_side=VALIDATION_SIDE)
+    options = {"max_images": config.val_images, "max_side": VALIDATION_SIDE}
+    val_images = [] if config.val_dir is None else validation_images(config.val_dir, **options)
     return Monitor(
         config.log_dir,
         network,

@@ -17,7 +17,7 @@ from cli.infer_config import FastConfig, SlowConfig
 from cli.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-DOORS = {"train.py": 300, "infer.py": 250}  # and how many lines they may have
+DOORS = {"train.py": 299, "infer.py": 249}  # and how many lines they may have
 ROOMS = ("transformer", "loss_net", "data")
 PRODUCT = (*DOORS, *ROOMS, "cli", "system")
 SLOW_LIBRARIES = {"tensorflow", "keras"}
@@ -275,7 +275,7 @@ PLANTED: dict[Callable[[], list[str]], tuple[dict[str, str], str]] = {
     ),
     only_doors_and_cli_speak: ({"system/odd.py": "x = 1\nprint(x)\n"}, "system/odd.py:2: print(x)"),
     every_module_has_a_telling_name: ({"data/utils.py": ""}, "data/utils.py:1: a name that says nothing"),
-    doors_are_thin: ({"infer.py": "x = 1\n" * 251}, "infer.py:251: at most 250 lines"),
+    doors_are_thin: ({"infer.py": "x = 1\n" * 250}, "infer.py:250: at most 249 lines"),
 }
 rules = pytest.mark.parametrize("rule", PLANTED, ids=lambda rule: rule.__name__)
 
