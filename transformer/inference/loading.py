@@ -9,7 +9,6 @@ from pathlib import Path
 
 from system.faults import first_line
 from system.machine import available_cores
-from system.tensorflow_start import start_tensorflow
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
 from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
 from transformer.inference.onnx_session import open_session
@@ -107,6 +106,8 @@ def _load_tensorflow(style_dir: Path, trust: bool) -> StylizeBatch:
     missing = [file for file in META_FILES if not (style_dir / file).is_file()]
     if missing:
         raise StyleError(f"{style_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again")
+    from system.tensorflow_start import start_tensorflow
+
     try:
         start_tensorflow()
         from transformer.inference.foreign_graph import MetaGraphStylizer
