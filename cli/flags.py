@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 
 class UsageError(ValueError):
@@ -118,8 +118,7 @@ def _add_flag(group, option: Field, value_type: "_ValueType") -> None:
 _METAVARS = {int: "N", float: "X", Path: "PATH"}
 
 
-@dataclass(frozen=True)
-class _ValueType:
+class _ValueType(NamedTuple):
     item: type  # of the value, or of each item of a tuple
     is_tuple: bool  # of any length
     is_optional: bool

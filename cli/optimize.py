@@ -12,7 +12,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import UsageError, flag, report
 from cli.infer_config import SlowConfig
-from cli.targets import Inputs, check_outputs, target_paths
+from cli.targets import check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
 from system.files import check_writable, write_text
@@ -219,7 +219,7 @@ def optimize_photo(config: SlowConfig) -> int:
 
 def _picture_path(config: SlowConfig) -> Path:
     name = "_".join([*(path.stem for path in config.style_images), config.preset])
-    targets, _ = target_paths(Inputs(config.photos, config.photos), config.output, name)
+    targets, _ = target_paths(config.photos, config.photos, config.output, name)
     return targets[config.photos[0]]
 
 

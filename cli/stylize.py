@@ -11,7 +11,7 @@ from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.styles import load_controls, load_styles, picture_name
-from cli.targets import Inputs, check_folder_outputs, check_outputs, target_paths
+from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.signals import Interrupted
 
 PROG = "infer.py"
@@ -32,16 +32,16 @@ def stylize_photos(config: FastConfig) -> int:
         report(PROG, line)
     if not listing.images:
         return 1
-    inputs = Inputs(config.photos, listing.images)
-    targets, faults = target_paths(inputs, config.output, picture_name(config))
-    check_outputs(targets.values(), [*inputs.photos, config.mask])
-    check_folder_outputs(targets.values(), inputs.folders)
+    photos = listing.images
+    targets, faults = target_paths(config.photos, photos, config.output, picture_name(config))
+    check_outputs(targets.values(), [*photos, config.mask])
+    check_folder_outputs(targets.values(), [path for path in config.photos if path.is_dir()])
     for target in targets.values():
         check_image_suffix(target)
     missing = [path for path, target in targets.items() if not (config.skip_existing and target.is_file())]
     # One photo uses all cores; several photos are faster with one core each.
-    workers = min(available_cores(), len(inputs.photos))
-    job = PhotoJob(config, len(inputs.photos) + len(listing.errors), targets, missing)
+    workers = min(available_cores(), len(photos))
+    job = PhotoJob(config, len(photos) + len(listing.errors), targets, missing)
     job.failures += len(listing.errors)
     job.load(threads=available_cores() if workers == 1 else 1)
     for path, fault in faults.items():

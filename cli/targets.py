@@ -3,48 +3,34 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cli.flags import UsageError
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """The photos of a call: as given, and as found in the folders among them."""
-
-    given: tuple[Path, ...]
-    photos: Sequence[Path]
-
-    @property
-    def folders(self) -> list[Path]:
-        return [path for path in self.given if path.is_dir()]
-
-    @property
-    def is_single(self) -> bool:
-        """Whether one photo was given by its own name."""
-        return len(self.given) == 1 and len(self.photos) == 1 and not self.folders
-
-
 def target_paths(
-    inputs: Inputs, output: Path | None, picture_name: str
+    given: Sequence[Path], photos: Sequence[Path], output: Path | None, picture_name: str
 ) -> tuple[dict[Path, Path], dict[Path, str]]:
     """Returns the picture of each photo, and for photos that have no picture of their own the reason.
+
+    given: the inputs of the call, files and folders. photos: those that were found in them.
 
     One photo: `output` is the picture, or a folder if it is one already or has no suffix. Several photos: `output` is
     a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name`.png. Photos that
     differ in their suffix only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
     Raises UsageError where `output` is a file and several pictures are to be written.
     """
+    folders = [path for path in given if path.is_dir()]
+    is_single = len(given) == len(photos) == 1 and not folders
     names_file = output is not None and output.suffix != "" and not output.is_dir()
-    if names_file and inputs.is_single:
-        return {inputs.photos[0]: output}, {}
+    if names_file and is_single:
+        return {photos[0]: output}, {}
     if names_file:
         raise UsageError(
             f"-o {output}: is one file, but the input is several photos or a folder; give a folder"
         )
     folder = output or Path()
-    places = {path: _place(path, inputs.folders) for path in inputs.photos}
+    places = {path: _place(path, folders) for path in photos}
     shared_stems = Counter(place.with_suffix("") for place in places.values())
     targets: dict[Path, Path] = {}
     faults: dict[Path, str] = {}

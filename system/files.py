@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -74,6 +73,8 @@ def check_folder_writable(folder: Path, *, mentioned: Path | None = None) -> Non
 
     `mentioned` is the path that the message names, by default `folder`.
     """
+    import tempfile  # costs 5 ms that writing a picture does not need
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
