@@ -8,9 +8,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from cli.flags import Parser, UsageError, add_flags, check_ranges, flag, given_flags, help_formatter, report
+from cli.doors import run_door
+from cli.flags import (
+    Parser,
+    UsageError,
+    add_flags,
+    check_ranges,
+    flag,
+    given_flags,
+    help_formatter,
+)
 from cli.infer_config import GROUPS, FastConfig, SharedConfig, SlowConfig
-from system.signals import Interrupted, raised_interrupts
 
 PROG = "infer.py"
 CONFIG_CLASSES = {"fast": FastConfig, "optimize": SlowConfig}
@@ -93,13 +101,16 @@ def run(config: SharedConfig) -> int:
         from cli.optimize import optimize_photo
 
         return optimize_photo(config)
+    from data.video import is_video
+
+    has_video = any(is_video(path) for path in config.photos)
     if config.benchmark:
+        if has_video:
+            raise UsageError("--benchmark measures photos; give photos only")
         from cli.inference_benchmark import print_times
 
         return print_times(config)
-    from data.video import is_video
-
-    if any(is_video(path) for path in config.photos):
+    if has_video:
         from cli.stylize_video import stylize_clip
 
         return stylize_clip(config)
@@ -114,21 +125,12 @@ def expected_errors(config: SharedConfig) -> tuple[type[Exception], ...]:
         from cli.optimize import expected_errors
     else:
         from cli.styles import expected_errors
-    return (UsageError, OSError, MemoryError, *expected_errors())
+    return (OSError, MemoryError, *expected_errors())
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The door: flags in, exit status out."""
-    config = parse_args(arguments)
-    with raised_interrupts():
-        try:
-            return run(config)
-        except Interrupted as error:
-            report(PROG, f"interrupted by {error.name}{error.done and f': {error.done}'}")
-            return error.status
-        except expected_errors(config) as error:
-            report(PROG, error)
-            return 2 if isinstance(error, UsageError) else 1
+    return run_door(PROG, lambda: parse_args(arguments), run, expected_errors)
 
 
 def leave(status: int) -> None:

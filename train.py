@@ -7,12 +7,29 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from cli.flags import Parser, UsageError, add_flags, given_flags, help_formatter, read_json, report, to_json
-from cli.train_config import GROUPS, RETIRED_FLAGS, TrainConfig, changes, settings_from_json, settled
-from system.signals import EXIT_STATUS, Interrupted, NotedInterrupts, raised_interrupts
+from cli.doors import run_door
+from cli.flags import (
+    Parser,
+    UsageError,
+    add_flags,
+    given_flags,
+    help_formatter,
+    read_json,
+    report,
+    to_json,
+)
+from cli.train_config import (
+    GROUPS,
+    RETIRED_FLAGS,
+    TrainConfig,
+    add_call_flags,
+    changes,
+    settings_from_json,
+    settled,
+)
+from system.signals import EXIT_STATUS, NotedInterrupts
 
 PROG = "train.py"
 PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
@@ -51,35 +68,7 @@ def _build_parser() -> Parser:
         usage="python train.py --style PICTURE --content-dir FOLDER [flags]",
     )
     add_flags(parser, [TrainConfig], GROUPS)
-    call = parser.add_argument_group("this call")
-    call.add_argument(
-        "--resume",
-        nargs="?",
-        const="always",
-        choices=("always", "auto"),
-        help="continue from the state in LOG_DIR, with that run's settings where no flag is given; auto: start from the"
-        " beginning if there is no state",
-    )
-    call.add_argument(
-        "--overwrite", action="store_true", help="replace a finished style or an old run of this name"
-    )
-    call.add_argument(
-        "--config",
-        type=Path,
-        metavar="JSON",
-        help="settings of another run (config.json, style.json); flags override them",
-    )
-    call.add_argument(
-        "--preview-grid",
-        nargs="?",
-        type=Path,
-        const=Path(),
-        metavar="SHEET.png",
-        help="instead of training, show what several style weights would give (default: LOG_DIR/preview_grid.png)",
-    )
-    call.add_argument(
-        "--grid-weights", nargs="+", type=float, metavar="X", help="the style weights of --preview-grid"
-    )
+    add_call_flags(parser)
     parser.add_retired(RETIRED_FLAGS)
     return parser
 
@@ -114,7 +103,7 @@ def run_call(options: argparse.Namespace) -> int:
     config = configured(options, previous)
     if is_chief():
         lines = list(changes(config, previous, saved.step if saved is not None else 0))
-        if is_finished(config, saved):
+        if is_finished(config, saved) and not options.overwrite:
             report_finished(config, saved.step)
             return 0
         for line in lines:
@@ -149,7 +138,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
         report_start(config, run, saved, cluster, device)
     signal_name = run_steps(config, run, cluster, title=f"{config.name} on {device}")
     if signal_name:
-        report_interrupt(run, signal_name)
+        report_interrupt(config, run, signal_name)
         return EXIT_STATUS[signal_name]
     if cluster.is_chief:
         export_with_metadata(config, run, crops)
@@ -278,21 +267,12 @@ def expected_errors() -> tuple[type[Exception], ...]:
     from transformer.export.style_folder import StyleError
     from transformer.training.state import StateError
 
-    return (UsageError, ImageError, WeightsError, StyleError, StateError, OSError, FloatingPointError)
+    return (ImageError, WeightsError, StyleError, StateError, OSError, FloatingPointError)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The door: flags in, exit status out."""
-    options = parse_args(arguments)
-    with raised_interrupts():
-        try:
-            return run_call(options)
-        except Interrupted as error:  # before the first step; later signals are noted, see `train`
-            report(PROG, f"interrupted by {error.name} before the first step")
-            return error.status
-        except expected_errors() as error:
-            report(PROG, error)
-            return 2 if isinstance(error, UsageError) else 1
+    return run_door(PROG, lambda: parse_args(arguments), run_call, lambda options: expected_errors())
 
 
 if __name__ == "__main__":

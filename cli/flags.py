@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -33,6 +34,7 @@ class Knob:
     short: str = ""  # a second name, such as -o
     metavar: str = ""
     choices: tuple[str, ...] | None = None
+    has_negation: bool = False  # adds --no-FLAG, for a setting that JSON or a resumed run can switch on
     parse: Callable[[str], Any] | None = None  # text -> value, where the type alone does not tell how
     at_least: float | None = None
     above: float | None = None
@@ -58,7 +60,12 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line instead of the whole usage, and knows flags that got another name."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see python {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {message}{self._suggestion(message)}; see python {self.prog} --help\n")
+
+    def _suggestion(self, message: str) -> str:
+        unknown = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
+        similar = get_close_matches(unknown, self._option_string_actions, 1)
+        return f"; did you mean {similar[0]}?" if similar else ""
 
     def add_retired(self, replacements: Mapping[str, str]) -> None:
         """Adds flags of earlier versions. Using one is an error that names its replacement: {"--old": "--new"}."""
@@ -99,7 +106,7 @@ def _add_flag(group, option: Field, value_type: "_ValueType") -> None:
     names = [name for name in (about.short, flag(option.name)) if name]
     text = about.help.replace("%", "%%")
     if value_type.item is bool:
-        action = argparse.BooleanOptionalAction if option.default else "store_true"
+        action = argparse.BooleanOptionalAction if about.has_negation else "store_true"
         group.add_argument(*names, action=action, default=argparse.SUPPRESS, help=text)
         return
     suffix = f" (default: {option.default})" if option.default not in (None, (), "") else ""

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.flags import knob
-
-MIN_TILE = 16  # pixels; smaller tiles are nearly all overlap
+from transformer.inference.memory_plan import MIN_TILE
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "the style (--mode fast)"
@@ -64,16 +63,19 @@ class SharedConfig:
 
     photos: tuple[Path, ...] = ()  # positional
     output: Path | None = knob(
-        "the picture to write, or the folder for several pictures (default: PHOTO_STYLE.png in the current folder)",
+        "the picture to write, or the folder for several pictures (default: PHOTO_STYLE.png or VIDEO_STYLE.mp4 in the"
+        " current folder)",
         group=SHARED, short="-o",
     )  # fmt: skip
     max_side: int | None = knob(
-        "shrink a photo whose longest side has more pixels than this; strokes have a fixed size in pixels, so large"
-        " photos show more of the style at about 1000",
+        "shrink photos whose longest side is longer than this; 1000 is good for camera photos, because brush strokes"
+        " have a fixed size in pixels and look tiny in large photos",
         group=SHARED, metavar="PIXELS", at_least=1,
     )  # fmt: skip
     keep_colors: bool = knob(
-        "keep the colors of the photo: take only the luminance of the picture", False, group=SHARED
+        "keep the colors of the photo: take only light and dark from the stylized picture",
+        False,
+        group=SHARED,
     )
     mode: str = knob(
         "fast: a trained network; optimize: the slow method of Gatys et al., which needs no trained network",
@@ -92,7 +94,7 @@ class FastConfig(SharedConfig):
     )
     blend: tuple[tuple[str, float], ...] = knob(
         "several styles instead of --style; their pictures are mixed in proportion to the weights",
-        (), group=STYLE, metavar="STYLE:WEIGHT", parse=style_and_weight,
+        (), group=STYLE, metavar="STYLE[:WEIGHT]", parse=style_and_weight,
     )  # fmt: skip
     strength: float = knob(
         "strength of the style: 0 is the photo, 1 the full style", 1.0, group=PICTURE, at_least=0, at_most=1
@@ -114,7 +116,8 @@ class FastConfig(SharedConfig):
         "auto", group=MANY, metavar="auto|off|PIXELS", parse=tile_side,
     )  # fmt: skip
     max_memory: float | None = knob(
-        "memory limit of --tile auto, in GB (default: 2 GB for whole photos, the free memory for tiles)",
+        "memory limit of --tile auto, in GB: photos that need more are computed in tiles, and tiles stay within it"
+        " (default: 2 GB for whole photos, all free memory for tiles)",
         group=MANY, metavar="GB", above=0,
     )  # fmt: skip
     runtime: str = knob(
@@ -151,20 +154,24 @@ class SlowConfig(SharedConfig):
         parse=height_by_width,
     )
     style_scales: tuple[float, ...] = knob(
-        "size of each style picture; 1 is the size that the preset gives it", (), group=SLOW, above=0
+        "size of each style picture; 1 is the size that the preset gives it",
+        (),
+        group=SLOW,
+        above=0,
+        at_most=1000,
     )
     style_blend_weights: tuple[float, ...] = knob(
         "weight of each style picture in the style loss (default: equal)", (), group=SLOW, at_least=0
     )
     checkpoint_output: str | None = knob(
-        "where to write intermediate pictures, such as out_%s.png; %s becomes the iteration (default: the picture"
-        " itself)",
+        "where to write intermediate pictures, such as out_%s.png; %s becomes the iteration (default: the"
+        " picture of -o is overwritten with the best one so far)",
         group=SLOW, metavar="PATTERN",
     )  # fmt: skip
     checkpoint_iterations: int = knob("iterations between intermediate pictures", 100, group=SLOW, at_least=1)
     print_iterations: int | None = knob("print the losses every N iterations", group=SLOW, at_least=1)
     history: Path | None = knob(
-        "CSV file for the losses of every iteration; 0 is the initial image", group=SLOW
+        "CSV file for the losses of every iteration; row 0 is the initial image", group=SLOW
     )
     content_weight: float | None = knob(
         "weight of the content loss (default: the preset's)", group=SLOW_LOSS, at_least=0

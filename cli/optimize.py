@@ -12,7 +12,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import UsageError, flag, report
 from cli.infer_config import SlowConfig
-from cli.targets import check_outputs, target_paths
+from cli.targets import check_distinct, check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
 from system.files import check_writable, write_text
@@ -39,8 +39,8 @@ def check_config(config: SlowConfig) -> None:
             raise UsageError(
                 f"{flag(name)} has {count} values for {styles} --style-images; give one for each"
             )
-    if config.style_blend_weights and sum(config.style_blend_weights) == 0:
-        raise UsageError("--style-blend-weights are all 0; give at least one style a weight")
+    if config.style_blend_weights and not 0 < sum(config.style_blend_weights) < float("inf"):
+        raise UsageError("--style-blend-weights must have a finite sum above 0; they are divided by it")
     if config.checkpoint_output is not None and config.checkpoint_output.count("%s") != 1:
         raise UsageError(
             f"--checkpoint-output {config.checkpoint_output}: needs one %s, which becomes the iteration, such as"
@@ -117,6 +117,7 @@ def load_pictures(config: SlowConfig, preset: SlowPreset) -> Pictures:
 
 
 def _resized(path: Path, image: Any, size: tuple[int, int], preset: SlowPreset) -> Any:
+    from data.decoding import MAX_PIXELS
     from data.images import ImageError, resize_image
 
     loss = preset.loss
@@ -126,6 +127,11 @@ def _resized(path: Path, image: Any, size: tuple[int, int], preset: SlowPreset) 
         raise ImageError(
             f"{path}: {size[0]}x{size[1]} pixels (height x width) are too few for {deepest}, which needs"
             f" {least}x{least}; give a larger image, --width or --style-scales"
+        )
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: would be resized to {size[0]}x{size[1]} pixels (height x width), more than"
+            f" {MAX_PIXELS // 10**6} megapixels; lower --width, --size or --style-scales"
         )
     return resize_image(image, height=size[0], width=size[1]) if size != image.shape[:2] else image
 
@@ -227,18 +233,25 @@ def _check_outputs(config: SlowConfig, picture_path: Path, preset: SlowPreset) -
     """Everything that will be written, before hours of work. Raises UsageError, ImageError, OSError."""
     from data.images import check_image_suffix
 
-    pictures = [picture_path]
+    initial = None if preset.initial in ("content", "noise") else Path(preset.initial)
+    inputs = [*config.photos, *config.style_images, config.vgg, initial]
+    pictures, history = [picture_path], [config.history] if config.history is not None else []
     if config.checkpoint_output is not None:
         pictures.append(Path(config.checkpoint_output))
-    outputs = [*pictures, *([config.history] if config.history is not None else [])]
-    initial = None if preset.initial in ("content", "noise") else Path(preset.initial)
-    check_outputs(outputs, [*config.photos, *config.style_images, config.vgg, initial])
-    if config.history is not None:
-        check_outputs([config.history], pictures)
+        steps = range(config.checkpoint_iterations, preset.iterations, config.checkpoint_iterations)
+        check_outputs((_checkpoint_path(config, step) for step in steps), [*inputs, *history])
+    check_outputs([picture_path, *history], inputs)
+    check_distinct({"-o": picture_path, **dict.fromkeys(["--history"][: len(history)], config.history)})
     for path in pictures:
         check_image_suffix(path)
-    for path in outputs:
+    for path in (*pictures, *history):
         check_writable(path)
+
+
+def _checkpoint_path(config: SlowConfig, step: int) -> Path | None:
+    """Where the intermediate picture of an iteration goes; None means the picture itself."""
+    pattern = config.checkpoint_output
+    return None if pattern is None else Path(pattern.replace("%s", str(step)))
 
 
 def follow_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures, outcome: Outcome) -> None:
@@ -260,8 +273,7 @@ def follow_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures, out
                 terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
                 bar.write(f"iteration {step}  {terms}  evaluations {outcome.evaluations}", file=sys.stdout)
             if step and step % config.checkpoint_iterations == 0 and step < preset.iterations:
-                pattern = config.checkpoint_output
-                outcome.save(pattern and Path(pattern.replace("%s", str(step))))
+                outcome.save(_checkpoint_path(config, step))
 
 
 def build_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures) -> Any:

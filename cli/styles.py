@@ -10,13 +10,15 @@ def check_config(config: FastConfig) -> None:
     """Raises UsageError for flags that contradict each other."""
     if not config.photos:
         raise UsageError("give at least one photo or folder of photos; photos come before --blend")
-    if (config.style is None) == (not config.blend):
+    if config.style is not None and config.blend:
+        raise UsageError("--style and --blend cannot be used together; give one of them")
+    if config.style is None and not config.blend:
         raise UsageError("give either --style or --blend; --list-styles prints the styles")
     weights = [weight for _, weight in config.blend]
     if not all(0 <= weight < float("inf") for weight in weights):
         raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")
-    if weights and not sum(weights) > 0:
-        raise UsageError("--blend weights are all 0; give at least one style a weight")
+    if weights and not 0 < sum(weights) < float("inf"):
+        raise UsageError("--blend weights must have a finite sum above 0; they are divided by it")
     if config.restore_size and config.max_side is None:
         raise UsageError("--restore-size undoes --max-side; give --max-side too")
 

@@ -136,9 +136,10 @@ class PhotoJob:
 
     def _summary(self, seconds: float, skipped: int) -> str:
         count = len(self._written)
-        text = (
-            f"{count} picture{'' if count == 1 else 's'} in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
-        )
+        text = f"wrote {count} picture{'' if count == 1 else 's'}"
+        if count:
+            folder = self._config.output or Path.cwd()
+            text += f" to {folder} in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
         text += f", {skipped} existed already" if skipped else ""
         return text + (f", {self.failures} of {self._photos} photos failed" if self.failures else "")
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.flags import UsageError
@@ -64,16 +64,25 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> Non
             )
 
 
+def check_distinct(outputs: Mapping[str, Path]) -> None:
+    """Raises UsageError if two outputs, each given by its flag, are the same file."""
+    known: dict[tuple, str] = {}
+    for flag_name, path in outputs.items():
+        other = known.setdefault(_identity(path), flag_name)
+        if other != flag_name:
+            raise UsageError(f"{flag_name} {path}: is the file of {other} too; write to another file")
+
+
 def check_folder_outputs(outputs: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Raises UsageError if a picture goes into an input folder: the next call would stylize it again."""
+    """Raises UsageError if an output goes into an input folder: the next call would read it as a photo."""
     searched = [(Path(os.path.realpath(folder)), folder) for folder in folders]
     for output in outputs:
         parent = Path(os.path.realpath(output.parent))
         for real_folder, folder in searched:
             if parent.is_relative_to(real_folder):
                 raise UsageError(
-                    f"{output}: lies in the input folder {folder}, so the next call would stylize it again; give"
-                    " another folder with -o"
+                    f"{output}: lies in the input folder {folder}, so the next call would read it as a photo; write"
+                    " to another folder"
                 )
 
 

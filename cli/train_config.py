@@ -1,5 +1,6 @@
 """The settings of a training: flags, JSON keys and defaults, and how they come together."""
 
+import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,8 @@ class TrainConfig:
         "VGG weights: Keras *_notop.h5, MatConvNet .mat, or .npz (default: downloaded by Keras)", group=STYLE
     )
     preset: str = knob(
-        "preset of the loss: layers, weights and normalization",
+        "preset of the loss: layers, weights and normalization; made for training are lengstrom, balanced, johnson and"
+        " lesson30",
         "lengstrom",
         group=STYLE,
         choices=tuple(LOSS_PRESETS),
@@ -70,7 +72,10 @@ class TrainConfig:
         at_least=0,
     )
     xla: bool = knob(
-        "compile the step with XLA; try it on a GPU, it is slower on CPUs", False, group=TRAINING
+        "compile the step with XLA; try it on a GPU, it is slower on CPUs",
+        False,
+        group=TRAINING,
+        has_negation=True,
     )
     seed: int = knob(
         "seed of the initial weights, the photo order and the crops", 0, group=TRAINING, at_least=0
@@ -124,7 +129,9 @@ class TrainConfig:
         "folder of photos for the validation loss", group=MONITORING, metavar="FOLDER"
     )
     val_images: int = knob("number of validation photos, the first by name", 16, group=MONITORING, at_least=1)
-    summary_every: int = knob("steps between scalars in TensorBoard", 50, group=MONITORING, at_least=1)
+    summary_every: int = knob(
+        "write the losses to TensorBoard every N steps", 50, group=MONITORING, at_least=1
+    )
 
     style_source: str = knob("origin of the style picture", "", group=METADATA, metavar="TEXT")
     style_license: str = knob("license of the style picture", "", group=METADATA, metavar="TEXT")
@@ -147,7 +154,46 @@ class TrainConfig:
     @property
     def state_dir(self) -> Path:
         """The saved states."""
-        return self.log_dir / "state"
+        from transformer.training.log_folder import STATE_DIR  # imports NumPy
+
+        return self.log_dir / STATE_DIR
+
+
+def add_call_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of one call, which are no settings of the training and not in its JSON."""
+    call = parser.add_argument_group("this call")
+    call.add_argument(
+        "--resume",
+        nargs="?",
+        const="always",
+        choices=("always", "auto"),
+        help="continue from the state in LOG_DIR, with that run's settings where no flag is given; auto: start from the"
+        " beginning if there is no state",
+    )
+    call.add_argument(
+        "--overwrite", action="store_true", help="replace a finished style or an old run of this name"
+    )
+    call.add_argument(
+        "--config",
+        type=Path,
+        metavar="JSON",
+        help="settings of another run (config.json, style.json); flags override them",
+    )
+    call.add_argument(
+        "--preview-grid",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="SHEET.png",
+        help="instead of training, show what several style weights would give (default: LOG_DIR/preview_grid.png)",
+    )
+    call.add_argument(
+        "--grid-weights",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="the style weights of --preview-grid (default: five around the preset's)",
+    )
 
 
 def settled(values: Mapping[str, Any]) -> TrainConfig:

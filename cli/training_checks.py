@@ -1,13 +1,15 @@
 """What train.py checks before anything slow is imported, and before anything is replaced."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from cli.cluster import is_chief
-from cli.flags import UsageError
+from cli.flags import UsageError, flag
 from cli.train_config import TrainConfig, log_dir_of
 from system.files import check_folder_writable, remove_leftovers
 from transformer.export.style_folder import find_style, is_style
+from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
 
 
@@ -23,7 +25,8 @@ def saved_run(values: dict[str, Any], resume: str | None) -> Any:
     if log_dir is None:
         raise UsageError("--resume needs the --name or the --log-dir of the run")
     may_start = resume == "auto" or not is_chief()
-    return None if may_start and not state_paths(log_dir / "state") else newest_state(log_dir / "state")
+    state_dir = log_dir / STATE_DIR
+    return None if may_start and not state_paths(state_dir) else newest_state(state_dir)
 
 
 def check_inputs(config: TrainConfig) -> None:
@@ -43,13 +46,15 @@ def check_inputs(config: TrainConfig) -> None:
 
 
 def is_finished(config: TrainConfig, saved: Any) -> bool:
-    """Whether the saved run is at its last step and its style is exported."""
-    return saved is not None and saved.step >= config.steps and is_style(config.style_dir)
+    """Whether the saved run is at its last step and its style is exported. Workers of a cluster finish together."""
+    is_alone = "TF_CONFIG" not in os.environ
+    return is_alone and saved is not None and saved.step >= config.steps and is_style(config.style_dir)
 
 
 def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> None:
-    """Looks at everything that is written. Raises OSError; replaces nothing."""
+    """Looks at everything that is written. Raises OSError and UsageError; replaces nothing."""
     style_dir = config.style_dir
+    _check_inputs_outside(config)
     if style_dir.exists():
         _check_replaceable(style_dir, resumes=resumes, overwrite=overwrite)
     if state_paths(config.state_dir) and not (resumes or overwrite):
@@ -60,6 +65,18 @@ def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> Non
     for folder in (config.output_dir, config.log_dir):
         check_folder_writable(folder)
     remove_leftovers(config.state_dir)
+
+
+def _check_inputs_outside(config: TrainConfig) -> None:
+    """Raises UsageError if an input lies in the folder of the finished style, which is replaced as a whole."""
+    style_dir = config.style_dir.resolve()
+    inputs = {"style": config.style, "content_dir": config.content_dir, "val_dir": config.val_dir}
+    inputs |= {"vgg": config.vgg, "cache": config.cache, "log_dir": config.log_dir}
+    for name, path in (*inputs.items(), *(("preview", photo) for photo in config.preview)):
+        if path is not None and path.resolve().is_relative_to(style_dir):
+            raise UsageError(
+                f"{flag(name)} {path}: lies in {config.style_dir}, which the style replaces; move it"
+            )
 
 
 def _check_replaceable(style_dir: Path, *, resumes: bool, overwrite: bool) -> None:

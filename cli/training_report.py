@@ -6,6 +6,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import report, to_json
 from cli.train_config import TrainConfig
+from system.signals import Interrupted
 
 PROG = "train.py"
 BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
@@ -55,12 +56,12 @@ def report_finished(config: TrainConfig, step: int) -> None:
     """That there is nothing left to resume, and what can be done instead."""
     report(
         PROG,
-        f"{config.style_dir} is finished: {step} of {config.steps} steps are done; train longer with --resume,"
+        f"{config.style_dir} is finished: {step} steps are done; train longer with --resume,"
         " --overwrite and more --steps; start again with --overwrite and without --resume",
     )
 
 
-def report_interrupt(run: Any, signal_name: str) -> None:
+def report_interrupt(config: TrainConfig, run: Any, signal_name: str) -> None:
     """After which step the training stopped, and which state is the newest."""
     step, state = run.progress.step, "state saved"
     if run.saved_step != step:
@@ -68,7 +69,7 @@ def report_interrupt(run: Any, signal_name: str) -> None:
             f"the state of step {run.saved_step} is the newest one, because the last steps were skipped (loss or"
             " gradient not finite)"
         )
-    report(PROG, f"{signal_name} at step {step}; {state}; continue with --resume")
+    report(PROG, f"{signal_name} at step {step}; {state}; continue with --resume --name {config.name}")
 
 
 def export_with_metadata(config: TrainConfig, run: Any, crops: Any) -> None:
@@ -76,13 +77,17 @@ def export_with_metadata(config: TrainConfig, run: Any, crops: Any) -> None:
     from system.faults import disk_fault
     from transformer.export.finished_style import export_style
 
+    saved = "the training is complete and its state is saved"
     try:
         export_style(config.style_dir, run.network, style_metadata(config, run, crops))
     except OSError as error:
         raise OSError(
-            f"{config.style_dir}: cannot be written ({disk_fault(error)}); the training is complete and its state is"
-            " saved: free some space, then continue with --resume"
+            f"{config.style_dir}: cannot be written ({disk_fault(error)}); {saved}: free some space, then continue with"
+            " --resume"
         ) from error
+    except Interrupted as error:
+        error.done = f"{saved}; --resume writes the style"
+        raise
     _report_end(config, run, crops)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.decoding import ImageError, Picture
 from system.faults import one_line
-from system.files import write_whole
+from system.files import WRITE_REMEDY, write_whole
 
 SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # formats with 16 bits per channel
@@ -59,8 +59,7 @@ def encode_file(path: Path, picture: Picture) -> None:
 def write_error(path: Path, error: Exception) -> ImageError:
     """Returns the exception to raise when `error` prevents that `path` is written."""
     reason = getattr(error, "strerror", None) or error
-    remedy = "check the folder's permissions and free space, or choose another path"
-    return ImageError(f"{path}: cannot be written: {reason}; {remedy}")
+    return ImageError(f"{path}: cannot be written: {reason}; {WRITE_REMEDY}")
 
 
 def _encode_by_pillow(stream: BinaryIO, suffix: str, picture: Picture) -> None:

@@ -129,7 +129,10 @@ def build_perceptual_loss(
 
 def _shares(blend_weights: Sequence[float], styles: int) -> list[float]:
     """Returns the blend weights divided by their sum."""
-    if len(blend_weights) != styles or min(blend_weights) < 0 or sum(blend_weights) <= 0:
+    is_valid = (
+        len(blend_weights) == styles and min(blend_weights) >= 0 and 0 < sum(blend_weights) < float("inf")
+    )
+    if not is_valid:
         raise ValueError(
             f"blend_weights must be {styles} numbers of at least 0, not all 0, got {list(blend_weights)}"
         )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_REMEDY = "check the folder's permissions and free space, or choose another path"
+WRITE_REMEDY = "check the folder's permissions and free space, or choose another path"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -64,7 +64,7 @@ def check_writable(path: Path) -> None:
     Called before hours of work, not after.
     """
     if path.is_dir():
-        raise OSError(f"{path}: cannot be written: {os.strerror(errno.EISDIR)}; {_REMEDY}")
+        raise OSError(f"{path}: cannot be written: {os.strerror(errno.EISDIR)}; {WRITE_REMEDY}")
     check_folder_writable(path.parent, mentioned=path)
 
 
@@ -80,7 +80,9 @@ def check_folder_writable(folder: Path, *, mentioned: Path | None = None) -> Non
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OSError(f"{mentioned or folder}: cannot be written: {error.strerror}; {_REMEDY}") from error
+        raise OSError(
+            f"{mentioned or folder}: cannot be written: {error.strerror}; {WRITE_REMEDY}"
+        ) from error
 
 
 @contextlib.contextmanager

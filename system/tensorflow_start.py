@@ -82,7 +82,7 @@ def _stderr_shown_on_failure() -> Iterator[None]:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held_back.seek(0)
             os.write(stderr_copy, held_back.read())
             raise

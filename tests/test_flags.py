@@ -39,7 +39,7 @@ class Config:
     size: tuple[int, int] | None = knob("size", parse=lambda text: tuple(map(int, text.split("x"))))
     kind: str = knob("kind", "a", choices=("a", "b"))
     fast: bool = knob("fast", False)
-    safe: bool = knob("safe", True)
+    safe: bool = knob("safe", True, has_negation=True)
     count: int = 3  # no knob, no flag
 
 

@@ -136,7 +136,9 @@ def test_a_bad_photo_among_many_is_named_and_the_others_are_done(photo, waves, t
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     first, last = [line for line in lines if line.startswith("infer.py: ")]
     assert first.startswith(f"infer.py: {photos[1]}: ")
-    assert re.match(r"infer.py: 2 pictures in \d+\.\d s, \d+\.\d\d pictures/s, 1 of 3 photos failed$", last)
+    assert re.match(
+        r"infer.py: wrote 2 pictures to .*art in \d+\.\d s, \d+\.\d\d pictures/s, 1 of 3 photos failed$", last
+    )
 
 
 def test_a_single_bad_photo_is_one_line(waves, tmp_path, capsys):
@@ -262,7 +264,7 @@ def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
         (["a.png", "--style", "waves", "--max-side", "0"], "--max-side must be at least 1, got 0"),
         (["a.png", "--style", "waves", "--max-side", "large"], "invalid int value: 'large'"),
         (["a.png", "--style", "waves", "--runtime", "torch"], "invalid choice: 'torch'"),
-        (["a.png", "--style", "waves", "--outptu", "b.png"], "unrecognized arguments: --outptu"),
+        (["a.png", "--style", "waves", "--outptu", "b.png"], "--outptu b.png; did you mean --output?"),
     ],
 )
 def test_a_usage_error_says_what_is_wrong_and_ends_with_status_2(capsys, arguments, words):
@@ -375,7 +377,7 @@ def test_existing_pictures_are_skipped_and_the_others_made(photo, waves, tmp_pat
     assert infer.main([*arguments, "--skip-existing"]) == 0
     assert (tmp_path / "art" / "b_waves.png").read_bytes() == b"mine"
     assert len(list((tmp_path / "art").iterdir())) == 3
-    assert "2 pictures" in capsys.readouterr().err
+    assert "wrote 2 pictures" in capsys.readouterr().err
     assert infer.main(arguments) == 0
     assert (tmp_path / "art" / "b_waves.png").read_bytes() != b"mine"
 
@@ -456,9 +458,9 @@ def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--style", "a", "--blend", "a:1", "b:1"], "either --style or --blend"),
+        (["--style", "a", "--blend", "a:1", "b:1"], "--style and --blend cannot be used together"),
         (["--blend", "a:1", "b:-1"], "weights of at least 0"),
-        (["--blend", "a:0", "b:0"], "weights are all 0"),
+        (["--blend", "a:0", "b:0"], "weights must have a finite sum above 0"),
         (["--style", "a", "--strength", "1.5"], "--strength must be at least 0 and at most 1, got 1.5"),
         (["--style", "a", "--temporal", "1"], "--temporal must be at least 0 and below 1, got 1"),
         (["--style", "a", "--restore-size"], "give --max-side too"),
@@ -592,4 +594,32 @@ def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path
     assert [found.name for found in (tmp_path / "art").iterdir()] == ["a_waves.png"]
     *named, last = capsys.readouterr().err.splitlines()
     assert [Path(line.split(": ")[1]).name for line in named] == ["mispelt.png", "nowhere"]
-    assert "1 picture in" in last and "2 of 3 photos failed" in last
+    assert "wrote 1 picture to" in last and "2 of 3 photos failed" in last
+
+
+@pytest.mark.parametrize("arguments", [["--blend", "a:1e308", "b:1e308"], ["--blend", "a:0", "b:0"]])
+def test_blend_weights_without_a_usable_sum_are_refused(capsys, arguments):
+    assert "--blend weights must have a finite sum above 0" in usage_error(capsys, "photo.png", *arguments)
+
+
+def test_the_benchmark_takes_no_video(waves, tmp_path, capsys):
+    assert "give photos only" in refusal(capsys, 2, tmp_path / "a.mp4", "--style", waves, "--benchmark")
+
+
+def test_a_missing_video_is_called_missing(waves, tmp_path, capsys):
+    assert "a.mp4: no such file" in refusal(capsys, 1, tmp_path / "a.mp4", "--style", waves)
+
+
+def test_an_error_without_a_text_is_named_by_its_class(photo, waves, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("transformer.inference.loading.load_blend", fail)
+    assert refusal(capsys, 1, photo(tmp_path / "a.png"), "--style", waves) == "infer.py: MemoryError"
+
+
+def test_a_painting_given_as_a_style_is_called_that(photo, tmp_path, capsys):
+    path = photo(tmp_path / "painting.png")
+    message = refusal(capsys, 1, path, "--style", path)
+    assert "is a file, not a trained style; train a style with train.py --style" in message
+    assert f"--mode optimize --style-images {path}" in message

@@ -231,8 +231,8 @@ def test_fast_keep_colors_keeps_those_of_the_photo(style_dirs, tiny_inputs, tmp_
 USAGE_ERRORS = [
     (("--style-scales", "1", "2"), "--style-scales has 2 values for 1 --style-images"),
     (("--style-blend-weights", "1", "2"), "--style-blend-weights has 2 values for 1 --style-images"),
-    (("--style-blend-weights", "0"), "--style-blend-weights are all 0"),
-    (("--style-scales", "0"), "--style-scales must be above 0, got 0"),
+    (("--style-blend-weights", "0"), "--style-blend-weights must have a finite sum above 0"),
+    (("--style-scales", "0"), "--style-scales must be above 0 and at most 1000, got 0"),
     (("--checkpoint-output", "out.png"), "--checkpoint-output out.png: needs one %s"),
     (("--style-layers", "relu6_1"), "unknown vgg19 layer 'relu6_1'; choose from relu1_1"),
     (("--content-layers", "relu3_4", "--architecture", "vgg16"), "unknown vgg16 layer 'relu3_4'"),
@@ -391,12 +391,12 @@ def test_a_signal_saves_the_best_picture_and_ends(flags, tmp_path, number, statu
     ],
 )
 def test_no_output_replaces_an_input(flags, tiny_inputs, tmp_path, capsys, flag, name):
-    link = tiny_inputs / "link%s.png"
+    link = tiny_inputs / "link2.png"
     link.unlink(missing_ok=True)
     link.symlink_to(tiny_inputs / "style.png")
     before = {path: path.read_bytes() for path in tiny_inputs.rglob("*") if path.is_file()}
     output = () if flag == "-o" else ("-o", str(tmp_path / "a.png"))
-    assert infer.main(flags(*output, flag, str(tiny_inputs / name))) == 2
+    assert infer.main(flags(*output, flag, str(tiny_inputs / name), "--checkpoint-iterations", "1")) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "is the input" in line and "would be replaced" in line
     assert {path: path.read_bytes() for path in tiny_inputs.rglob("*") if path.is_file()} == before
@@ -405,7 +405,39 @@ def test_no_output_replaces_an_input(flags, tiny_inputs, tmp_path, capsys, flag,
 def test_the_history_is_not_the_picture(flags, tmp_path, capsys):
     target = str(tmp_path / "a.png")
     assert infer.main(flags("-o", target, "--history", target)) == 2
-    assert "which would be replaced" in capsys.readouterr().err
+    assert f"--history {target}: is the file of -o too; write to another file" in capsys.readouterr().err
+
+
+def test_no_intermediate_picture_replaces_the_photo(flags, tiny_inputs, tmp_path, capsys):
+    photo = tiny_inputs / "photos" / "photo0.png"
+    pattern = str(photo).replace("photo0.png", "photo%s.png")
+    more = ("-o", str(tmp_path / "a.png"), "--checkpoint-output", pattern, "--checkpoint-iterations", "1")
+    assert infer.main(flags(*more)) == 0  # photo1.png to photo3.png are no inputs of this call
+    command = flags(*more)
+    command[0] = str(photo).replace("photo0", "photo2")
+    before = Path(command[0]).read_bytes()
+    assert infer.main(command) == 2
+    assert "photo2.png, which would be replaced" in capsys.readouterr().err
+    assert Path(command[0]).read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [("--width", "100000000"), ("--style-scales", "1000", "--width", "1000")])
+def test_absurd_sizes_are_refused_before_they_take_memory(flags, tmp_path, capsys, more):
+    assert infer.main(flags("-o", str(tmp_path / "a.png"), *more)) == 1
+    assert "more than 200 megapixels; lower --width" in capsys.readouterr().err
+
+
+def test_blend_weights_with_an_infinite_sum_are_refused(flags, tiny_inputs, capsys):
+    more = (
+        "--style-images",
+        *[str(tiny_inputs / "style.png")] * 2,
+        "--style-blend-weights",
+        "1e308",
+        "1e308",
+    )
+    with pytest.raises(SystemExit):
+        infer.main(flags(*more))
+    assert "must have a finite sum above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-inf"])

@@ -83,6 +83,18 @@ def test_a_truncated_file_is_refused_with_what_to_do(style_dir, file, fraction):
     assert "damaged" in message and "export the style again" in message
 
 
+@pytest.mark.parametrize("tile", [0, -5, 15, 3.5, "abc", "16", None])
+def test_an_impossible_tile_is_refused(style_dirs, tile):
+    with pytest.raises(ValueError, match="tile must be 'auto', 'off' or at least 16 pixels, got"):
+        load_stylizer(style_dirs["waves"], tile=tile)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_an_impossible_number_of_threads_is_refused(style_dirs, threads):
+    with pytest.raises(ValueError, match="threads must be at least 1, got"):
+        load_stylizer(style_dirs["waves"], threads=threads)
+
+
 def test_an_unknown_runtime_is_refused_by_the_known_ones(style_dirs):
     with pytest.raises(ValueError, match="one of auto, onnx, tensorflow, got 'torch'"):
         load_stylizer(style_dirs["waves"], "torch")

@@ -165,6 +165,16 @@ def test_an_array_of_no_numbers_is_refused_by_its_type(stylizers, dtype):
 def test_an_image_that_seems_to_be_in_0_to_1_is_warned_of(stylizers, dtype):
     with pytest.warns(UserWarning, match="multiply by 255"):
         stylizers["onnx"]((random_images(8, 8, 3) / 255).astype(dtype))
+    with pytest.warns(UserWarning, match="multiply by 255"):  # one image of a batch
+        stylizers["onnx"](np.stack([random_images(8, 8, 3), np.full((8, 8, 3), 0.5, np.float32)]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_with_values_that_are_not_finite_is_refused(stylizers, value):
+    image = random_images(8, 8, 3)
+    image[2, 3, 1] = value
+    with pytest.raises(ValueError, match="got NaN or infinite values"):
+        stylizers["onnx"](image)
 
 
 @pytest.mark.parametrize("image", [np.zeros((8, 8, 3), np.float32), np.ones((8, 8, 3), np.uint8)])

@@ -74,9 +74,7 @@ def test_a_style_is_not_replaced_by_a_resumed_run_unasked(tiny_flags, tiny_run, 
 def test_resuming_a_finished_run_says_that_it_is_finished(tiny_flags, tiny_run, capsys, resume):
     assert train.main(tiny_flags(tiny_run, resume)) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert (
-        f"{tiny_run / 'styles' / 'tiny'} is finished: 6 of 6 steps are done; " in line and "--steps" in line
-    )
+    assert f"{tiny_run / 'styles' / 'tiny'} is finished: 6 steps are done; " in line and "--steps" in line
 
 
 def test_a_folder_that_is_no_style_is_never_replaced(tiny_flags, tiny_inputs, tmp_path, capsys):
@@ -84,6 +82,35 @@ def test_a_folder_that_is_no_style_is_never_replaced(tiny_flags, tiny_inputs, tm
     assert train.main(tiny_flags(tmp_path, "--overwrite")) == 1
     assert "exists and is not a style, so it is not replaced; give another --name" in last_line(capsys)
     assert len(list((tmp_path / "styles" / "tiny").iterdir())) == 4
+
+
+@pytest.mark.parametrize("flag", ["style", "preview", "vgg", "content-dir", "log-dir"])
+def test_a_style_never_replaces_its_own_inputs(tiny_flags, tiny_inputs, tiny_run, tmp_path, capsys, flag):
+    shutil.copytree(tiny_run / "styles", tmp_path / "styles")
+    names = {"style": "style.png", "preview": "style.png", "vgg": "vgg.npz", "content-dir": "photos"}
+    inside = tmp_path / "styles" / "tiny" / names.get(flag, "log")
+    if (source := tiny_inputs / inside.name).is_dir():
+        shutil.copytree(source, inside)
+    elif source.is_file():
+        shutil.copy(source, inside)
+    before = sorted(tmp_path.rglob("*"))
+    assert train.main(tiny_flags(tmp_path, "--overwrite", f"--{flag}", str(inside))) == 2
+    assert f"--{flag} {inside}: lies in" in last_line(capsys)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_overwrite_exports_a_finished_run_again(tiny_flags, tiny_run, tmp_path, capsys):
+    for part in ("log", "styles"):
+        shutil.copytree(tiny_run / part, tmp_path / part)
+    assert train.main(tiny_flags(tmp_path, "--resume", "--overwrite", "--style-license", "CC0")) == 0
+    info = json.loads((tmp_path / "styles" / "tiny" / "style.json").read_text())
+    assert info["style_picture"]["license"] == "CC0"
+
+
+def test_a_setting_of_json_can_be_switched_off(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"style": "a.png", "content_dir": "p", "xla": True}))
+    assert configuration(["--config", str(tmp_path / "a.json")]).xla
+    assert not configuration(["--config", str(tmp_path / "a.json"), "--no-xla"]).xla
 
 
 def test_a_state_of_an_earlier_run_is_refused(tiny_flags, tiny_run, tmp_path, capsys):
@@ -189,12 +216,15 @@ def test_photos_none_of_which_can_be_read_are_refused_in_one_line(tiny_flags, tm
     assert line.startswith("train.py: ") and "can be read as an image" in line
 
 
-def test_ctrl_c_before_the_first_step_ends_with_the_status_of_an_interrupt(tiny_flags, tmp_path, monkeypatch):
+def test_ctrl_c_before_the_first_step_ends_with_the_status_of_an_interrupt(
+    tiny_flags, tmp_path, monkeypatch, capsys
+):
     def interrupt(*_arguments, **_options):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(train, "train", interrupt)
     assert train.main(tiny_flags(tmp_path)) == 130
+    assert last_line(capsys) == "train.py: interrupted by SIGINT"
 
 
 def test_a_programming_error_keeps_its_traceback(tiny_flags, tmp_path, monkeypatch):
@@ -261,6 +291,7 @@ MISTAKES = {
         USAGE,
         "--grid-weights must be at least 0",
     ),
+    "sheet among the photos": ({"preview-grid": "{in}/photos/sheet.png"}, USAGE, "lies in the input folder"),
     "sheet over the style": ({"preview-grid": "{in}/style.png"}, USAGE, "is the input"),
     "width nan": ({"width": "nan"}, USAGE, "--width must be"),
     "negative blocks": ({"residual-blocks": "-1"}, USAGE, "--residual-blocks must be at least 0, got -1"),

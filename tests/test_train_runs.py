@@ -211,7 +211,7 @@ def test_sigterm_saves_the_state_and_ends_with_its_status(tiny_flags, tmp_path, 
     sigterm_after(3)
     assert train.main(tiny_flags(tmp_path, "--save-every", "100")) == 143
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "train.py: SIGTERM at step 3; state saved; continue with --resume"
+    assert line == "train.py: SIGTERM at step 3; state saved; continue with --resume --name tiny"
     assert not (tmp_path / "styles" / "tiny").exists()
     assert [read_state(path).step for path in state_paths(state_dir(tmp_path))] == [3, 0]
 
@@ -289,7 +289,7 @@ def test_a_signal_while_steps_are_skipped_names_the_newest_state(
     assert train.main(tiny_flags(tmp_path)) == 143
     assert capsys.readouterr().err.splitlines()[-1] == (
         "train.py: SIGTERM at step 5; the state of step 3 is the newest one, because the last steps were skipped"
-        " (loss or gradient not finite); continue with --resume"
+        " (loss or gradient not finite); continue with --resume --name tiny"
     )
     assert newest_state(state_dir(tmp_path)).step == 3
 

@@ -23,6 +23,11 @@ def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
     for style_dir in (checkpoints_dir / name_or_dir, Path(name_or_dir)):
         if is_style(style_dir):
             return style_dir
+    if Path(name_or_dir).is_file():
+        raise StyleError(
+            f"{name_or_dir}: is a file, not a trained style; train a style with train.py --style {name_or_dir}, or use"
+            f" the picture at once with --mode optimize --style-images {name_or_dir}"
+        )
     if Path(name_or_dir).is_dir():
         raise StyleError(
             f"{name_or_dir}: contains no style; a style is a folder with {ONNX_FILE} or {META_PREFIX}.meta,"

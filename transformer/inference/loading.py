@@ -10,7 +10,7 @@ from pathlib import Path
 from system.faults import first_line
 from system.machine import available_cores
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
-from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
+from transformer.inference.memory_plan import GIGABYTE, MIN_TILE, MemoryPlan
 from transformer.inference.onnx_session import open_session
 from transformer.inference.stylizer import Network, StylizeBatch, Stylizer
 
@@ -45,6 +45,10 @@ def load_blend(
         raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
     if max_memory is not None and not 0 < max_memory < float("inf"):
         raise ValueError(f"max_memory must be above 0, in GB, got {max_memory}")
+    if tile not in ("auto", "off") and not (isinstance(tile, int) and tile >= MIN_TILE):
+        raise ValueError(f"tile must be 'auto', 'off' or at least {MIN_TILE} pixels, got {tile!r}")
+    if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        raise ValueError(f"threads must be at least 1, got {threads!r}")
     memory_limit = max_memory and max_memory * GIGABYTE
     share = 1 / len(styles) if styles else 1.0
     networks = [

@@ -17,6 +17,7 @@ BLEND_BYTES = 12  # per pixel: the float32 picture of a style that waits for the
 TILE_BYTES = 600  # per pixel of a tile that is being computed, at half width
 TILES = (384, 256, 128)  # sides in pixels, the fastest first
 HALF_WIDTH = 0.5
+MIN_TILE = 16  # pixels; smaller tiles are nearly all overlap
 MIN_SIDE_ADVISED = 16  # pixels; below it no smaller image is advised
 
 HeldBytes = Callable[

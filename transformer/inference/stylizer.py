@@ -125,13 +125,17 @@ def _checked(images: np.ndarray) -> np.ndarray:
         raise ValueError(f"{expected}, got an empty array of shape {images.shape}")
     if not np.issubdtype(images.dtype, np.number) or np.issubdtype(images.dtype, np.complexfloating):
         raise ValueError(f"{expected}, got values of type {images.dtype}")
-    if images.dtype.kind == "f" and 0 < images.max() <= 1:
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise ValueError(f"{expected}, got NaN or infinite values")
+    if images.dtype.kind == "f" and any(image.min() >= 0 and 0 < image.max() <= 1 for image in _each(images)):
         warnings.warn(
-            f"the values of the image are at most {images.max():.3g}, as if in 0..1; images are RGB 0..255:"
-            " multiply by 255",
-            stacklevel=3,
+            "the values of an image are all in 0..1; images are RGB 0..255: multiply by 255", stacklevel=3
         )
     return images
+
+
+def _each(images: np.ndarray) -> Sequence[np.ndarray]:
+    return images if images.ndim == 4 else [images]
 
 
 def _finite(part: Part) -> Part:
