@@ -116,7 +116,7 @@ def run_call(options: argparse.Namespace) -> int:
 
 def train(config: TrainConfig, saved: Any = None) -> int:
     """Trains, monitors and exports one style, from `saved` if it is given; the exit status: 0, or 130/143."""
-    from cli.training_report import export_with_metadata, report_interrupt, report_start
+    from cli.training_report import check_memory, export_with_metadata, report_interrupt, report_start
     from system.tensorflow_start import start_tensorflow
 
     device = start_tensorflow(joins_cluster="TF_CONFIG" in os.environ)
@@ -129,6 +129,8 @@ def train(config: TrainConfig, saved: Any = None) -> int:
             f"--batch-size must be a multiple of {cluster.replicas}, the number of GPUs or workers, got"
             f" {config.batch_size}"
         )
+    if device == "CPU":
+        check_memory(config, cluster.replicas)
     with cluster.strategy.scope():
         run, crops = build_run(config, cluster, is_resumed=saved is not None)
     if cluster.is_chief and saved is None:
@@ -267,7 +269,7 @@ def expected_errors() -> tuple[type[Exception], ...]:
     from transformer.export.style_folder import StyleError
     from transformer.training.state import StateError
 
-    return (ImageError, WeightsError, StyleError, StateError, OSError, FloatingPointError)
+    return (ImageError, WeightsError, StyleError, StateError, OSError, MemoryError, FloatingPointError)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,22 +9,41 @@ from cli.train_config import TrainConfig
 from system.signals import Interrupted
 
 PROG = "train.py"
+MEMORY_TOLERANCE = 1.5  # of the estimate, which was measured with presets of VGG19
 BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}<{remaining}{postfix}]"
+
+
+def bytes_per_replica(config: TrainConfig, replicas: int) -> int:
+    """An estimate of the memory that each replica of the training needs."""
+    from transformer.training.pace import bytes_needed
+
+    return bytes_needed(
+        width=config.width,
+        image_size=config.image_size,
+        batch_size=config.batch_size // replicas,
+        bytes_per_value=BYTES_PER_VALUE[config.precision],
+    )
+
+
+def check_memory(config: TrainConfig, replicas: int) -> None:
+    """Raises MemoryError if a training on the CPU plainly needs more memory than is free."""
+    from system.machine import available_memory
+
+    needed, free = bytes_per_replica(config, replicas), available_memory()
+    if needed > MEMORY_TOLERANCE * free:
+        raise MemoryError(
+            f"the training needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; lower"
+            " --batch-size, --image-size or --width"
+        )
 
 
 def report_start(config: TrainConfig, run: Any, saved: Any, cluster: Any, device: str) -> None:
     """The size of the network and of a step, the memory that the training needs, and whether the photos changed."""
     from system.machine import available_memory
-    from transformer.training.pace import bytes_needed
 
     parameters = sum(variable.shape.num_elements() for variable in run.network.parameters.values())
-    needed = bytes_needed(
-        width=config.width,
-        image_size=config.image_size,
-        batch_size=config.batch_size // cluster.replicas,
-        bytes_per_value=BYTES_PER_VALUE[config.precision],
-    )
+    needed = bytes_per_replica(config, cluster.replicas)
     free = f", {available_memory() / 1e9:.1f} GB free" if device == "CPU" else " on the GPU"
     replicas = f"; {cluster.replicas} replicas in {cluster.workers} workers" if cluster.replicas > 1 else ""
     report(

@@ -169,6 +169,8 @@ CLEARING_MISTAKES = {
     "damaged VGG": ("--vgg", "{tmp}/vgg.npz"),
     "wide network": ("--width", "5"),
     "odd start": ("--start-from", "great_wave"),
+    "too large a batch": ("--batch-size", "1000000"),
+    "too large crops": ("--image-size", "100000"),
     "unreadable photos": ("--content-dir", "{tmp}/unreadable"),
 }
 
