@@ -204,7 +204,7 @@ def test_load_image_refuses_an_unsupported_mode(tmp_path, error_of):
     assert path.read_bytes().count(plain) == 1
     path.write_bytes(path.read_bytes().replace(plain, premultiplied))
     message = error_of(load_image, path)
-    if "not an image that can be read here" in message:
+    if "not an image in a supported format" in message:
         pytest.skip("this Pillow does not open premultiplied gray at all")
     assert "color mode La is not supported" in message
     assert "convert it to 8-bit RGB" in message
