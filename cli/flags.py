@@ -15,7 +15,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -63,6 +62,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}{self._suggestion(message)}; see python {self.prog} --help\n")
 
     def _suggestion(self, message: str) -> str:
+        from difflib import get_close_matches
+
         unknown = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
         similar = get_close_matches(unknown, self._option_string_actions, 1)
         return f"; did you mean {similar[0]}?" if similar else ""
