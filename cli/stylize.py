@@ -1,5 +1,6 @@
 """infer.py --mode fast: stylizes photos and folders of photos with a trained network."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -144,7 +145,7 @@ class PhotoJob:
         return text + (f", {self.failures} of {self._photos} photos failed" if self.failures else "")
 
     def _interrupted_text(self) -> str:
-        if len(self._targets) == 1:
+        if not self._written:
             return "no picture was written"
         return (
             f"{len(self._written)} of {len(self._missing)} pictures were written; --skip-existing continues"
@@ -176,8 +177,6 @@ class PhotoProgress:
     @staticmethod
     def report_above(line: str) -> None:
         """Writes one line to stderr, above any bar."""
-        import sys
-
         if "tqdm" in sys.modules:
             sys.modules["tqdm"].tqdm.write(f"{PROG}: {line}", file=sys.stderr)
         else:

@@ -2,7 +2,8 @@
 
 The new content goes into a temporary file or folder beside the target. It reaches the disk before it gets the
 target's name, so a crash leaves the old content or the new content, never a part. A process that was killed leaves
-its temporary file behind; the next one that writes the same target removes it.
+its temporary file behind; the next one that writes the same target removes it. If it was killed while it replaced a
+folder, the old folder has another name; the next one that writes the same target gives it its name back.
 """
 
 import contextlib
@@ -91,6 +92,7 @@ def _replacement_of(target: Path) -> Iterator[Path]:
     mark = (
         f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}"  # the name itself may be 255 bytes long
     )
+    _recover_retired(target, mark)
     for leftover in target.parent.glob(f"{mark}.*.tmp"):
         process = leftover.name.split(".")[2]
         if process.isdecimal() and not _is_running(int(process)):
@@ -111,14 +113,27 @@ def _replace(target: Path, replacement: Path) -> None:
         os.replace(replacement, target)
         return
     # A folder with files in it cannot be replaced by a rename, so the old folder gets another name first.
-    retired = replacement.with_name(f"{replacement.name.removesuffix('.tmp')}0.tmp")
-    target.rename(retired)
+    retired = replacement.with_suffix(".old")
     try:
+        target.rename(retired)
         replacement.rename(target)
-    except OSError:
-        retired.rename(target)
+    except BaseException:  # a signal between the two renames must not cost the old folder either
+        if retired.exists() and not target.exists():
+            retired.rename(target)
         raise
     shutil.rmtree(retired, ignore_errors=True)
+
+
+def _recover_retired(target: Path, mark: str) -> None:
+    """Restores an old folder that a killed process has renamed, or removes it if the new one is in place."""
+    for retired in target.parent.glob(f"{mark}.*.old"):
+        process = retired.name.split(".")[2]
+        if not process.isdecimal() or _is_running(int(process)):
+            continue
+        if target.exists():
+            _remove(retired)
+        else:
+            retired.rename(target)
 
 
 def _remove(path: Path) -> None:
