@@ -6,7 +6,6 @@ Or by the slow method of Gatys et al.: `python infer.py PHOTO --mode optimize --
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from cli.doors import run_door
 from cli.flags import (
@@ -17,6 +16,7 @@ from cli.flags import (
     flag,
     given_flags,
     help_formatter,
+    path_of,
 )
 from cli.infer_config import GROUPS, FastConfig, SharedConfig, SlowConfig
 
@@ -70,7 +70,7 @@ def _build_parser() -> Parser:
     parser.add_argument(
         "photos",
         nargs="*",
-        type=Path,
+        type=path_of,
         metavar="PHOTO|FOLDER|VIDEO",
         help="photos, folders of photos, or one video",
     )

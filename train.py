@@ -11,6 +11,7 @@ from typing import Any
 
 from cli.doors import run_door
 from cli.flags import (
+    FLOAT_LIMIT,
     Parser,
     UsageError,
     add_flags,
@@ -54,8 +55,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.grid_weights and options.preview_grid is None:
         parser.error("--grid-weights needs --preview-grid")
     for weight in options.grid_weights or ():
-        if not 0 <= weight < float("inf"):
-            parser.error(f"--grid-weights must be at least 0, got {weight}")
+        if not 0 <= weight <= FLOAT_LIMIT:
+            parser.error(f"--grid-weights must be at least 0 and at most {FLOAT_LIMIT:g}, got {weight:g}")
     return options
 
 

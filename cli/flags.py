@@ -10,14 +10,23 @@ Types come from the annotations: bool, int, float, str, Path, X | None, tuple[X,
 import argparse
 import functools
 import json
+import os
+import re
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+WHOLE_LIMIT = 10**18  # of whole numbers without a bound of their own; TensorFlow counts in 64 bits
+FLOAT_LIMIT = 1e30  # of other numbers without a bound of their own; their products must fit into float32
+MOST_DIGITS = 30  # of a whole number on the command line
+MOST_PATH_BYTES, MOST_NAME_BYTES = 4095, 255  # Linux: PATH_MAX without its NUL, NAME_MAX
+_SHOWN_CHARACTERS = 60  # of a wrong value in a message
+_LINE_CHARACTERS = 300  # of a message of the parser
 
 
 class UsageError(ValueError):
@@ -39,6 +48,9 @@ class Knob:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
+    limit: float | None = (
+        None  # like at_most, for absurd values; only the message for such a value mentions it
+    )
 
 
 def knob(help: str, default: Any = None, **options) -> Any:
@@ -59,7 +71,8 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line instead of the whole usage, and knows flags that got another name."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}{self._suggestion(message)}; see python {self.prog} --help\n")
+        line = _one_line(message)
+        self.exit(2, f"{self.prog}: {line}{self._suggestion(message)}; see python {self.prog} --help\n")
 
     def _suggestion(self, message: str) -> str:
         from difflib import get_close_matches
@@ -79,6 +92,68 @@ class Parser(argparse.ArgumentParser):
 class _Retired(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
         parser.error(f"{option_string} is now {self.const}")
+
+
+def whole_number(text: str) -> int:
+    """The number that decimal ASCII digits name; Python's int also takes 1_000 and digits of other scripts."""
+    digits = text.strip()
+    if not re.fullmatch(r"[+-]?[0-9]+", digits):
+        raise argparse.ArgumentTypeError(f"invalid int value: {shown(text)}")
+    if len(digits) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"a number of {len(digits)} digits, at most {MOST_DIGITS} are allowed"
+        )
+    return int(digits)
+
+
+def number(text: str) -> float:
+    """The number that ASCII text names, such as 0.5 or 2e-3; NaN and infinity are left to `check_ranges`."""
+    try:
+        if "_" in text or not text.isascii():
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: {shown(text)}") from None
+
+
+def path_of(text: str) -> Path:
+    """The path that text names. An empty text would name the current folder, which nobody means."""
+    if fault := _path_fault(text):
+        raise argparse.ArgumentTypeError(fault)
+    return Path(text)
+
+
+def _path_fault(text: str) -> str:
+    """Why a text cannot be a path, or ""."""
+    if not text:
+        return "a path must not be empty"
+    if "\0" in text:
+        return f"a path must not contain a NUL character, got {shown(text)}"
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return f"a path must not contain lone surrogates, got {shown(text)}"
+    longest = max(len(name) for name in encoded.split(b"/"))
+    if len(encoded) > MOST_PATH_BYTES:
+        return f"a path may have at most {MOST_PATH_BYTES} bytes, got {len(encoded)}"
+    if longest > MOST_NAME_BYTES:
+        return f"a name in a path may have at most {MOST_NAME_BYTES} bytes, got {longest}"
+    return ""
+
+
+_PARSERS = {int: whole_number, float: number, Path: path_of}
+
+
+def shown(value: Any) -> str:
+    """A value as one short piece of a message: control characters escaped, long values cut."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _one_line(message: str) -> str:
+    """A message of argparse, which can contain what the user typed, without control characters and not too long."""
+    line = "".join(part if part.isprintable() else ascii(part)[1:-1] for part in message)
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}..."
 
 
 def help_formatter(prog: str) -> argparse.HelpFormatter:
@@ -113,7 +188,7 @@ def _add_flag(group, option: Field, value_type: "_ValueType") -> None:
     suffix = f" (default: {option.default})" if option.default not in (None, (), "") else ""
     group.add_argument(
         *names,
-        type=about.parse or value_type.item,
+        type=about.parse or _PARSERS.get(value_type.item, value_type.item),
         default=argparse.SUPPRESS,
         choices=about.choices,
         nargs="+" if value_type.is_tuple else None,
@@ -166,26 +241,46 @@ def check_ranges(config: Any) -> None:
 
 def _check_item(name: str, item: Any, about: Knob) -> None:
     if about.choices and item is not None and item not in about.choices:
-        raise UsageError(f"{flag(name)} must be one of {', '.join(about.choices)}, got {item!r}")
-    if isinstance(item, bool) or not isinstance(item, int | float):
-        return
+        raise UsageError(f"{flag(name)} must be one of {', '.join(about.choices)}, got {shown(item)}")
+    if isinstance(item, str) and "\0" in item:
+        raise UsageError(f"{flag(name)} must not contain a NUL character, got {shown(item)}")
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        _check_number(flag(name), item, about)
+
+
+def _check_number(label: str, item: float, about: Knob) -> None:
+    is_finite = isinstance(item, int) or isfinite(item)  # isfinite fails for whole numbers beyond 1e308
+    if is_finite and about.at_most is None and about.below is None:
+        limit = about.limit or (WHOLE_LIMIT if isinstance(item, int) else FLOAT_LIMIT)
+        if abs(item) > limit:
+            raise UsageError(
+                f"{label} must be {_range_text(replace(about, at_most=limit))}, got {_number_text(item)}"
+            )
     is_within = (
-        isfinite(item)
+        is_finite
         and (about.at_least is None or item >= about.at_least)
         and (about.above is None or item > about.above)
         and (about.at_most is None or item <= about.at_most)
         and (about.below is None or item < about.below)
     )
     if not is_within:
-        finite = "" if isfinite(item) else "a finite number, "
-        raise UsageError(f"{flag(name)} must be {finite}{_range_text(about)}, got {item:g}")
+        finite = "" if is_finite else "a finite number, "
+        raise UsageError(f"{label} must be {finite}{_range_text(about)}, got {_number_text(item)}")
 
 
 def _range_text(about: Knob) -> str:
     words = {"at least": about.at_least, "above": about.above, "at most": about.at_most, "below": about.below}
     return (
-        " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None) or "any value"
+        " and ".join(f"{word} {_number_text(bound)}" for word, bound in words.items() if bound is not None)
+        or "any value"
     )
+
+
+def _number_text(value: float) -> str:
+    if not isinstance(value, int):
+        return f"{value:g}"
+    digits = str(value) if abs(value) < 10**MOST_DIGITS else ""
+    return digits if digits else f"a number of more than {MOST_DIGITS} digits"
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -207,7 +302,8 @@ def from_json(
     for name in sorted(set(values) - set(knobs)):
         if name in retired:
             raise UsageError(f"{source}: the key {name} is now {retired[name]}")
-        raise UsageError(f"{source}: unknown key {name}; known keys are {', '.join(knobs)}")
+        unknown = name if name.isidentifier() and len(name) <= _SHOWN_CHARACTERS else shown(name)
+        raise UsageError(f"{source}: unknown key {unknown}; known keys are {', '.join(knobs)}")
     return {
         name: _from_json(f"{source}: {name}", _type_of(config_class, name), value)
         for name, value in values.items()
@@ -225,16 +321,25 @@ def _from_json(source: str, value_type: _ValueType, value: Any) -> Any:
     )
     if not fits:
         wanted = f"{'a list of ' if value_type.is_tuple else ''}{item_type.__name__}"
-        raise UsageError(f"{source} must be {wanted}, got {json.dumps(value)}")
+        raise UsageError(f"{source} must be {wanted}, got {_json_shown(value)}")
+    if item_type is Path and (fault := next(filter(None, map(_path_fault, items)), "")):
+        raise UsageError(f"{source}: {fault}")
     return tuple(item_type(item) for item in items) if value_type.is_tuple else item_type(value)
+
+
+def _json_shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def read_json(path: Path, source: str) -> Any:
     """The content of a JSON file. Raises UsageError."""
+    from system.json_reader import JsonError, read_json_file
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{source}: cannot be read as JSON ({error})") from error
+        return read_json_file(path)
+    except JsonError as error:
+        raise UsageError(f"{source}: {error}") from error
 
 
 def report(prog: str, message: object) -> None:

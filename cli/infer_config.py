@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.flags import knob
+from cli.flags import FLOAT_LIMIT, knob, number, shown, whole_number
 from transformer.inference.memory_plan import MIN_TILE
 
 # Titles in --help, in the order in which it lists them.
@@ -23,8 +23,8 @@ def style_and_weight(text: str) -> tuple[str, float]:
     """STYLE:WEIGHT, such as great_wave:2; the weight is 1 if none is given."""
     style, separator, weight = text.rpartition(":")
     try:
-        return (style, float(weight)) if separator else (text, 1.0)
-    except ValueError:
+        return (style, number(weight)) if separator else (text, 1.0)
+    except argparse.ArgumentTypeError:
         return text, 1.0  # the colon is part of a path
 
 
@@ -32,29 +32,39 @@ def layer_and_weight(text: str) -> tuple[str, float]:
     """LAYER[:WEIGHT], such as relu4_2:0.5; the weight is 1 if none is given."""
     layer, separator, weight = text.partition(":")
     try:
-        number = float(weight) if separator else 1.0
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not LAYER or LAYER:WEIGHT, such as relu4_2:0.5")
-    return layer, number
+        value = number(weight) if separator else 1.0
+    except argparse.ArgumentTypeError:
+        value = -1.0
+    if not 0 <= value <= FLOAT_LIMIT:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not LAYER or LAYER:WEIGHT, such as relu4_2:0.5")
+    return layer, value
 
 
 def tile_side(text: str) -> str | int:
     """auto, off, or a number of pixels."""
     if text in ("auto", "off"):
         return text
-    if not text.isdecimal() or int(text) < MIN_TILE:
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto, off, or at least {MIN_TILE} pixels")
-    return int(text)
+    side = _pixels(text)
+    if side < MIN_TILE:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not auto, off, or at least {MIN_TILE} pixels")
+    return side
 
 
 def height_by_width(text: str) -> tuple[int, int]:
     """HxW in pixels: 300x500 is 300 rows by 500 columns."""
     height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 300x500")
-    return int(height), int(width)
+    size = _pixels(height), _pixels(width)
+    if min(size) < 1:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not HEIGHTxWIDTH in pixels, such as 300x500")
+    return size
+
+
+def _pixels(text: str) -> int:
+    """A number of pixels; 0 for a text that is none."""
+    try:
+        return whole_number(text) if text.isdecimal() else 0
+    except argparse.ArgumentTypeError:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,11 @@ class SlowConfig(SharedConfig):
         at_most=1000,
     )
     style_blend_weights: tuple[float, ...] = knob(
-        "weight of each style picture in the style loss (default: equal)", (), group=SLOW, at_least=0
+        "weight of each style picture in the style loss (default: equal)",
+        (),
+        group=SLOW,
+        at_least=0,
+        limit=float("inf"),  # their sum is checked, and they are divided by it
     )
     checkpoint_output: str | None = knob(
         "where to write intermediate pictures, such as out_%s.png; %s becomes the iteration (default: the"
@@ -217,6 +231,6 @@ class SlowConfig(SharedConfig):
         "learning rate of Adam (default: the preset's)", group=SLOW_STEPS, at_least=0
     )
     iterations: int | None = knob(
-        "updates of the picture (default: the preset's)", group=SLOW_STEPS, at_least=1
+        "updates of the picture (default: the preset's)", group=SLOW_STEPS, at_least=1, limit=10**9
     )
     seed: int = knob("seed of the noise", 0, group=SLOW_STEPS, at_least=0)

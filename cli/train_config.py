@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cli.flags import UsageError, check_ranges, flag, from_json, knob
+from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, path_of, shown
 from loss_net.presets import LOSS_PRESETS, LossPreset
 
 # Titles in --help, in the order in which it lists them.
@@ -21,6 +21,7 @@ GROUPS = (STYLE, TRAINING, FILES, LOSS, NETWORK, MONITORING, METADATA)
 REQUIRED = ("style", "content_dir")
 FIXED_BY_STATE = ("width", "residual_blocks")  # a resumed training cannot change them: they shape the weights
 RETIRED_FLAGS = {"--clip-norm": "--clip-factor, a multiple of the running mean norm of the gradients"}
+MOST_NAME_BYTES = 200  # of --name; file systems allow 255, and temporary names are longer
 RETIRED_KEYS = {"clip_norm": "clip_factor"}
 
 
@@ -52,7 +53,7 @@ class TrainConfig:
         group=STYLE, metavar="STYLE",
     )  # fmt: skip
 
-    steps: int = knob("updates of the network", 12000, group=TRAINING, at_least=1)
+    steps: int = knob("updates of the network", 12000, group=TRAINING, at_least=1, limit=10**9)
     batch_size: int = knob("images per step, over all GPUs and machines", 2, group=TRAINING, at_least=1)
     image_size: int = knob(
         "side of the square training crops in pixels", 256, group=TRAINING, metavar="PIXELS", at_least=32
@@ -120,7 +121,7 @@ class TrainConfig:
         at_least=0.1,
         at_most=4,
     )
-    residual_blocks: int = knob("number of residual blocks", 5, group=NETWORK, at_least=0)
+    residual_blocks: int = knob("number of residual blocks", 5, group=NETWORK, at_least=0, limit=100)
 
     preview: tuple[Path, ...] = knob(
         "photos shown stylized in TensorBoard", (), group=MONITORING, metavar="PHOTO"
@@ -175,14 +176,14 @@ def add_call_flags(parser: argparse.ArgumentParser) -> None:
     )
     call.add_argument(
         "--config",
-        type=Path,
+        type=path_of,
         metavar="JSON",
         help="settings of another run (config.json, style.json); flags override them",
     )
     call.add_argument(
         "--preview-grid",
         nargs="?",
-        type=Path,
+        type=path_of,
         const=Path(),
         metavar="SHEET.png",
         help="instead of training, show what several style weights would give (default: LOG_DIR/preview_grid.png)",
@@ -190,7 +191,7 @@ def add_call_flags(parser: argparse.ArgumentParser) -> None:
     call.add_argument(
         "--grid-weights",
         nargs="+",
-        type=float,
+        type=number,
         metavar="X",
         help="the style weights of --preview-grid (default: five around the preset's)",
     )
@@ -204,8 +205,8 @@ def settled(values: Mapping[str, Any]) -> TrainConfig:
             raise UsageError(f"{flag(name)} is required, as a flag or in --config")
     check_ranges(config)
     name = config.style.stem if config.name is None else config.name
-    if not name or name.startswith(".") or Path(name).name != name:
-        raise UsageError(f"--name must be a plain folder name, got {name!r}")
+    if not _is_plain_name(name):
+        raise UsageError(f"--name must be a plain folder name, got {shown(name)}")
     preset = LOSS_PRESETS[config.preset]
     weights = {
         weight: getattr(preset, weight) if getattr(config, weight) is None else getattr(config, weight)
@@ -214,12 +215,17 @@ def settled(values: Mapping[str, Any]) -> TrainConfig:
     return replace(config, name=name, log_dir=config.log_dir or Path("runs") / name, **weights)
 
 
+def _is_plain_name(name: str) -> bool:
+    is_short = len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
+    return is_short and name.isprintable() and not name.startswith(".") and Path(name).name == name != ""
+
+
 def log_dir_of(values: Mapping[str, Any]) -> Path | None:
     """The log folder that `settled` gives these values; None where they do not tell it."""
     if values.get("log_dir") is not None:
         return values["log_dir"]
     name = values.get("name") or (values["style"].stem if values.get("style") is not None else None)
-    return Path("runs") / name if name else None
+    return Path("runs") / name if name and _is_plain_name(name) else None
 
 
 def settings_from_json(values: Any, source: str) -> dict[str, Any]:

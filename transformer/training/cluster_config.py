@@ -1,7 +1,10 @@
 """Reads TF_CONFIG, the environment variable that makes a process one worker of a cluster. Imports no TensorFlow."""
 
-import json
 import os
+import re
+from typing import Any
+
+from system.json_reader import parse_json
 
 
 def cluster_of_environment() -> tuple[int, int]:
@@ -13,13 +16,31 @@ def cluster_of_environment() -> tuple[int, int]:
     if not text:
         return 0, 1
     try:
-        config = json.loads(text)
-        workers, task = config["cluster"]["worker"], config["task"]
-        if not isinstance(workers, list) or task["type"] != "worker" or not 0 <= task["index"] < len(workers):
-            raise ValueError("the task must be one of the workers")
-    except (ValueError, KeyError, TypeError) as error:
+        return _task_of(parse_json(text))
+    except ValueError as error:
         raise ValueError(
-            f"TF_CONFIG cannot be understood ({error!r}), got {text}; it must look like"
+            f"TF_CONFIG cannot be understood ({error}); it must look like"
             ' {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
         ) from error
-    return int(task["index"]), len(workers)
+
+
+def _task_of(config: Any) -> tuple[int, int]:
+    """(index of this worker, number of workers). Raises ValueError."""
+    cluster, task = (_object_at(config, key) for key in ("cluster", "task"))
+    workers, index = cluster.get("worker"), task.get("index")
+    if list(cluster) != ["worker"] or not isinstance(workers, list) or not workers:
+        raise ValueError("the cluster must have workers and nothing else")
+    if not all(
+        isinstance(address, str) and re.fullmatch(r"[\w.\[\]:-]+:\d{1,5}", address) for address in workers
+    ):
+        raise ValueError("each worker must be a text HOST:PORT")
+    if task.get("type") != "worker" or type(index) is not int or not 0 <= index < len(workers):
+        raise ValueError("the task must be one of the workers")
+    return index, len(workers)
+
+
+def _object_at(config: Any, key: str) -> dict:
+    value = config.get(key) if isinstance(config, dict) else None
+    if not isinstance(value, dict):
+        raise ValueError(f'it has no object "{key}"')
+    return value
