@@ -23,7 +23,9 @@ from cli.flags import (
 )
 from cli.train_config import (
     GROUPS,
+    PREVIEW_SIDE,
     RETIRED_FLAGS,
+    VALIDATION_SIDE,
     TrainConfig,
     add_call_flags,
     changes,
@@ -33,8 +35,6 @@ from cli.train_config import (
 from system.signals import EXIT_STATUS, NotedInterrupts
 
 PROG = "train.py"
-PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
-VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
 EXAMPLES = """\
 examples:
   python train.py --style wave.jpg --content-dir photos/        writes checkpoints/wave
@@ -92,8 +92,15 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
     from cli.cluster import is_chief
-    from cli.training_checks import check_inputs, check_targets, is_finished, saved_run
-    from cli.training_report import report_finished
+    from cli.memory import memory_faults
+    from cli.training_checks import (
+        check_inputs,
+        check_memory_before_start,
+        check_targets,
+        is_finished,
+        saved_run,
+    )
+    from cli.training_report import MEMORY_REMEDY, report_finished
 
     if options.preview_grid is not None:
         from cli.preview_grid import write_preview_grid
@@ -109,10 +116,11 @@ def run_call(options: argparse.Namespace) -> int:
             return 0
         for line in lines:
             report(PROG, line)
-    check_inputs(config)
+    check_memory_before_start(config, check_inputs(config))
     if is_chief():
         check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
-    return train(config, saved)
+    with memory_faults(MEMORY_REMEDY):
+        return train(config, saved)
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:

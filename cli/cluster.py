@@ -9,12 +9,21 @@ from cli.flags import UsageError, report
 
 def is_chief() -> bool:
     """Whether this process is the one that writes. Raises UsageError for a TF_CONFIG that is not understood."""
+    return _place()[0] == 0
+
+
+def cluster_size() -> int:
+    """The number of workers. Raises UsageError for a TF_CONFIG that is not understood."""
+    return _place()[1]
+
+
+def _place() -> tuple[int, int]:
     if "TF_CONFIG" not in os.environ:
-        return True
+        return 0, 1
     from transformer.training.cluster_config import cluster_of_environment
 
     try:
-        return cluster_of_environment()[0] == 0
+        return cluster_of_environment()
     except ValueError as error:
         raise UsageError(str(error)) from error
 

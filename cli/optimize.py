@@ -1,8 +1,10 @@
 """infer.py --mode optimize: makes one picture by the slow method of Gatys et al."""
 
+import os
+import re
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields
 from itertools import cycle
 from math import isfinite
@@ -10,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.bars import progress_bar
-from cli.flags import UsageError, flag, report
+from cli.flags import MOST_DIGITS, UsageError, flag, report
 from cli.infer_config import SlowConfig
+from cli.memory import check_free, is_cpu_only, memory_faults
+from cli.side_outputs import SideOutputs, flush_stdout
 from cli.targets import check_distinct, check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
@@ -21,6 +25,9 @@ from system.signals import Interrupted
 PROG = "infer.py"
 # Memory per pixel of the picture in bytes: measured from 0.3 to 1.9 megapixels, see benchmarks/README.md
 BYTES_PER_PIXEL = {"float32": 2700, "bfloat16": 1400}
+STYLE_BYTES_PER_PIXEL = (
+    1650  # of a style picture, whose features are computed without gradients: measured with VGG19
+)
 LOSS_NAMES = ("content", "style", "tv", "total")  # columns of --history after the step
 
 
@@ -99,26 +106,35 @@ class Pictures:
 
 
 def load_pictures(config: SlowConfig, preset: SlowPreset) -> Pictures:
-    """Raises ImageError for a picture that cannot be read, or is smaller than the deepest layer needs."""
+    """Raises ImageError for a picture that cannot be read, or is smaller than the deepest layer needs.
+
+    Raises MemoryError if there are too many pixels for the free memory, before any picture is resized.
+    """
     from data.images import load_image
     from loss_net.start import content_size, style_size
 
     photo = load_image(config.photos[0])
     size = content_size(preset, photo.shape[:2])
-    content = _resized(config.photos[0], photo, size, preset)
-    styles = []
+    parts = [(config.photos[0], photo, size)]
     for path, scale in zip(config.style_images, config.style_scales or cycle([1.0]), strict=False):
         picture = load_image(path)
-        styles.append(_resized(path, picture, style_size(preset, picture.shape[:2], size, scale), preset))
-    if preset.initial in ("content", "noise"):
-        return Pictures(content, styles, content)
-    initial_path = Path(preset.initial)
-    return Pictures(content, styles, _resized(initial_path, load_image(initial_path), size, preset))
+        parts.append((path, picture, style_size(preset, picture.shape[:2], size, scale)))
+    if preset.initial not in ("content", "noise"):
+        parts.append((Path(preset.initial), load_image(Path(preset.initial)), size))
+    for path, _, part_size in parts:
+        _check_size(path, part_size, preset)
+    if is_cpu_only():
+        check_memory(config, size)
+        _check_style_memory(config, parts[1 : 1 + len(config.style_images)])
+    content, *others = [_resized(image, part_size) for _, image, part_size in parts]
+    styles = others[: len(config.style_images)]
+    return Pictures(content, styles, others[-1] if len(others) > len(styles) else content)
 
 
-def _resized(path: Path, image: Any, size: tuple[int, int], preset: SlowPreset) -> Any:
+def _check_size(path: Path, size: tuple[int, int], preset: SlowPreset) -> None:
+    """Raises ImageError for a size that is too small for the deepest layer, or absurd."""
     from data.decoding import MAX_PIXELS
-    from data.images import ImageError, resize_image
+    from data.images import ImageError
 
     loss = preset.loss
     deepest = deepest_layer({**loss.content_layers, **loss.style_layers}, loss.architecture)
@@ -133,7 +149,31 @@ def _resized(path: Path, image: Any, size: tuple[int, int], preset: SlowPreset) 
             f"{path}: would be resized to {size[0]}x{size[1]} pixels (height x width), more than"
             f" {MAX_PIXELS // 10**6} megapixels; lower --width, --size or --style-scales"
         )
+
+
+def _resized(image: Any, size: tuple[int, int]) -> Any:
+    from data.images import resize_image
+
     return resize_image(image, height=size[0], width=size[1]) if size != image.shape[:2] else image
+
+
+def check_memory(config: SlowConfig, size: tuple[int, int]) -> None:
+    """Raises MemoryError if the picture, of `size` height x width, is plainly too large for the free memory."""
+    from system.machine import available_memory
+
+    height, width = size
+    needed = height * width * BYTES_PER_PIXEL[config.precision]
+    side = int(max(height, width) * (min(available_memory(), needed) / needed) ** 0.5)
+    what = f"{config.photos[0]}: {height}x{width} pixels (height x width) need"
+    check_free(what, needed, f"give --max-side {side // 10 * 10} or less")
+
+
+def _check_style_memory(config: SlowConfig, styles: list[tuple[Path, Any, tuple[int, int]]]) -> None:
+    for path, _, (height, width) in styles:
+        what = f"{path}: {height}x{width} pixels (height x width) need"
+        check_free(
+            what, height * width * STYLE_BYTES_PER_PIXEL, "lower --style-scales, --width or --max-side"
+        )
 
 
 class Outcome:
@@ -144,6 +184,8 @@ class Outcome:
         self.best: tuple[float, int, Any] | None = None  # total, step, image
         self.rows: list[tuple[float, ...]] = []
         self.evaluations = 0
+        self.side_outputs = SideOutputs(PROG)
+        self._is_stdout_lost = False
 
     def add(self, step: int, losses: Mapping[str, float], image: Any) -> bool:
         """Returns whether the step is a new one. Raises FloatingPointError if its loss is not finite."""
@@ -160,17 +202,51 @@ class Outcome:
             self.rows.append((step, *(losses[name] for name in LOSS_NAMES)))
         return is_new
 
-    def save(self, picture_path: Path | None = None) -> None:
-        """Writes the best picture, to `picture_path` or where the flags say, and the history so far."""
+    def save(self) -> None:
+        """Writes the best picture where the flags say, then the history, whose failure does not cost the picture."""
+        if self.best is not None:
+            self._save_picture(self._picture_path)
+        self._save_history()
+
+    def save_on_the_way(self, checkpoint_path: Path | None) -> None:
+        """Writes the best picture so far, to `checkpoint_path` or where the flags say, and the history so far."""
+        if checkpoint_path is None:
+            # The last save decides whether the picture is missing.
+            with self.side_outputs.attempt("the picture on the way", None, "the optimization continues"):
+                self._save_picture(self._picture_path)
+            self.side_outputs.forget("the picture on the way")
+        else:
+            with self.side_outputs.attempt(
+                "--checkpoint-output", checkpoint_path, "the optimization continues"
+            ):
+                self._save_picture(checkpoint_path)
+        self._save_history()
+
+    def print_losses(self, bar: Any, step: int, losses: Mapping[str, float]) -> None:
+        """Writes one line to stdout, unless that has failed before."""
+        if self._is_stdout_lost:
+            return
+        terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
+        self._is_stdout_lost = True
+        with self.side_outputs.attempt("--print-iterations", None, "no more losses are printed"):
+            if sys.stdout is not None:
+                bar.write(f"iteration {step}  {terms}  evaluations {self.evaluations}", file=sys.stdout)
+            flush_stdout()
+            self._is_stdout_lost = False
+
+    def _save_history(self) -> None:
+        if self._config.history is None:
+            return
+        rows = [("step", *LOSS_NAMES), *([f"{number:.9g}" for number in row] for row in self.rows)]
+        with self.side_outputs.attempt("--history", self._config.history, "the optimization continues"):
+            write_text(self._config.history, "".join(f"{','.join(row)}\n" for row in rows))
+
+    def _save_picture(self, path: Path) -> None:
         from data.images import keep_colors, save_image
 
-        if self._config.history is not None:
-            rows = [("step", *LOSS_NAMES), *([f"{number:.9g}" for number in row] for row in self.rows)]
-            write_text(self._config.history, "".join(f"{','.join(row)}\n" for row in rows))
-        if self.best is not None:
-            image = self.best[2]
-            image = keep_colors(image.clip(0, 255), self._content) if self._config.keep_colors else image
-            save_image(picture_path or self._picture_path, image)
+        image = self.best[2]
+        image = keep_colors(image.clip(0, 255), self._content) if self._config.keep_colors else image
+        save_image(path, image)
 
     def summary(self) -> str:
         """What was written, in one line."""
@@ -178,21 +254,6 @@ class Outcome:
         return (
             f"wrote {self._picture_path}: loss {total:.6g} at iteration {step}, the lowest of {self.rows[-1][0]}"
             f" ({self.evaluations} evaluations)"
-        )
-
-
-def check_memory(config: SlowConfig, content: Any) -> None:
-    """Raises MemoryError if the picture is plainly too large for the free memory."""
-    from system.machine import available_memory
-
-    height, width = content.shape[:2]
-    needed = height * width * BYTES_PER_PIXEL[config.precision]
-    available = available_memory()
-    if needed > available:
-        side = int(max(height, width) * (available / needed) ** 0.5)
-        raise MemoryError(
-            f"{config.photos[0]}: {height}x{width} pixels (height x width) need about {needed / 1e9:.0f} GB of"
-            f" memory, {available / 1e9:.0f} GB are free; give --max-side {side // 10 * 10} or less"
         )
 
 
@@ -208,8 +269,9 @@ def optimize_photo(config: SlowConfig) -> int:
     outcome = Outcome(config, picture_path, pictures.content)
     status = 0
     try:
-        follow_steps(config, preset, pictures, outcome)
-    except FloatingPointError as error:
+        with memory_faults("give a smaller --max-side or --width"):
+            follow_steps(config, preset, pictures, outcome)
+    except (FloatingPointError, MemoryError) as error:
         status = 1
         report(PROG, error)
     except Interrupted as error:
@@ -220,7 +282,7 @@ def optimize_photo(config: SlowConfig) -> int:
         return status
     outcome.save()
     report(PROG, outcome.summary())
-    return status
+    return status or outcome.side_outputs.status
 
 
 def _picture_path(config: SlowConfig) -> Path:
@@ -239,13 +301,33 @@ def _check_outputs(config: SlowConfig, picture_path: Path, preset: SlowPreset) -
     if config.checkpoint_output is not None:
         pictures.append(Path(config.checkpoint_output))
         steps = range(config.checkpoint_iterations, preset.iterations, config.checkpoint_iterations)
-        check_outputs((_checkpoint_path(config, step) for step in steps), [*inputs, *history])
+        others = [path for path in (*inputs, *history) if path is not None]
+        taken = _steps_in_names(config.checkpoint_output, others)
+        check_outputs((_checkpoint_path(config, step) for step in taken if step in steps), others)
     check_outputs([picture_path, *history], inputs)
     check_distinct({"-o": picture_path, **dict.fromkeys(["--history"][: len(history)], config.history)})
     for path in pictures:
         check_image_suffix(path)
     for path in (*pictures, *history):
         check_writable(path)
+
+
+def _steps_in_names(pattern: str, others: Iterable[Path]) -> list[int]:
+    """The steps whose intermediate picture may be one of `others`: there can be too many steps to try each.
+
+    Such a picture exists already, perhaps as a link, or its number is in the path of the other file.
+    """
+    before, _, after = pattern.partition("%s")
+    head, tail = before.rpartition("/"), after.partition("/")
+    numbers = {number for path in others for number in re.findall(r"[0-9]+", os.path.realpath(path))}
+    with suppress(OSError):
+        for name in os.listdir("".join(head[:2]) or "."):
+            number = name.removeprefix(head[2]).removesuffix(tail[0])
+            if name == f"{head[2]}{number}{tail[0]}" and re.fullmatch("[0-9]+", number):
+                numbers.add(number)
+    return sorted(
+        int(number) for number in numbers if len(number) <= MOST_DIGITS and str(int(number)) == number
+    )
 
 
 def _checkpoint_path(config: SlowConfig, step: int) -> Path | None:
@@ -260,7 +342,7 @@ def follow_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures, out
 
     device = start_tensorflow(one_op_at_a_time=True)
     if device == "CPU":
-        check_memory(config, pictures.content)
+        check_memory(config, pictures.content.shape[:2])
     steps = build_steps(config, preset, pictures)
     title = f"{config.preset} on {device}"
     with closing(steps), progress_bar(total=preset.iterations, unit="iterations", desc=title) as bar:
@@ -270,10 +352,9 @@ def follow_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures, out
                 continue
             bar.update(step - bar.n)
             if config.print_iterations and step % config.print_iterations == 0:
-                terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
-                bar.write(f"iteration {step}  {terms}  evaluations {outcome.evaluations}", file=sys.stdout)
+                outcome.print_losses(bar, step, losses)
             if step and step % config.checkpoint_iterations == 0 and step < preset.iterations:
-                outcome.save(_checkpoint_path(config, step))
+                outcome.save_on_the_way(_checkpoint_path(config, step))
 
 
 def build_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures) -> Any:

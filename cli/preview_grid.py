@@ -9,7 +9,7 @@ from cli.bars import progress_bar
 from cli.flags import report
 from cli.targets import check_folder_outputs, check_outputs
 from cli.train_config import TrainConfig
-from cli.training_checks import check_inputs
+from cli.training_checks import check_inputs, check_style_memory
 from data.images import check_image_suffix
 from loss_net.presets import PRESETS
 from system.files import check_folder_writable, check_writable
@@ -58,7 +58,7 @@ def write_preview_grid(config: TrainConfig, sheet_path: Path, weights: Sequence[
 def _check(config: TrainConfig, sheet_path: Path) -> None:
     """Everything that is read and written, before minutes of work."""
     check_image_suffix(sheet_path)
-    check_inputs(config)
+    check_style_memory(config, check_inputs(config))
     folders = [folder for folder in (config.content_dir, config.val_dir) if folder is not None]
     check_outputs([sheet_path], [config.style, *config.preview, config.vgg])
     check_folder_outputs([sheet_path], folders)

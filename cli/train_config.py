@@ -21,6 +21,8 @@ GROUPS = (STYLE, TRAINING, FILES, LOSS, NETWORK, MONITORING, METADATA)
 REQUIRED = ("style", "content_dir")
 FIXED_BY_STATE = ("width", "residual_blocks")  # a resumed training cannot change them: they shape the weights
 RETIRED_FLAGS = {"--clip-norm": "--clip-factor, a multiple of the running mean norm of the gradients"}
+PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
+VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
 MOST_NAME_BYTES = 200  # of --name; file systems allow 255, and temporary names are longer
 RETIRED_KEYS = {"clip_norm": "clip_factor"}
 

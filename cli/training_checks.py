@@ -1,16 +1,24 @@
 """What train.py checks before anything slow is imported, and before anything is replaced."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.cluster import is_chief
+from cli.cluster import cluster_size, is_chief
 from cli.flags import UsageError, flag
-from cli.train_config import TrainConfig, log_dir_of
+from cli.memory import check_free, is_cpu_only
+from cli.train_config import PREVIEW_SIDE, VALIDATION_SIDE, TrainConfig, log_dir_of
+from cli.training_report import MEMORY_REMEDY, MEMORY_TOLERANCE, bytes_per_replica
 from system.files import check_folder_writable, remove_leftovers
 from transformer.export.style_folder import find_style, is_style
 from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
+
+WAITING_BATCHES = 6  # that tf.data prepares ahead, with those in work
+IMAGE_BYTES = 12  # of one RGB pixel in float32
+# Per pixel of the style picture, for its features: measured with VGG19 at 1 and 2.25 megapixels
+STYLE_BYTES = {"bfloat16": 1650, "float32": 1650, "float64": 3300}
 
 
 def saved_run(values: dict[str, Any], resume: str | None) -> Any:
@@ -29,7 +37,15 @@ def saved_run(values: dict[str, Any], resume: str | None) -> Any:
     return None if may_start and not state_paths(state_dir) else newest_state(state_dir)
 
 
-def check_inputs(config: TrainConfig) -> None:
+@dataclass(frozen=True)
+class InputSizes:
+    """How much memory the inputs of a training take beside its steps."""
+
+    style_pixels: int  # of the style picture, at the size at which it is used
+    kept_pixels: int  # of the previews and validation photos, which stay in memory
+
+
+def check_inputs(config: TrainConfig) -> InputSizes:
     """Looks at everything that is read. Raises ImageError, WeightsError, StyleError and OSError."""
     from data.images import load_image
     from data.listing import list_images
@@ -37,12 +53,59 @@ def check_inputs(config: TrainConfig) -> None:
 
     check_vgg_source(config.vgg, config.loss.architecture)
     list_images([config.content_dir])
-    for path in (config.style, *config.preview):
+    style_size = _checked_style_size(config)
+    for path in config.preview:
         load_image(path)
+    kept_pixels = len(config.preview) * PREVIEW_SIDE**2
     if config.val_dir is not None:
-        list_images([config.val_dir])
+        photos = len(list_images([config.val_dir]))
+        kept_pixels += min(config.val_images, photos) * VALIDATION_SIDE**2
     if config.start_from is not None:
         find_style(config.start_from)
+    return InputSizes(style_size[0] * style_size[1], kept_pixels)
+
+
+def _checked_style_size(config: TrainConfig) -> tuple[int, int]:
+    """Height and width of the style picture as it is used. Raises ImageError for one that is too small for the loss."""
+    from data.images import ImageError, load_image, shrunk_size
+    from loss_net.topology import deepest_layer, least_side
+
+    height, width = load_image(config.style).shape[:2]
+    if config.style_size is not None:
+        height, width = shrunk_size((height, width), config.style_size)
+    deepest = deepest_layer(config.loss.style_layers, config.loss.architecture)
+    least = least_side(deepest)
+    if min(height, width) < least:
+        raise ImageError(
+            f"{config.style}: {height}x{width} pixels (height x width) are too few for {deepest}, which needs"
+            f" {least}x{least}; give a larger picture or --style-size"
+        )
+    return height, width
+
+
+def check_memory_before_start(config: TrainConfig, sizes: InputSizes) -> None:
+    """Raises MemoryError if the training plainly needs more memory than is free. Imports no TensorFlow.
+
+    A GPU's memory is unknown before TensorFlow starts. The batches are prepared in main memory in any case.
+    """
+    workers = cluster_size()
+    pixels = config.image_size**2 * -(-config.batch_size // workers)
+    needed, what = WAITING_BATCHES * pixels * IMAGE_BYTES, "the batches of this training need"
+    if is_cpu_only():
+        needed, what = bytes_per_replica(config, workers), "the training needs"
+    check_style_memory(config, sizes)
+    remedy = MEMORY_REMEDY
+    if sizes.kept_pixels * IMAGE_BYTES > needed:
+        remedy = "lower --val-images"
+    check_free(what, needed + sizes.kept_pixels * IMAGE_BYTES, remedy, tolerance=MEMORY_TOLERANCE)
+
+
+def check_style_memory(config: TrainConfig, sizes: InputSizes) -> None:
+    """Raises MemoryError if the style picture is plainly too large for the free memory."""
+    if is_cpu_only():
+        what = f"{config.style}: the features of the style picture need"
+        needed = sizes.style_pixels * STYLE_BYTES[config.precision]
+        check_free(what, needed, "give --style-size", tolerance=MEMORY_TOLERANCE)
 
 
 def is_finished(config: TrainConfig, saved: Any) -> bool:

@@ -5,10 +5,12 @@ from typing import Any
 
 from cli.bars import progress_bar
 from cli.flags import report, to_json
+from cli.memory import check_free
 from cli.train_config import TrainConfig
 from system.signals import Interrupted
 
 PROG = "train.py"
+MEMORY_REMEDY = "lower --batch-size, --image-size or --width"
 MEMORY_TOLERANCE = 1.5  # of the estimate, which was measured with presets of VGG19
 BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}<{remaining}{postfix}]"
@@ -21,21 +23,16 @@ def bytes_per_replica(config: TrainConfig, replicas: int) -> int:
     return bytes_needed(
         width=config.width,
         image_size=config.image_size,
-        batch_size=config.batch_size // replicas,
+        batch_size=-(-config.batch_size // replicas),
         bytes_per_value=BYTES_PER_VALUE[config.precision],
+        residual_blocks=config.residual_blocks,
     )
 
 
 def check_memory(config: TrainConfig, replicas: int) -> None:
     """Raises MemoryError if a training on the CPU plainly needs more memory than is free."""
-    from system.machine import available_memory
-
-    needed, free = bytes_per_replica(config, replicas), available_memory()
-    if needed > MEMORY_TOLERANCE * free:
-        raise MemoryError(
-            f"the training needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; lower"
-            " --batch-size, --image-size or --width"
-        )
+    needed = bytes_per_replica(config, replicas)
+    check_free("the training needs", needed, MEMORY_REMEDY, tolerance=MEMORY_TOLERANCE)
 
 
 def report_start(config: TrainConfig, run: Any, saved: Any, cluster: Any, device: str) -> None:

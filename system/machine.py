@@ -23,17 +23,19 @@ def available_cores() -> int:
 def available_memory() -> float:
     """Returns the bytes that this process may still allocate; infinity where the system does not tell.
 
-    The smaller of the free memory of the machine and what the memory limits of the cgroup leave.
+    The smallest of the free memory of the machine, what the memory limits of the cgroup leave, and what the limits of
+    the process leave (ulimit -v and -d).
     """
     free = [_free_in_cgroup(folder) for folder in _cgroup_dirs("memory")]
-    return max(0.0, min([_free_in_machine(), *free]))
+    return max(0.0, min([_free_in_machine(), _free_in_limits(), *free]))
 
 
 def peak_memory() -> int | None:
     """Returns the most bytes that this process has held in main memory so far; None where that is unknown."""
-    for line in _lines(PROCESS_DIR / "self/status"):
-        if line.startswith("VmHWM:"):  # the figure of getrusage includes the process that started this one
-            return 1024 * int(line.split()[1])
+    if (
+        peak := _own_status().get("VmHWM")
+    ) is not None:  # that of getrusage includes the process that started this one
+        return peak
     try:
         import resource
     except ImportError:  # Windows
@@ -58,6 +60,27 @@ def _free_in_machine() -> float:
         return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return math.inf
+
+
+def _free_in_limits() -> float:
+    """What the limits of address space and data leave. Where the use is unknown, it counts as 0."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limits = {"VmSize": resource.RLIMIT_AS, "VmData": resource.RLIMIT_DATA}
+    soft = {name: resource.getrlimit(limit)[0] for name, limit in limits.items()}
+    used = _own_status() if any(limit != resource.RLIM_INFINITY for limit in soft.values()) else {}
+    return min(
+        (limit - used.get(name, 0.0) for name, limit in soft.items() if limit != resource.RLIM_INFINITY),
+        default=math.inf,
+    )
+
+
+def _own_status() -> dict[str, int]:
+    """The sizes in /proc/self/status in bytes, by name."""
+    words = [line.split() for line in _lines(PROCESS_DIR / "self/status")]
+    return {parts[0].rstrip(":"): 1024 * int(parts[1]) for parts in words if parts[2:] == ["kB"]}
 
 
 def _free_in_cgroup(folder: Path) -> float:

@@ -13,6 +13,10 @@ SETTLED_STEPS = 10  # steps before the first forecast
 # Fitted to the peaks in benchmarks/README.md, "Speed of training":
 BASE_BYTES = 0.93e9  # TensorFlow, VGG19 and the optimizer
 VALUES_OF_LOSS, VALUES_OF_NETWORK = 550, 820  # values in memory per pixel; the network's at width 1
+MEASURED_BLOCKS = 5  # residual blocks of the networks that were measured
+# Not measured, for networks with more blocks: two convolutions with 128 channels at 1/16 of the pixels, each with four
+# values in memory; and parameters, each with its gradient, two moments and a copy.
+VALUES_OF_BLOCK, PARAMETERS_OF_BLOCK, COPIES_OF_PARAMETERS = 64, 2 * 9 * 128**2, 5
 
 
 class Pace:
@@ -47,20 +51,35 @@ class Pace:
 
 
 def finish_time(hours_left: float, now: datetime | None = None) -> str:
-    """Returns the local time in `hours_left` hours, "22:30", with the date in front if it is not today."""
+    """Returns the local time in `hours_left` hours, "22:30", with the date in front if it is not today.
+
+    Times that no calendar has, after the year 9999, are given as "in N years".
+    """
     now = now or datetime.now()
-    finish = now + timedelta(hours=hours_left)
+    try:
+        finish = now + timedelta(hours=hours_left)
+    except OverflowError:
+        return f"in {hours_left / 8766:.0f} years"
     return finish.strftime("%H:%M" if finish.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
-def bytes_needed(*, width: float, image_size: int, batch_size: int, bytes_per_value: int) -> int:
+def bytes_needed(
+    *,
+    width: float,
+    image_size: int,
+    batch_size: int,
+    bytes_per_value: int,
+    residual_blocks: int = MEASURED_BLOCKS,
+) -> int:
     """Estimates the peak memory of a training with a VGG19 loss on a CPU, in bytes.
 
     batch_size: images of one replica. bytes_per_value: 4 for float32, 2 for bfloat16.
     """
+    more_blocks = max(0, residual_blocks - MEASURED_BLOCKS)
     pixels = image_size * image_size * batch_size
-    values = pixels * (VALUES_OF_LOSS + VALUES_OF_NETWORK * width)
-    return round(BASE_BYTES + values * bytes_per_value)
+    values = pixels * (VALUES_OF_LOSS + (VALUES_OF_NETWORK + VALUES_OF_BLOCK * more_blocks) * width)
+    parameters = more_blocks * PARAMETERS_OF_BLOCK * width**2
+    return round(BASE_BYTES + values * bytes_per_value + 4 * parameters * COPIES_OF_PARAMETERS)
 
 
 def peak_memory_bytes() -> int | None:

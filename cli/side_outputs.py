@@ -1,0 +1,61 @@
+"""Outputs that the main one does not depend on: they are tried, a failure is reported once, and the work goes on."""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Hashable, Iterator
+
+from cli.flags import report
+from system.faults import one_line
+
+
+class SideOutputs:
+    """Tries the side outputs of one command, and remembers which of them are missing in the end."""
+
+    def __init__(self, prog: str):
+        self._prog = prog
+        self._reported: set[str] = set()
+        self._missing: set[Hashable] = set()
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 if an output is missing."""
+        return 1 if self._missing else 0
+
+    @contextlib.contextmanager
+    def attempt(self, name: str, target: Hashable, consequence: str) -> Iterator[None]:
+        """Within this context a failure is reported, once for each `name`. A later success for `target` undoes it.
+
+        consequence: what happens nevertheless, at the end of the line.
+        """
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: ImageError, and a stream that is closed
+            self._missing.add((name, target))
+            if name not in self._reported:
+                self._reported.add(name)
+                report(self._prog, f"{name}: {one_line(error)}; {consequence}")
+        else:
+            self._missing.discard((name, target))
+
+    def forget(self, name: str) -> None:
+        """A failure of `name` does not count in the end, because the output is written again later."""
+        self._missing = {missing for missing in self._missing if missing[0] != name}
+
+
+def flush_stdout() -> None:
+    """Writes what is buffered for stdout, so that a failure shows here. Raises OSError.
+
+    After a failure stdout is redirected to nothing. Otherwise Python would fail again when the process ends.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, sys.stdout.fileno())
+            os.close(sink)
+        raise
