@@ -3,6 +3,11 @@
 The settings are in cli/train_config.py. `build_run` puts the parts together; `train` runs them.
 """
 
+from cli.early_signals import end_on_signals
+
+if __name__ == "__main__":
+    end_on_signals()  # Ctrl-C while the modules below are imported
+
 import argparse
 import os
 import sys
