@@ -96,7 +96,7 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
     from cli.cluster import is_chief
-    from cli.training_checks import check_inputs, check_targets, is_finished, saved_run
+    from cli.training_checks import check_inputs, check_targets, exclusive_run, is_finished, saved_run
     from cli.training_report import report_finished
 
     if options.preview_grid is not None:
@@ -114,9 +114,10 @@ def run_call(options: argparse.Namespace) -> int:
         for line in lines:
             report(PROG, line)
     check_inputs(config)
-    if is_chief():
-        check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
-    return train(config, saved)
+    with exclusive_run(config):
+        if is_chief():
+            check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
+        return train(config, saved)
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:
