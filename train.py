@@ -3,6 +3,11 @@
 The settings are in cli/train_config.py. `build_run` puts the parts together; `train` runs them.
 """
 
+from cli.early_signals import end_on_signals
+
+if __name__ == "__main__":
+    end_on_signals()  # Ctrl-C while the modules below are imported
+
 import argparse
 import os
 import sys
@@ -97,6 +102,7 @@ def run_call(options: argparse.Namespace) -> int:
         check_inputs,
         check_memory_before_start,
         check_targets,
+        exclusive_run,
         is_finished,
         saved_run,
     )
@@ -117,9 +123,9 @@ def run_call(options: argparse.Namespace) -> int:
         for line in lines:
             report(PROG, line)
     check_memory_before_start(config, check_inputs(config))
-    if is_chief():
-        check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
-    with memory_faults(MEMORY_REMEDY):
+    with exclusive_run(config), memory_faults(MEMORY_REMEDY):
+        if is_chief():
+            check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
         return train(config, saved)
 
 

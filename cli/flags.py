@@ -21,6 +21,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from system.console import printable
+
 WHOLE_LIMIT = 10**18  # of whole numbers without a bound of their own; TensorFlow counts in 64 bits
 FLOAT_LIMIT = 1e30  # of other numbers without a bound of their own; their products must fit into float32
 MOST_DIGITS = 30  # of a whole number on the command line
@@ -71,7 +73,8 @@ class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line instead of the whole usage, and knows flags that got another name."""
 
     def error(self, message: str) -> NoReturn:
-        line = _one_line(message)
+        line = printable(message)
+        line = line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}..."
         self.exit(2, f"{self.prog}: {line}{self._suggestion(message)}; see python {self.prog} --help\n")
 
     def _suggestion(self, message: str) -> str:
@@ -148,12 +151,6 @@ def shown(value: Any) -> str:
     """A value as one short piece of a message: control characters escaped, long values cut."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
-def _one_line(message: str) -> str:
-    """A message of argparse, which can contain what the user typed, without control characters and not too long."""
-    line = "".join(part if part.isprintable() else ascii(part)[1:-1] for part in message)
-    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}..."
 
 
 def help_formatter(prog: str) -> argparse.HelpFormatter:
@@ -344,4 +341,4 @@ def read_json(path: Path, source: str) -> Any:
 
 def report(prog: str, message: object) -> None:
     """Writes one line of a command to stderr."""
-    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+    print(f"{prog}: {printable(message)}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from cli.bars import progress_bar
 from cli.flags import MOST_DIGITS, UsageError, flag, report
 from cli.infer_config import SlowConfig
 from cli.memory import check_free, is_cpu_only, memory_faults
-from cli.side_outputs import SideOutputs, flush_stdout
+from cli.side_outputs import SideOutputs
 from cli.targets import check_distinct, check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
@@ -185,7 +185,6 @@ class Outcome:
         self.rows: list[tuple[float, ...]] = []
         self.evaluations = 0
         self.side_outputs = SideOutputs(PROG)
-        self._is_stdout_lost = False
 
     def add(self, step: int, losses: Mapping[str, float], image: Any) -> bool:
         """Returns whether the step is a new one. Raises FloatingPointError if its loss is not finite."""
@@ -221,18 +220,6 @@ class Outcome:
             ):
                 self._save_picture(checkpoint_path)
         self._save_history()
-
-    def print_losses(self, bar: Any, step: int, losses: Mapping[str, float]) -> None:
-        """Writes one line to stdout, unless that has failed before."""
-        if self._is_stdout_lost:
-            return
-        terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
-        self._is_stdout_lost = True
-        with self.side_outputs.attempt("--print-iterations", None, "no more losses are printed"):
-            if sys.stdout is not None:
-                bar.write(f"iteration {step}  {terms}  evaluations {self.evaluations}", file=sys.stdout)
-            flush_stdout()
-            self._is_stdout_lost = False
 
     def _save_history(self) -> None:
         if self._config.history is None:
@@ -352,7 +339,8 @@ def follow_steps(config: SlowConfig, preset: SlowPreset, pictures: Pictures, out
                 continue
             bar.update(step - bar.n)
             if config.print_iterations and step % config.print_iterations == 0:
-                outcome.print_losses(bar, step, losses)
+                terms = "  ".join(f"{name} {losses[name]:.6g}" for name in LOSS_NAMES)
+                bar.write(f"iteration {step}  {terms}  evaluations {outcome.evaluations}", file=sys.stdout)
             if step and step % config.checkpoint_iterations == 0 and step < preset.iterations:
                 outcome.save_on_the_way(_checkpoint_path(config, step))
 

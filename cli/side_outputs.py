@@ -1,9 +1,6 @@
 """Outputs that the main one does not depend on: they are tried, a failure is reported once, and the work goes on."""
 
 import contextlib
-import errno
-import os
-import sys
 from collections.abc import Hashable, Iterator
 
 from cli.flags import report
@@ -31,7 +28,7 @@ class SideOutputs:
         """
         try:
             yield
-        except (OSError, ValueError) as error:  # ValueError: ImageError, and a stream that is closed
+        except (OSError, ValueError) as error:  # ValueError: ImageError
             self._missing.add((name, target))
             if name not in self._reported:
                 self._reported.add(name)
@@ -42,20 +39,3 @@ class SideOutputs:
     def forget(self, name: str) -> None:
         """A failure of `name` does not count in the end, because the output is written again later."""
         self._missing = {missing for missing in self._missing if missing[0] != name}
-
-
-def flush_stdout() -> None:
-    """Writes what is buffered for stdout, so that a failure shows here. Raises OSError.
-
-    After a failure stdout is redirected to nothing. Otherwise Python would fail again when the process ends.
-    """
-    if sys.stdout is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            sink = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(sink, sys.stdout.fileno())
-            os.close(sink)
-        raise

@@ -1,6 +1,8 @@
 """What train.py checks before anything slow is imported, and before anything is replaced."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from cli.flags import UsageError, flag
 from cli.memory import check_free, is_cpu_only
 from cli.train_config import PREVIEW_SIDE, VALIDATION_SIDE, TrainConfig, log_dir_of
 from cli.training_report import MEMORY_REMEDY, MEMORY_TOLERANCE, bytes_per_replica
-from system.files import check_folder_writable, remove_leftovers
+from system.files import WRITE_REMEDY, check_folder_writable, remove_leftovers
+from system.locks import locked
 from transformer.export.style_folder import find_style, is_style
 from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
@@ -128,6 +131,25 @@ def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> Non
     for folder in (config.output_dir, config.log_dir):
         check_folder_writable(folder)
     remove_leftovers(config.state_dir)
+
+
+@contextmanager
+def exclusive_run(config: TrainConfig) -> Iterator[None]:
+    """Holds the log folder and the style folder against other trainings. Only the chief of a cluster does so.
+
+    Raises OSError if another training holds one of them.
+    """
+    with ExitStack() as stack:
+        for path in (config.log_dir, config.style_dir) if is_chief() else ():
+            try:
+                stack.enter_context(locked(path.resolve()))
+            except BlockingIOError as error:
+                raise OSError(
+                    f"{path}: another training is writing it; wait for its end, or give another --name"
+                ) from error
+            except OSError as error:
+                raise OSError(f"{path}: cannot be written: {error.strerror}; {WRITE_REMEDY}") from error
+        yield
 
 
 def _check_inputs_outside(config: TrainConfig) -> None:

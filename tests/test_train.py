@@ -444,3 +444,21 @@ def test_the_name_is_that_of_the_style_picture_unless_it_is_given():
 def test_no_mistake_leaves_a_style_behind(mistakes):
     folder, _ = mistakes
     assert not (folder / "styles" / "tiny").exists()
+
+
+@pytest.mark.parametrize("held", ["log", "styles/tiny"], ids=["its log folder", "its style"])
+def test_a_second_training_of_one_name_is_refused_while_the_first_one_runs(
+    tiny_flags, tmp_path, capsys, held
+):
+    from system.locks import locked
+
+    with locked(tmp_path / held):
+        assert train.main(tiny_flags(tmp_path)) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path / held}: another training is writing it" in line
+        assert not (tmp_path / "styles" / "tiny").exists()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_locks_of_a_training_are_removed_at_its_end(tiny_run):
+    assert not list(tiny_run.rglob(".*"))

@@ -1,0 +1,1 @@
+"""Fuzz targets: damaged inputs must be read rightly or refused in one line, see engine.py."""

@@ -1,0 +1,80 @@
+"""fuzz/engine.py: every kind of fault is found, and good targets pass."""
+
+import os
+import time
+
+import pytest
+
+from fuzz import engine
+from fuzz.engine import Target, run_cases
+
+
+class Refused(ValueError):
+    pass
+
+
+def target_of(run, **limits) -> Target:
+    return Target("planted", lambda: {"good": b"good"}, run, lambda: (Refused,), **limits)
+
+
+def damaged_only(action):
+    """A target that does `action` with every damaged input."""
+    return lambda content, folder: None if content == b"good" else action()
+
+
+def refuse(text: str):
+    def action():
+        raise Refused(text)
+
+    return action
+
+
+def test_a_target_that_refuses_in_one_line_has_no_finding():
+    outcomes, findings = run_cases(target_of(damaged_only(refuse("x.bin: damaged"))), 30, seed=0)
+    assert not findings
+    assert sum(outcomes.values()) == 30
+    assert outcomes["refused"] >= 25  # a change may give the seed again
+
+
+@pytest.mark.parametrize(
+    "action, limits, expected",
+    [
+        (lambda: 1 // 0, {}, "ZeroDivisionError"),
+        (refuse("two\nlines"), {}, "not one line"),
+        (refuse("\x1b[31mred"), {}, "not one line"),
+        (lambda: os.abort(), {}, "SIGABRT"),
+        (lambda: os._exit(3), {}, "status 3"),
+        (lambda: time.sleep(60), {"seconds": 0.3}, "no end after 0.3 s"),
+        (lambda: (bytearray(b"x") * 300_000_000, time.sleep(0.5)), {"memory": 1e8}, "more than 0.1 GB"),
+    ],
+    ids=["exception", "two lines", "escape", "crash", "exit", "hang", "memory"],
+)
+def test_every_kind_of_fault_is_found_and_the_loop_goes_on(action, limits, expected):
+    outcomes, findings = run_cases(target_of(damaged_only(action), **limits), 3, seed=0)
+    assert findings and all(expected in finding.what for finding in findings)
+    assert sum(outcomes.values()) == 3
+
+
+def test_a_seed_that_is_refused_is_a_finding():
+    _, findings = run_cases(target_of(lambda content, folder: refuse("bad")()), 1, seed=0)
+    assert "the undamaged input good" in findings[0].what
+
+
+def test_kept_seeds_run_first_and_unchanged(tmp_path, monkeypatch):
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "old_finding").write_bytes(b"once bad")
+    monkeypatch.setattr(engine, "KEPT_SEEDS_DIR", tmp_path)
+
+    def run(content, folder):
+        if content == b"once bad":
+            raise RuntimeError("again")
+
+    outcomes, findings = run_cases(target_of(run), 2, seed=0)
+    assert [finding.case for finding in findings] == [0]
+    assert sum(outcomes.values()) == 3
+
+
+def test_the_same_seed_gives_the_same_inputs():
+    target = target_of(lambda content, folder: None)
+    first, second = ([engine.case_content(target, seed, case) for case in range(20)] for seed in (1, 1))
+    assert first == second != [engine.case_content(target, 2, case) for case in range(20)]
