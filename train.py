@@ -130,7 +130,7 @@ def run_call(options: argparse.Namespace) -> int:
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:
-    """Trains, monitors and exports one style, from `saved` if it is given; the exit status: 0, or 130/143."""
+    """Trains, monitors and exports one style, from `saved` if it is given; returns the exit status."""
     from cli.training_report import check_memory, export_with_metadata, report_interrupt, report_start
     from system.tensorflow_start import start_tensorflow
 
@@ -160,7 +160,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     if cluster.is_chief:
         export_with_metadata(config, run, crops)
     cluster.wait_for_all()
-    return 0
+    return 1 if run.is_monitoring_incomplete else 0
 
 
 def run_steps(config: TrainConfig, run: Any, cluster: Any, title: str) -> str:

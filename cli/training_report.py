@@ -114,6 +114,7 @@ def _report_end(config: TrainConfig, run: Any, crops: Any) -> None:
     parts = [f"{skipped_steps} steps skipped: loss or gradient not finite"] if skipped_steps else []
     parts += [f"{crops.unreadable} files could not be read"] if crops.unreadable else []
     parts += [f"peak memory {peak / 1e9:.2f} GB"] if peak else []
+    parts += ["TensorBoard events are incomplete, see above"] if run.is_monitoring_incomplete else []
     if parts:
         report(PROG, "; ".join(parts))
     report(PROG, f"{config.style_dir} is ready: python infer.py PHOTO --style {config.style_dir}")

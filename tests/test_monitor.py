@@ -63,22 +63,57 @@ def test_without_validation_photos_there_is_no_validation_loss(varied_network, t
     assert monitor.evaluate(5) == {}
 
 
-@pytest.mark.parametrize("method", ["open", "write_scalars", "evaluate"])
-def test_a_full_disk_is_reported_in_one_line_that_says_how_to_continue(monitor, monkeypatch, method):
-    def full(*_):
-        raise tf.errors.ResourceExhaustedError(None, None, "lines\nof TensorFlow; No space left on device")
+CALLS = {
+    "open": lambda monitor: monitor.open(),
+    "write_scalars": lambda monitor: monitor.write_scalars(5, {"total": 1.0}),
+    "evaluate": lambda monitor: monitor.evaluate(5),
+}
 
+
+def full(*_):
+    raise tf.errors.ResourceExhaustedError(None, None, "lines\nof TensorFlow; No space left on device")
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_full_disk_is_reported_in_one_line_and_the_training_continues(monitor, monkeypatch, caplog, method):
     if method != "open":
         monitor.open()
     for name in ("write_config", "write_losses", "write_previews"):
         monkeypatch.setattr(f"transformer.training.monitor.TrainingSummaries.{name}", full)
-    calls = {
-        "open": lambda: monitor.open(),
-        "write_scalars": lambda: monitor.write_scalars(5, {"total": 1.0}),
-        "evaluate": lambda: monitor.evaluate(5),
-    }
-    with pytest.raises(OSError) as caught:
-        calls[method]()
-    message = str(caught.value)
+    assert not monitor.is_incomplete
+    CALLS[method](monitor)
+    [message] = caplog.messages
     assert "\n" not in message and "cannot be written (No space left on device)" in message
-    assert "the saved states are intact" in message and "--resume" in message
+    assert "the training continues without them, and its states are saved as before" in message
+    assert monitor.is_incomplete
+
+
+def test_a_full_disk_is_reported_once_and_costs_no_validation_loss(monitor, monkeypatch, caplog):
+    monitor.open()
+    expected = monitor.evaluate(1)
+    with monkeypatch.context() as patch:
+        for name in ("write_config", "write_losses", "write_previews", "write_validation"):
+            patch.setattr(f"transformer.training.monitor.TrainingSummaries.{name}", full)
+        for step in (2, 3):
+            monitor.write_scalars(step, {"total": 1.0})
+            assert monitor.evaluate(step) == expected != {}
+    assert len(caplog.messages) == 1
+
+
+def test_events_are_written_again_when_there_is_space(monitor, monkeypatch, tmp_path):
+    monitor.open()
+    with monkeypatch.context() as patch:
+        patch.setattr("transformer.training.monitor.TrainingSummaries.write_losses", full)
+        monitor.write_scalars(1, {"total": 1.0})
+    monitor.evaluate(2)
+    assert len(list((tmp_path / "log").glob("events.*"))) == 2
+
+
+def test_a_log_folder_that_is_a_file_costs_neither_training_nor_validation(varied_network, tmp_path, caplog):
+    (tmp_path / "log").write_text("")
+    monitor = Monitor(
+        tmp_path / "log", varied_network(1), loss, photos={}, val_images=VAL_IMAGES, config=CONFIG
+    )
+    monitor.open()
+    assert monitor.evaluate(1)["total"] > 0 and monitor.is_incomplete
+    assert len(caplog.messages) == 1

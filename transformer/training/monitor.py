@@ -1,5 +1,6 @@
 """Shows a training in TensorBoard: losses, preview photos, validation loss, graph and configuration."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from transformer.training.log_folder import CONFIG_FILE
 from transformer.training.step import Loss
 from transformer.training.summaries import TrainingSummaries
 
+logger = logging.getLogger(__name__)
+
 
 class Monitor:
     """Evaluates `network` during a training and writes the results to `log_dir`, for TensorBoard.
@@ -23,7 +26,8 @@ class Monitor:
     val_images: photos [H, W, 3] of which the mean `loss` is computed; may be empty.
     config: JSON values, written to config.json and shown as text.
 
-    No file is created before `open`. Every method raises OSError if the folder cannot be written.
+    No file is created before `open`. What is written here is not needed to train. If the folder cannot be written, one
+    warning is logged, `is_incomplete` becomes True, and the next `evaluate` tries again with a new event file.
     """
 
     def __init__(
@@ -43,47 +47,75 @@ class Monitor:
         self._photos, self._val_images, self._config = photos, val_images, config
         self._log_dir = log_dir
         self._summaries: TrainingSummaries | None = None
+        self.is_incomplete = False  # whether something could not be written
 
     def open(self) -> None:
         """Creates the event file and writes the configuration and the graph. Must be called first."""
-        graph = self._stylize.get_concrete_function()
-        write_text(self._log_dir / CONFIG_FILE, json_text(self._config, indent=2) + "\n")
-        with self._disk_faults():
-            self._summaries = TrainingSummaries(self._log_dir)
-            self._summaries.write_config(self._config)
-            self._summaries.write_graph(graph)
+        with self._attempt():
+            write_text(self._log_dir / CONFIG_FILE, json_text(self._config, indent=2) + "\n")
+        self._open_events()
 
     def write_scalars(self, step: int, means: Mapping[str, float]) -> None:
         """Writes mean losses and other scalars of the training, by name."""
-        with self._disk_faults():
-            self._summaries.write_losses(step, means)
+        with self._attempt():
+            if self._summaries is not None:
+                self._summaries.write_losses(step, means)
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Writes previews and validation losses; returns the mean validation losses by name.
 
-        Without validation photos the result is empty.
+        Without validation photos, or without the memory for them, the result is empty.
         """
-        if self._photos:
+        if self._summaries is None:
+            self._open_events()
+        with self._attempt():
             stylized = [self._stylize(photo[np.newaxis])[0].numpy() for photo in self._photos.values()]
-            with self._disk_faults():
+            if stylized and self._summaries is not None:
                 self._summaries.write_previews(
                     step, list(self._photos), list(self._photos.values()), stylized
                 )
-        if not self._val_images:
-            return {}
-        batches = [image[np.newaxis] for image in self._val_images]
-        losses = [self._loss(self._stylize(images), images) for images in batches]
-        validation = {name: float(np.mean([terms[name] for terms in losses])) for name in losses[0]}
-        with self._disk_faults():
-            self._summaries.write_validation(step, validation)
+        validation = {}
+        with self._attempt():
+            validation = self._validation()
+            if validation and self._summaries is not None:
+                self._summaries.write_validation(step, validation)
         return validation
 
+    def _validation(self) -> dict[str, float]:
+        batches = [image[np.newaxis] for image in self._val_images]
+        losses = [self._loss(self._stylize(images), images) for images in batches]
+        return (
+            {name: float(np.mean([terms[name] for terms in losses])) for name in losses[0]} if losses else {}
+        )
+
+    def _open_events(self) -> None:
+        graph = self._stylize.get_concrete_function()
+        with self._attempt():
+            self._summaries = TrainingSummaries(self._log_dir)
+            self._summaries.write_config(self._config)
+            self._summaries.write_graph(graph)
+
     @contextmanager
-    def _disk_faults(self) -> Iterator[None]:
+    def _attempt(self) -> Iterator[None]:
+        """Within this context a failure to write or to allocate is logged once and does not end the training."""
         try:
             yield
-        except tf.errors.OpError as error:  # TensorFlow's own class, even for a full disk
-            raise OSError(
-                f"{self._log_dir}: TensorBoard events cannot be written ({disk_fault(error)}); the saved states are"
-                " intact: free some space, then continue with --resume"
-            ) from error
+        except (
+            OSError,
+            MemoryError,
+            tf.errors.OpError,
+        ) as error:  # OpError: TensorFlow's own, even for a full disk
+            if not self.is_incomplete:
+                logger.warning(
+                    "%s: TensorBoard events cannot be written (%s); the training continues without them, and its states"
+                    " are saved as before; free some space",
+                    self._log_dir,
+                    _fault(error),
+                )
+            self.is_incomplete = True
+            self._summaries = None  # a cut record makes the rest of its file unreadable
+
+
+def _fault(error: Exception) -> str:
+    is_memory = isinstance(error, MemoryError) or "OOM when allocating" in str(error)
+    return "not enough memory" if is_memory else disk_fault(error)[:120]

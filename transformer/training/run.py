@@ -75,6 +75,11 @@ class Run:
         """
         return self._recovery.saved_step
 
+    @property
+    def is_monitoring_incomplete(self) -> bool:
+        """Whether TensorBoard events, previews or the configuration could not be written."""
+        return self._monitor is not None and self._monitor.is_incomplete
+
     def restore(self, saved: SavedState | None) -> None:
         """Continues from `saved`, which only the chief needs; None starts from the beginning.
 
