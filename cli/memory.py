@@ -5,17 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from system.faults import one_line
-
-
-class NotEnoughMemory(MemoryError):
-    """The work needs more memory than there is: one line that says how much, and what to do."""
+from system import machine
+from system.machine import NotEnoughMemory
 
 
 def check_free(what: str, needed: float, remedy: str, *, tolerance: float = 1.0) -> None:
     """Raises NotEnoughMemory if `what` needs more than `tolerance` times the free memory. needed: bytes."""
-    from system.machine import available_memory
-
-    free = available_memory()
+    free = machine.available_memory()
     if needed > tolerance * free:
         raise NotEnoughMemory(
             f"{what} about {needed / 1e9:,.1f} GB of memory, {free / 1e9:.1f} GB are free; {remedy}"
@@ -24,9 +20,7 @@ def check_free(what: str, needed: float, remedy: str, *, tolerance: float = 1.0)
 
 def is_cpu_only() -> bool:
     """Whether TensorFlow can only compute in main memory; asked before TensorFlow is imported."""
-    from system.machine import nvidia_devices
-
-    return not nvidia_devices()
+    return not machine.nvidia_devices()
 
 
 @contextmanager

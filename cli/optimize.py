@@ -259,6 +259,8 @@ def optimize_photo(config: SlowConfig) -> int:
         with memory_faults("give a smaller --max-side or --width"):
             follow_steps(config, preset, pictures, outcome)
     except (FloatingPointError, MemoryError) as error:
+        if isinstance(error, MemoryError) and outcome.best is None:
+            raise
         status = 1
         report(PROG, error)
     except Interrupted as error:

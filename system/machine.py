@@ -10,6 +10,10 @@ PROCESS_DIR = Path("/proc")
 _UNLIMITED = 2**60  # bytes; version 1 of cgroups writes a huge number where there is no limit
 
 
+class NotEnoughMemory(MemoryError):
+    """The work needs more memory than there is: one line that says how much, and what to do."""
+
+
 def available_cores() -> int:
     """Returns the CPU cores that this process may use, at least 1.
 
@@ -27,7 +31,13 @@ def available_memory() -> float:
     the process leave (ulimit -v and -d).
     """
     free = [_free_in_cgroup(folder) for folder in _cgroup_dirs("memory")]
-    return max(0.0, min([_free_in_machine(), _free_in_limits(), *free]))
+    limits = [available_address_space(), _free_in_limit("RLIMIT_DATA", "VmData")]
+    return max(0.0, min([_free_in_machine(), *limits, *free]))
+
+
+def available_address_space() -> float:
+    """Returns the bytes of address space that this process may still map (ulimit -v); infinity without a limit."""
+    return _free_in_limit("RLIMIT_AS", "VmSize")
 
 
 def peak_memory() -> int | None:
@@ -62,19 +72,14 @@ def _free_in_machine() -> float:
         return math.inf
 
 
-def _free_in_limits() -> float:
-    """What the limits of address space and data leave. Where the use is unknown, it counts as 0."""
+def _free_in_limit(limit_name: str, used_name: str) -> float:
+    """What a limit of the process leaves. Where the use is unknown, it counts as 0."""
     try:
         import resource
     except ImportError:  # Windows
         return math.inf
-    limits = {"VmSize": resource.RLIMIT_AS, "VmData": resource.RLIMIT_DATA}
-    soft = {name: resource.getrlimit(limit)[0] for name, limit in limits.items()}
-    used = _own_status() if any(limit != resource.RLIM_INFINITY for limit in soft.values()) else {}
-    return min(
-        (limit - used.get(name, 0.0) for name, limit in soft.items() if limit != resource.RLIM_INFINITY),
-        default=math.inf,
-    )
+    limit = resource.getrlimit(getattr(resource, limit_name))[0]
+    return math.inf if limit == resource.RLIM_INFINITY else max(0.0, limit - _own_status().get(used_name, 0))
 
 
 def _own_status() -> dict[str, int]:

@@ -8,12 +8,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from system.machine import nvidia_devices
+from system.machine import NotEnoughMemory, available_address_space, nvidia_devices
 
 # What the messages of TensorFlow about missing GPU libraries contain.
 _GPU_WORDS = ("cuda", "cudnn", "cublas", "gpu", "libnv", "tensorrt", "dlopen", "dso")
 _PROBE = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
 _PROBE_SECONDS = 120
+ADDRESS_SPACE = (
+    2.3e9  # bytes that TensorFlow 2.21 maps when it is imported and computes: measured on Linux, two cores
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,9 @@ def start_tensorflow(*, one_op_at_a_time: bool = False, joins_cluster: bool = Fa
     joins_cluster: nothing is computed yet, because a process must join its cluster first.
     Messages that TensorFlow writes to stderr meanwhile are shown only if it fails. Where the machine has an NVIDIA
     GPU and TensorFlow cannot use it, a warning is logged with TensorFlow's reasons.
+    Raises MemoryError if the limit of the address space is too low for TensorFlow, which would end the process.
     """
+    _check_address_space()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _stderr_shown_on_failure():
         import tensorflow as tf
@@ -40,6 +45,15 @@ def start_tensorflow(*, one_op_at_a_time: bool = False, joins_cluster: bool = Fa
     if device == "CPU" and (devices := nvidia_devices()):
         _warn_of_unused_gpu(devices)
     return device
+
+
+def _check_address_space() -> None:
+    free = available_address_space()
+    if "tensorflow" not in sys.modules and free < ADDRESS_SPACE:
+        raise NotEnoughMemory(
+            f"TensorFlow needs about {ADDRESS_SPACE / 1e9:g} GB of address space, the limit of this process leaves"
+            f" {free / 1e9:.1f} GB; raise the limit (ulimit -v)"
+        )
 
 
 def _warn_of_unused_gpu(devices: list[str]) -> None:
