@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from system.faults import one_line
 from system import machine
+from system.faults import one_line
 from system.machine import NotEnoughMemory
 
 

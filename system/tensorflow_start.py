@@ -15,7 +15,7 @@ _GPU_WORDS = ("cuda", "cudnn", "cublas", "gpu", "libnv", "tensorrt", "dlopen", "
 _PROBE = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
 _PROBE_SECONDS = 120
 ADDRESS_SPACE = (
-    2.3e9  # bytes that TensorFlow 2.21 maps when it is imported and computes: measured on Linux, two cores
+    2.6e9  # bytes that TensorFlow 2.21 maps when it is imported and computes: measured on Linux, two cores
 )
 
 logger = logging.getLogger(__name__)
