@@ -121,6 +121,8 @@ def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> Non
     """Looks at everything that is written. Raises OSError and UsageError; replaces nothing."""
     style_dir = config.style_dir
     _check_inputs_outside(config)
+    for name in ("output_dir", "log_dir"):
+        _check_encoding(name, getattr(config, name))
     if style_dir.exists():
         _check_replaceable(style_dir, resumes=resumes, overwrite=overwrite)
     if state_paths(config.state_dir) and not (resumes or overwrite):
@@ -150,6 +152,16 @@ def exclusive_run(config: TrainConfig) -> Iterator[None]:
             except OSError as error:
                 raise OSError(f"{path}: cannot be written: {error.strerror}; {WRITE_REMEDY}") from error
         yield
+
+
+def _check_encoding(name: str, path: Path) -> None:
+    """Raises UsageError for a path that TensorFlow cannot open, because its bytes are not UTF-8."""
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{flag(name)} {path}: the path is not valid UTF-8, which TensorFlow needs; choose another folder"
+        ) from error
 
 
 def _check_inputs_outside(config: TrainConfig) -> None:
