@@ -7,35 +7,67 @@ shuffle buffer and could not resume at an arbitrary step. A memory map also read
 
 The index is written after the pixels, so a shard is complete or does not count, and packing resumes after an
 interruption. A photo whose size or time has changed is packed again.
+
+The index has a CRC-32 of each photo. It is compared when a training reads the photo for the first time, because reading
+a whole large cache at the start would take minutes. A photo that differs is decoded from its own file, and is packed
+again by the next training. An index that is not as it was written counts as missing, with all its photos.
 """
 
+import contextlib
 import json
+import logging
 import os
+import re
+import stat
+import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels, shrunk_to_short_side
-from system.faults import disk_fault
+from system.faults import disk_fault, one_line
 from system.files import write_whole
+from system.json_reader import read_json_file
+from system.locks import locked
 from system.threads import in_order
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksums
+INDEX_BYTES = 64 * 2**20  # far more than the index of SHARD_PHOTOS photos
+WAIT_SECONDS = 1.0  # between two looks whether another training has ended packing
 SHARD_BYTES = 128 * 2**20  # at most this much is packed again after the process was killed
 SHARD_PHOTOS = 512
 SKIPPED_FILE = "skipped.txt"
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class PackedPhoto:
-    """Where the pixels of one photo are."""
+    """Where the pixels of one photo are, and their CRC-32."""
 
     shard: int
     offset: int  # bytes
     shape: tuple[int, int, int]
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one shard contains."""
+
+    short_side: int
+    pixels: np.ndarray  # uint8, memory-mapped
+    packed: dict[str, PackedPhoto]
+    unreadable: dict[str, str]
+
+
+class DamagedShard(ValueError):
+    """A shard that is not as it was written: the reason, in a few words."""
 
 
 class PhotoCache:
@@ -62,8 +94,11 @@ class PhotoCache:
         self._wanted = set(self._keys)  # shards may hold other photos too: of another folder, or old versions
         self._packed: dict[str, PackedPhoto] = {}
         self._shards: dict[int, np.ndarray] = {}
-        for index_path in sorted(cache_dir.glob("shard_*.json")):
-            self._open_shard(index_path)
+        self._unusable: set[Path] = set()  # indexes
+        self._verified: set[str] = set()
+        self._lost: set[str] = set()  # photos whose pixels have changed
+        self._lock = threading.Lock()  # several threads load photos
+        self._open_shards()
 
     @property
     def missing(self) -> list[int]:
@@ -78,20 +113,86 @@ class PhotoCache:
             raise ImageError(self.unreadable[key])
         packed = self._packed[key]
         count = int(np.prod(packed.shape))
-        return self._shards[packed.shard][packed.offset : packed.offset + count].reshape(packed.shape)
+        pixels = self._shards[packed.shard][packed.offset : packed.offset + count]
+        if key not in self._verified:
+            if key in self._lost or zlib.crc32(pixels) != packed.checksum:
+                return self._decoded_again(index)
+            self._verified.add(key)
+        return pixels.reshape(packed.shape)
+
+    def _decoded_again(self, index: int) -> np.ndarray:
+        """Returns a photo from its own file, because its pixels in the cache have changed."""
+        key = self._keys[index]
+        with self._lock:
+            if key not in self._lost:
+                self._lost.add(key)
+                self._forget(key)
+        photo = self._decode(index)
+        if isinstance(photo, str):
+            raise ImageError(photo)
+        return photo
+
+    def _forget(self, key: str) -> None:
+        """Removes a photo from the index of its shard, so that the next training packs it again."""
+        number = self._packed[key].shard
+        index_path = self.cache_dir / f"shard_{number:05d}.json"
+        if not any(
+            self._packed[lost].shard == number for lost in self._lost - {key}
+        ):  # one line for each shard
+            logger.warning(
+                "%s: photos in it are damaged; they are read from their own files now, and packed again by the next"
+                " training",
+                index_path.with_suffix(".npy"),
+            )
+        with contextlib.suppress(OSError, ValueError, KeyError):  # the next training finds the damage too
+            content = read_json_file(index_path, most_bytes=INDEX_BYTES)
+            del content["packed"][key]
+            _write(index_path, lambda stream: stream.write(json.dumps(content).encode()))
 
     def pack(self, threads: int) -> Iterator[int]:
         """Packs the missing photos; yields the number of photos done after each of them.
 
-        Unreadable photos are listed with the reason in skipped.txt. Raises OSError if the folder cannot be written.
+        Unreadable photos are listed with the reason in skipped.txt. If another training packs photos there, waits for
+        it and takes what it has packed. Raises OSError if the folder cannot be written, and ValueError for `threads`
+        below 1.
         """
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
         try:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
                 f"{self.cache_dir}: cannot be a cache ({error.strerror}); give a folder to --cache"
             ) from error
-        _remove_unindexed(self.cache_dir)
+        with self._alone():
+            self._open_shards()
+            _remove_unindexed(self.cache_dir)
+            for index_path in self._unusable:
+                _remove_shard(index_path)
+            yield from self._pack_missing(threads)
+            self._write_skipped()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the lock of the folder, for which it waits."""
+        with contextlib.ExitStack() as stack:
+            is_waiting = False
+            while True:
+                try:
+                    stack.enter_context(locked(self.cache_dir / "shards"))
+                    break
+                except BlockingIOError:
+                    if not is_waiting:
+                        logger.warning(
+                            "%s: another training packs photos there; waiting for it", self.cache_dir
+                        )
+                    is_waiting = True
+                    time.sleep(WAIT_SECONDS)
+                except OSError as error:
+                    raise _unwritable(self.cache_dir, error) from error
+            yield
+
+    def _pack_missing(self, threads: int) -> Iterator[int]:
         photos, size = [], 0
         for done, (index, future) in enumerate(in_order(self.missing, self._decode, threads), 1):
             photo = future.result()
@@ -103,7 +204,6 @@ class PhotoCache:
             yield done
         if photos:
             self._write_shard(photos)
-        self._write_skipped()
 
     def _decode(self, index: int) -> np.ndarray | str:
         """Returns the pixels of a photo, or why it cannot be read."""
@@ -114,7 +214,7 @@ class PhotoCache:
         return resize_pixels(pixels, *shrunk_to_short_side(pixels.shape[:2], self.short_side))
 
     def _write_shard(self, photos: list[tuple[int, np.ndarray | str]]) -> None:
-        number = 1 + max([-1, *(_shard_number(path) for path in self.cache_dir.glob("shard_*.*"))])
+        number = 1 + max([-1, *(_shard_number(path) for path in _shard_files(self.cache_dir))])
         arrays = [photo for _, photo in photos if isinstance(photo, np.ndarray)]
         offsets = iter(np.cumsum([0, *(array.size for array in arrays)]).tolist())
         packed, unreadable = {}, {}
@@ -122,7 +222,11 @@ class PhotoCache:
             if isinstance(photo, str):
                 unreadable[self._keys[index]] = photo
             else:
-                packed[self._keys[index]] = [next(offsets), *photo.shape]
+                packed[self._keys[index]] = [
+                    next(offsets),
+                    *photo.shape,
+                    zlib.crc32(np.ascontiguousarray(photo)),
+                ]
         pixels = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.zeros(0, np.uint8)
         index_path = self.cache_dir / f"shard_{number:05d}.json"
         content = {
@@ -135,31 +239,39 @@ class PhotoCache:
         _write(index_path, lambda stream: stream.write(json.dumps(content).encode()))
         self._open_shard(index_path)
 
+    def _open_shards(self) -> None:
+        """Opens the shards that are not open yet."""
+        for index_path in _shard_files(self.cache_dir, suffix=".json"):
+            if _shard_number(index_path) not in self._shards and index_path not in self._unusable:
+                self._open_shard(index_path)
+
     def _open_shard(self, index_path: Path) -> None:
         try:
-            content = json.loads(index_path.read_bytes())
-            pixels = np.load(index_path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-            if content["format"] != FORMAT:
-                return
-        except (OSError, ValueError, KeyError):
-            return  # damaged or cut short: its photos count as missing and are packed again
-        if content["short_side"] != self.short_side:
+            shard = _read_shard(index_path)
+        except DamagedShard as error:
+            self._unusable.add(index_path)
+            logger.warning("%s: cannot be used (%s); its photos are packed again", index_path, error)
+            return
+        if shard is None:
+            return
+        if shard.short_side != self.short_side:
             raise ImageError(
-                f"{self.cache_dir}: contains photos with a short side of {content['short_side']} pixels, but this"
+                f"{self.cache_dir}: contains photos with a short side of {shard.short_side} pixels, but this"
                 f" training needs {self.short_side}; give another --cache folder, or empty this one"
             )
-        number = _shard_number(index_path)
-        self._shards[number] = pixels
-        for key in self._wanted & content["unreadable"].keys():
-            self.unreadable[key] = content["unreadable"][key]
-        for key in self._wanted & content["packed"].keys():
-            offset, *shape = content["packed"][key]
-            self._packed[key] = PackedPhoto(number, offset, tuple(shape))
+        self._shards[_shard_number(index_path)] = shard.pixels
+        for key in self._wanted & shard.unreadable.keys():
+            self.unreadable[key] = shard.unreadable[key]
+        for key in self._wanted & shard.packed.keys():
+            self._packed[key] = shard.packed[key]
 
     def _write_skipped(self) -> None:
         reasons = [self.unreadable[key] for key in self._keys if key in self.unreadable]
         text = "".join(f"{reason}\n" for reason in reasons)
-        _write(self.cache_dir / SKIPPED_FILE, lambda stream: stream.write(text.encode("utf-8")))
+        _write(
+            self.cache_dir / SKIPPED_FILE,
+            lambda stream: stream.write(text.encode("utf-8", "surrogateescape")),
+        )
 
 
 def _key(path: Path) -> str:
@@ -168,22 +280,98 @@ def _key(path: Path) -> str:
     return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
 
 
+def _shard_files(cache_dir: Path, suffix: str = "") -> list[Path]:
+    """The files that are named like parts of shards, sorted."""
+    return sorted(
+        path
+        for path in cache_dir.glob(f"shard_*{suffix}")
+        if re.fullmatch(r"shard_[0-9]{5,9}\.(json|npy)", path.name)
+    )
+
+
 def _shard_number(path: Path) -> int:
     return int(path.stem.removeprefix("shard_"))
+
+
+def _read_shard(index_path: Path) -> Shard | None:
+    """Returns a shard; None for one of a later version. Raises DamagedShard if it is not as it was written."""
+    try:
+        content = read_json_file(index_path, most_bytes=INDEX_BYTES)
+    except ValueError as error:
+        raise DamagedShard(str(error)) from error
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
+        raise DamagedShard("it is not the index of a shard")
+    if content["format"] > FORMAT:
+        return None
+    if content["format"] < FORMAT:
+        raise DamagedShard("an earlier version wrote it, without checksums")
+    packed, unreadable = content.get("packed"), content.get("unreadable")
+    if (
+        not isinstance(packed, dict)
+        or not isinstance(unreadable, dict)
+        or not _is_count(content.get("short_side"), 1)
+    ):
+        raise DamagedShard("its index is incomplete")
+    if not all(isinstance(reason, str) for reason in unreadable.values()):
+        raise DamagedShard("its index has wrong values")
+    pixels, number = _mapped_pixels(index_path.with_suffix(".npy")), _shard_number(index_path)
+    photos = {key: _packed_photo(number, value, len(pixels)) for key, value in packed.items()}
+    return Shard(content["short_side"], pixels, photos, unreadable)
+
+
+def _mapped_pixels(path: Path) -> np.ndarray:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("not a file")
+        pixels = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # damaged headers raise many classes
+        raise DamagedShard(f"{path.name}: {one_line(error, at_most=80)}") from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 1:
+        raise DamagedShard(f"{path.name} contains {pixels.dtype} {list(pixels.shape)}, not rows of bytes")
+    return pixels
+
+
+def _packed_photo(number: int, value: Any, size: int) -> PackedPhoto:
+    """An entry of the index, [offset, H, W, 3, CRC-32], checked against the `size` of the pixels in bytes."""
+    is_valid = (
+        isinstance(value, list)
+        and len(value) == 5
+        and all(_is_count(part, least) for part, least in zip(value, (0, 1, 1, 3, 0), strict=True))
+        and value[3] == 3
+        and value[0] + value[1] * value[2] * 3 <= size
+    )
+    if not is_valid:
+        raise DamagedShard("its index has wrong values")
+    offset, *shape, checksum = value
+    return PackedPhoto(number, offset, tuple(shape), checksum)
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _remove_shard(index_path: Path) -> None:
+    for path in (index_path, index_path.with_suffix(".npy")):
+        with contextlib.suppress(OSError):  # a folder of that name stays, and its number is not used again
+            path.unlink()
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         write_whole(path, write)
     except OSError as error:
-        raise OSError(
-            f"{path.parent}: cannot be written ({disk_fault(error)}); free some space there or give another --cache"
-            " folder; photos packed so far are kept"
-        ) from error
+        raise _unwritable(path.parent, error) from error
+
+
+def _unwritable(cache_dir: Path, error: OSError) -> OSError:
+    return OSError(
+        f"{cache_dir}: cannot be written ({disk_fault(error)}); free some space there or give another --cache"
+        " folder; photos packed so far are kept"
+    )
 
 
 def _remove_unindexed(cache_dir: Path) -> None:
     """Removes pixels without an index: the process was killed between the two files."""
-    for path in cache_dir.glob("shard_*.npy"):
-        if not path.with_suffix(".json").is_file():
-            path.unlink()
+    for path in _shard_files(cache_dir, suffix=".npy"):
+        if not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)
