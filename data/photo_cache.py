@@ -374,4 +374,4 @@ def _remove_unindexed(cache_dir: Path) -> None:
     """Removes pixels without an index: the process was killed between the two files."""
     for path in _shard_files(cache_dir, suffix=".npy"):
         if not path.with_suffix(".json").exists():
-            path.unlink(missing_ok=True)
+            _remove_shard(path.with_suffix(".json"))

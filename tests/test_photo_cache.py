@@ -1,7 +1,10 @@
 """data/photo_cache.py: crops are those of the files, and each photo is packed once, even after interruptions."""
 
 import hashlib
+import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +244,166 @@ def test_shards_of_another_format_are_packed_again(photos_dir, monkeypatch):
     packed(photos_dir)
     monkeypatch.undo()
     assert len(cache_of(photos_dir).missing) == 10
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 16
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_never_trained_on_and_its_photo_is_packed_again(photos_dir, decoded, caplog):
+    expected = [load_pixels(path) for path in packed(photos_dir).paths if path.name in ("0.png", "1.png")]
+    [pixels_path] = (photos_dir.parent / "cache").glob("*.npy")
+    flip(pixels_path, 128 + 5)  # after the header of the file, in photo 0
+    cache = cache_of(photos_dir)
+    decoded.clear()
+    for _ in range(2):
+        for index in (0, 1):
+            np.testing.assert_array_equal(cache.load(index), expected[index])
+    assert decoded == ["0.png", "0.png"]  # from its own file, each time
+    [message] = caplog.messages
+    assert message.startswith(str(pixels_path)) and "damaged" in message and "\n" not in message
+    again = cache_of(photos_dir)
+    assert [again.paths[index].name for index in again.missing] == ["0.png"]
+    list(again.pack(threads=1))
+    decoded.clear()
+    np.testing.assert_array_equal(again.load(0), expected[0])
+    assert decoded == []
+
+
+def test_many_damaged_photos_are_one_line(photos_dir, caplog):
+    packed(photos_dir)
+    [pixels_path] = (photos_dir.parent / "cache").glob("*.npy")
+    content = pixels_path.read_bytes()
+    pixels_path.write_bytes(content[:128] + bytes(len(content) - 128))
+    cache = cache_of(photos_dir)
+    for index in range(4):
+        np.testing.assert_array_equal(
+            cache.load(index)[:5, :5], cache_of(photos_dir)._decode(index)[:5, :5], err_msg=str(index)
+        )
+    assert len(caplog.messages) == 1
+
+
+def test_a_damaged_photo_whose_file_is_gone_is_refused(photos_dir):
+    packed(photos_dir)
+    [pixels_path] = (photos_dir.parent / "cache").glob("*.npy")
+    flip(pixels_path, 128 + 5)
+    cache = cache_of(photos_dir)
+    (photos_dir / "0.png").unlink()
+    with pytest.raises(ImageError, match="0.png"):
+        cache.load(0)
+
+
+WRONG_INDEXES = {
+    "null": lambda content: None,
+    "list": lambda content: [content],
+    "empty": lambda content: {},
+    "text format": lambda content: {**content, "format": "2"},
+    "format true": lambda content: {**content, "format": True},
+    "first format": lambda content: {**content, "format": 1},
+    "no packed": lambda content: {key: content[key] for key in content if key != "packed"},
+    "no side": lambda content: {key: content[key] for key in content if key != "short_side"},
+    "side text": lambda content: {**content, "short_side": "20"},
+    "side zero": lambda content: {**content, "short_side": 0},
+    "packed list": lambda content: {**content, "packed": list(content["packed"])},
+    "unreadable list": lambda content: {**content, "unreadable": ["a"]},
+    "reason number": lambda content: {**content, "unreadable": dict.fromkeys(content["unreadable"], 5)},
+    **{
+        f"entry {value}": lambda content, value=value: {
+            **content,
+            "packed": dict.fromkeys(content["packed"], value),
+        }
+        for value in (
+            None, 5, "a", [], [0, 18, 25, 3], [-1, 18, 25, 3, 0], [0, -18, 25, 3, 0], [0, 18, 25, 1, 0],
+            [0, 18, 25, 3, "0"], [0, 18.5, 25, 3, 0], [0, 10**12, 25, 3, 0], [10**29, 18, 25, 3, 0],
+            [0, True, 25, 3, 0], [0, 0, 25, 3, 0], [0, 18, 25, 3, 0, 0],
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_INDEXES)
+def test_an_index_that_is_not_as_it_was_written_is_packed_again(photos_dir, caplog, wrong):
+    packed(photos_dir)
+    [index_path] = (photos_dir.parent / "cache").glob("*.json")
+    index_path.write_text(json.dumps(WRONG_INDEXES[wrong](json.loads(index_path.read_text()))))
+    cache = cache_of(photos_dir)
+    assert len(cache.missing) == 10
+    [message] = caplog.messages
+    assert message.startswith(f"{index_path}: cannot be used (") and "\n" not in message
+    list(cache.pack(threads=1))
+    assert cache.missing == [] == cache_of(photos_dir).missing
+    np.testing.assert_array_equal(cache.load(1), load_pixels(cache.paths[1]))
+    assert len(list(cache.cache_dir.glob("shard_*"))) == 2  # the damaged shard is gone
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"format": 2, "format": 2}',
+        "{",
+        "NaN",
+        '{"format": ' + "9" * 5000 + "}",
+        "\0",
+        "\ufeff",
+    ],
+)
+def test_an_index_that_is_no_json_is_packed_again(photos_dir, text):
+    packed(photos_dir)
+    [index_path] = (photos_dir.parent / "cache").glob("*.json")
+    index_path.write_text(text, encoding="utf-8")
+    assert len(cache_of(photos_dir).missing) == 10
+    assert packed(photos_dir).missing == []
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 5), np.uint8), np.zeros(10**5, np.float32), np.array(5, np.uint8), np.zeros(0, np.uint8)],
+)
+def test_pixels_of_another_type_or_shape_are_packed_again(photos_dir, array):
+    packed(photos_dir)
+    [pixels_path] = (photos_dir.parent / "cache").glob("*.npy")
+    np.save(pixels_path, array)
+    assert len(cache_of(photos_dir).missing) == 10
+    assert packed(photos_dir).missing == []
+
+
+@pytest.mark.parametrize("kind", ["json", "npy"])
+def test_what_is_no_file_in_the_place_of_a_shard_does_no_harm(photos_dir, kind):
+    packed(photos_dir)
+    [path] = (photos_dir.parent / "cache").glob(f"*.{kind}")
+    path.unlink()
+    os.mkfifo(path)
+    assert packed(photos_dir).missing == []
+    path = photos_dir.parent / "cache" / f"shard_00005.{kind}"
+    path.mkdir()
+    (photos_dir.parent / "cache" / "shard_of_mine.json").write_text("{}")
+    os.utime(photos_dir / "5.png", ns=(1, 1))
+    assert packed(photos_dir).missing == []
+
+
+def test_two_trainings_that_pack_one_cache_pack_each_photo_once(photos_dir, decoded, monkeypatch, caplog):
+    monkeypatch.setattr(photo_cache, "SHARD_PHOTOS", 2)
+    monkeypatch.setattr(photo_cache, "WAIT_SECONDS", 0.01)
+    first, second = cache_of(photos_dir), cache_of(photos_dir)
+    packing = first.pack(threads=1)
+    next(packing)
+    threads = threading.Thread(target=lambda: list(second.pack(threads=1)))
+    threads.start()
+    while not caplog.messages:
+        time.sleep(0.01)
+    list(packing)
+    threads.join()
+    assert len(decoded) == 10 and first.missing == second.missing == []
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "another training packs photos there; waiting for it"
+    ]
+    for index in range(3):
+        np.testing.assert_array_equal(second.load(index), first.load(index))
+
+
+def test_threads_below_one_are_refused(photos_dir):
+    with pytest.raises(ValueError, match="threads must be at least 1, got -1"):
+        list(cache_of(photos_dir).pack(threads=-1))
