@@ -6,12 +6,15 @@ shapes and values. The libraries of each format are imported only when a file of
 """
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from system.console import printable
 from system.faults import one_line
 
 # Mean color of the ImageNet training set, blue first, 0..255.
@@ -37,6 +40,8 @@ KNOWN_FILTER_TOLERANCE = 1e-3  # of the largest value; float16 rounds by up to 0
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, section II.A
 ZIP_SIGNATURE = b"PK\x03\x04"  # .ZIP file format specification, 4.3.7
+MAT_VARIABLES = ("layers", "normalization", "meta")
+MOST_VALUES = 2**28  # of one array: 1 GB in float32; the largest of the published networks has 2.4 million
 MAT_HEADER_BYTES = 128  # MAT-File Format (MathWorks), "Level 5 MAT-File Header Format"
 
 Layers = dict[str, dict[str, np.ndarray]]  # "conv1_1" -> {"kernel": [3, 3, in, out], "bias": [out]}
@@ -67,7 +72,7 @@ def read_weights_file(path: Path) -> WeightsFile:
     except WeightsError:
         raise
     except Exception as error:  # parsers raise almost any exception on damaged bytes; it stays chained
-        raise WeightsError(f"is truncated or damaged ({one_line(error)})") from error
+        raise WeightsError(f"is truncated or damaged ({printable(one_line(error, at_most=120))})") from error
 
 
 def check_weights_file(path: Path) -> None:
@@ -124,12 +129,21 @@ def _read_h5(path: Path) -> WeightsFile:
         match = re.search(r"\bblock(\d)_conv(\d)/", dataset_path)
         role = {4: "kernel", 1: "bias"}.get(item.ndim) if isinstance(item, h5py.Dataset) else None
         if match and role:
+            _check_h5_dataset(item)
             layers.setdefault(f"conv{match[1]}_{match[2]}", {}).setdefault(role, item[()])
 
     with h5py.File(path, "r") as file:
         # a saved model also contains the optimizer's variables, which have the same ranks
         file.get("model_weights", file).visititems(collect)
     return WeightsFile(layers, np.array(KERAS_MEAN_BGR))
+
+
+def _check_h5_dataset(dataset) -> None:
+    """Raises WeightsError for one that needs absurd memory, or that names other files to read."""
+    if dataset.size > MOST_VALUES:
+        raise WeightsError(f"claims {dataset.size} values in one array, at most {MOST_VALUES} are read")
+    if dataset.external or dataset.is_virtual:
+        raise WeightsError("takes its values from other files, which is not supported")
 
 
 def _read_mat(path: Path) -> WeightsFile:
@@ -140,9 +154,10 @@ def _read_mat(path: Path) -> WeightsFile:
     filter. All other files, for example with retrained weights, are read as [width, height, in, out], the order
     that most TensorFlow programs assume for such files.
     """
+    _try_mat_reader(path)
     from scipy.io import loadmat
 
-    variables = loadmat(path, variable_names=["layers", "normalization", "meta"])
+    variables = loadmat(path, variable_names=MAT_VARIABLES)
     if "layers" not in variables:
         raise WeightsError("contains no variable 'layers', so it is not a MatConvNet network")
     layers = {}
@@ -154,6 +169,18 @@ def _read_mat(path: Path) -> WeightsFile:
     if not _begins_as_published(layers):
         layers = {name: layer | {"kernel": layer["kernel"].swapaxes(0, 1)} for name, layer in layers.items()}
     return WeightsFile(layers, _mat_mean_bgr(variables))
+
+
+def _try_mat_reader(path: Path) -> None:
+    """Reads the file in a process of its own first: some damaged bytes crash SciPy's reader. Raises WeightsError."""
+    program = "import sys; from scipy.io import loadmat; loadmat(sys.argv[1], variable_names=sys.argv[2:])"
+    finished = subprocess.run(
+        [sys.executable, "-c", program, str(path.absolute()), *MAT_VARIABLES],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if finished.returncode < 0:
+        raise WeightsError("is truncated or damaged (it crashes SciPy's reader of .mat files)")
 
 
 def _mat_mean_bgr(variables: dict) -> np.ndarray:
@@ -200,7 +227,11 @@ def _read_npz(path: Path) -> WeightsFile:
     """
     roles = {"_W": "kernel", "_b": "bias", "/kernel": "kernel", "/bias": "bias"}
     layers: Layers = {}
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        if (size := sum(entry.file_size for entry in file.zip.infolist())) > 4 * MOST_VALUES:
+            raise WeightsError(
+                f"contains {size / 1e9:.1f} GB, at most {4 * MOST_VALUES / 1e9:.1f} GB are read"
+            )
         for key in file.files:
             match = re.fullmatch(r"(conv\d_\d)(_W|_b|/kernel|/bias)", key)
             if match:

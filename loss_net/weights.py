@@ -16,6 +16,9 @@ from loss_net.topology import BLOCK_CHANNELS, BLOCK_DEPTHS, CONV_LAYERS, expecte
 from loss_net.weight_files import FORMATS, Layers, WeightsError, check_weights_file, read_weights_file
 from system.faults import one_line
 
+LARGEST_VALUE = (
+    1e6  # of weights, far more than the published ones have; a flipped bit of an exponent gives more
+)
 MOST_CHANNELS = 4096  # of a block; the published networks have at most 512
 
 # keras/src/applications/vgg16.py and vgg19.py: WEIGHTS_PATH_NO_TOP, and the md5 sums inside VGG16() and VGG19().
@@ -168,6 +171,10 @@ def _checked_array(label: str, array: np.ndarray | None, shape: tuple[int, ...])
         raise WeightsError(f"{label} has type {array.dtype}, expected floating point")
     if not np.isfinite(array).all():
         raise WeightsError(f"{label} contains values that are not finite")
+    if (largest := np.abs(array).max()) > LARGEST_VALUE:
+        raise WeightsError(
+            f"{label} contains {largest:.3g}, expected values up to {LARGEST_VALUE:g}; it is damaged"
+        )
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

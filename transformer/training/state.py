@@ -6,11 +6,8 @@ TensorFlow, so a door finds out at once what there is to resume. A tf.train.Chec
 a distributed training write it together, and here only the chief may write.
 """
 
-import json
 import logging
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from system.faults import disk_fault, first_line
+from system.console import printable
+from system.faults import disk_fault, one_line
 from system.files import write_whole
+from system.json_reader import parse_json
 from transformer.json_text import json_text
 
 FORMAT = 1  # increase it when a key of the info or the name of an array changes
@@ -27,7 +26,9 @@ INFO = "info"  # name of the entry with the JSON text
 INFO_KEYS = frozenset(
     ("format", "step", "config", "photos", "images", "rollbacks", "monitored_step", "losses", "validation")
 ) | {"best_validation", "means"}
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# What Progress and the doors read. A number that is not finite is saved as null.
+_NUMBERS_BY_NAME = "losses", "validation", "best_validation"
+_COUNTS = "step", "images", "rollbacks", "monitored_step"
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,10 @@ def read_state(path: Path) -> SavedState:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        info = json.loads(arrays.pop(INFO).tobytes())
-    except _DAMAGE as error:
-        raise DamagedStateError(f"{path}: is damaged or cannot be read ({first_line(error)})") from error
+        info = parse_json(arrays.pop(INFO).tobytes())
+    except Exception as error:  # parsers raise almost any exception on damaged bytes; it stays chained
+        reason = printable(one_line(error, at_most=120))
+        raise DamagedStateError(f"{path}: is damaged or cannot be read ({reason})") from error
     _check_info(path, info)
     return SavedState(path, info["step"], arrays, info)
 
@@ -96,10 +98,32 @@ def _check_info(path: Path, info: Any) -> None:
     missing = INFO_KEYS - info.keys()
     if missing:
         raise DamagedStateError(f"{path}: is incomplete (no {', '.join(sorted(missing))})")
+    if wrong := _wrong_key(info):
+        raise DamagedStateError(f"{path}: is damaged ({wrong} has a wrong type)")
     if info["step"] != _step_of(path):
         raise DamagedStateError(
             f"{path}: is damaged or renamed (it contains the state of step {info['step']})"
         )
+
+
+def _wrong_key(info: Mapping[str, Any]) -> str:
+    """The first key of `info` whose value has a wrong type, or ""."""
+    means = info["means"] if isinstance(info["means"], dict) else {}
+    fits = {
+        "config": isinstance(info["config"], dict),
+        "photos": isinstance(info["photos"], str),
+        "means": type(means.get("weight")) is int and _are_numbers(means.get("sums")),
+        **{key: type(info[key]) is int and info[key] >= 0 for key in _COUNTS},
+        **{key: _are_numbers(info[key]) for key in _NUMBERS_BY_NAME},
+    }
+    return next((key for key, is_right in fits.items() if not is_right), "")
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        for value in values.values()
+    )
 
 
 class TrainingState:
@@ -142,7 +166,9 @@ class TrainingState:
         Raises StateError, and changes nothing, if names or shapes differ.
         """
         shapes = {name: tuple(variable.shape) for name, variable in self.variables.items()}
-        saved_shapes = {name: array.shape for name, array in saved.arrays.items()}
+        saved_shapes = {
+            name: array.shape for name, array in saved.arrays.items() if array.dtype.kind in "biuf"
+        }
         for name in sorted(shapes.keys() | saved_shapes.keys()):
             if shapes.get(name) != saved_shapes.get(name):
                 raise StateError(
