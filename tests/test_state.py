@@ -52,6 +52,7 @@ def variables(seed: int = 0) -> dict[str, Value]:
 def info(step: int = 0) -> dict:
     """The info that a training saves, with a number that shows which step it belongs to."""
     values = {key: {} for key in INFO_KEYS - {"format", "step"}}
+    values |= {"photos": "digest", "rollbacks": 0, "monitored_step": 0, "means": {"sums": {}, "weight": 0}}
     return {**values, "images": 2 * step, "losses": {"total": step / 3}}
 
 
@@ -283,3 +284,51 @@ def test_the_keys_that_a_training_reads_are_those_that_it_saves():
 
     door = {"config", "photos"}
     assert Progress().as_json().keys() | door | {"format", "step"} == INFO_KEYS
+
+
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path):
+    saved(tmp_path, 3)
+    [path] = state_paths(tmp_path)
+    content, expected = path.read_bytes(), read_state(path)
+    positions = {*range(0, len(content), 7), *range(len(content) - 400, len(content))}
+    harmless = 0
+    for position in positions:
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            found = read_state(path)
+        except StateError as error:
+            assert "\n" not in str(error) and str(error).isprintable() and len(str(error)) < 500
+            continue
+        harmless += 1  # a date in the archive, for example
+        assert found.info == expected.info and found.arrays.keys() == expected.arrays.keys()
+        for name, array in expected.arrays.items():
+            np.testing.assert_array_equal(found.arrays[name], array)
+    assert harmless < len(positions) / 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("config", []), ("photos", 5), ("images", "5"), ("images", -1), ("rollbacks", True), ("losses", [1]),
+        ("losses", {"total": "1"}), ("means", {}), ("means", {"sums": [], "weight": 1}), ("validation", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_wrong_type_is_refused_by_its_key(tmp_path, key, value):
+    saved(tmp_path, 3)
+    [path] = state_paths(tmp_path)
+    rewrite_info(path, lambda info: {**info, key: value})
+    with pytest.raises(DamagedStateError, match=f"is damaged \\({key} has a wrong type\\)"):
+        read_state(path)
+
+
+def test_an_info_nested_without_end_is_refused(tmp_path):
+    saved(tmp_path, 3)
+    [path] = state_paths(tmp_path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays[INFO] = np.frombuffer(b"[" * 100_000, np.uint8)
+    np.savez(path, **arrays)
+    with pytest.raises(DamagedStateError, match="nested more than 32 deep"):
+        read_state(path)

@@ -62,6 +62,13 @@ def tiny() -> VggWeights:
     return random_vgg_weights("vgg19")
 
 
+@pytest.fixture(autouse=True)
+def mat_reader_untried(request, monkeypatch) -> None:
+    """Spares most tests the process that tries the reader of .mat files, which takes a second."""
+    if "crash" not in request.node.name:
+        monkeypatch.setattr("loss_net.weight_files._try_mat_reader", lambda path: None)
+
+
 @pytest.fixture
 def cache_path(monkeypatch, tmp_path) -> Path:
     """Where an empty Keras cache, of this test only, would hold VGG19."""
@@ -585,3 +592,40 @@ def test_the_real_vgg19_is_read_and_agrees_with_matconvnets():
     rgb_filter = loaded.kernels["conv1_1"][:, :, ::-1, 0]
     np.testing.assert_allclose(rgb_filter, MATCONVNET_CONV1_1_FILTER_0, rtol=0, atol=1e-7)
     np.testing.assert_array_equal(loaded.mean_bgr, np.float32([103.939, 116.779, 123.68]))
+
+
+def test_a_mat_file_that_would_crash_its_reader_is_refused(tiny, tmp_path, monkeypatch):
+    (tmp_path / "scipy").mkdir()
+    (tmp_path / "scipy" / "__init__.py").write_text("")
+    (tmp_path / "scipy" / "io.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "is truncated or damaged (it crashes SciPy's reader" in refusal(
+        write_mat(tmp_path / "vgg.mat", tiny)
+    )
+
+
+def test_values_that_only_damage_gives_are_refused(tiny, tmp_path):
+    kernel = tiny.kernels["conv2_1"].copy()
+    kernel[0, 0, 0, 0] = 1e30
+    path = write_h5(tmp_path / "vgg.h5", with_kernel(tiny, "conv2_1", kernel))
+    assert "conv2_1 kernel contains 1e+30, expected values up to 1e+06" in refusal(path)
+
+
+def test_an_array_of_absurd_size_is_refused_before_it_is_read(tiny, tmp_path):
+    path = write_h5(tmp_path / "vgg.h5", tiny)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("block9_conv9/kernel", (10**6, 10**6, 3, 3), "f4", chunks=(1, 1, 3, 3))
+    assert "claims 9000000000000 values in one array" in refusal(path)
+
+
+def test_an_archive_that_unpacks_without_end_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("loss_net.weight_files.MOST_VALUES", 1000)
+    assert "GB are read" in refusal(write_npz(tmp_path / "vgg.npz", tiny))
+
+
+def test_values_from_other_files_are_refused(tiny, tmp_path):
+    path = write_h5(tmp_path / "vgg.h5", tiny)
+    (tmp_path / "other").write_bytes(bytes(36))
+    with h5py.File(path, "a") as file:
+        file.create_dataset("block9_conv9/bias", (9,), "f4", external=[(str(tmp_path / "other"), 0, 36)])
+    assert "takes its values from other files" in refusal(path)
