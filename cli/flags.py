@@ -46,6 +46,7 @@ class Knob:
     choices: tuple[str, ...] | None = None
     has_negation: bool = False  # adds --no-FLAG, for a setting that JSON or a resumed run can switch on
     parse: Callable[[str], Any] | None = None  # text -> value, where the type alone does not tell how
+    is_path: bool = False  # a text that can be a path: checked like a Path
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -239,6 +240,8 @@ def check_ranges(config: Any) -> None:
 def _check_item(name: str, item: Any, about: Knob) -> None:
     if about.choices and item is not None and item not in about.choices:
         raise UsageError(f"{flag(name)} must be one of {', '.join(about.choices)}, got {shown(item)}")
+    if about.is_path and isinstance(item, str) and (fault := _path_fault(item)):
+        raise UsageError(f"{flag(name)}: {fault}")
     if isinstance(item, str) and "\0" in item:
         raise UsageError(f"{flag(name)} must not contain a NUL character, got {shown(item)}")
     if isinstance(item, int | float) and not isinstance(item, bool):

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.flags import FLOAT_LIMIT, knob, number, shown, whole_number
+from cli.flags import FLOAT_LIMIT, knob, number, path_of, shown, whole_number
 from transformer.inference.memory_plan import MIN_TILE
 
 # Titles in --help, in the order in which it lists them.
@@ -23,9 +23,11 @@ def style_and_weight(text: str) -> tuple[str, float]:
     """STYLE:WEIGHT, such as great_wave:2; the weight is 1 if none is given."""
     style, separator, weight = text.rpartition(":")
     try:
-        return (style, number(weight)) if separator else (text, 1.0)
+        style, value = (style, number(weight)) if separator else (text, 1.0)
     except argparse.ArgumentTypeError:
-        return text, 1.0  # the colon is part of a path
+        style, value = text, 1.0  # the colon is part of a path
+    path_of(style)  # raises ArgumentTypeError
+    return style, value
 
 
 def layer_and_weight(text: str) -> tuple[str, float]:
@@ -100,7 +102,11 @@ class FastConfig(SharedConfig):
     """--mode fast: one pass through a trained network."""
 
     style: str | None = knob(
-        "name of a style in checkpoints/, or its folder", group=STYLE, short="-s", metavar="STYLE"
+        "name of a style in checkpoints/, or its folder",
+        group=STYLE,
+        short="-s",
+        metavar="STYLE",
+        is_path=True,
     )
     blend: tuple[tuple[str, float], ...] = knob(
         "several styles instead of --style; their pictures are mixed in proportion to the weights",
@@ -180,7 +186,7 @@ class SlowConfig(SharedConfig):
     checkpoint_output: str | None = knob(
         "where to write intermediate pictures, such as out_%s.png; %s becomes the iteration (default: the"
         " picture of -o is overwritten with the best one so far)",
-        group=SLOW, metavar="PATTERN",
+        group=SLOW, metavar="PATTERN", is_path=True,
     )  # fmt: skip
     checkpoint_iterations: int = knob("iterations between intermediate pictures", 100, group=SLOW, at_least=1)
     print_iterations: int | None = knob("print the losses every N iterations", group=SLOW, at_least=1)
@@ -218,6 +224,7 @@ class SlowConfig(SharedConfig):
         "initial image: content, noise, or the path of an image (default: the preset's)",
         group=SLOW_STEPS,
         metavar="IMAGE",
+        is_path=True,
     )
     noise_ratio: float | None = knob(
         "share of noise in the initial image, 0 to 1; the rest is the content or the image of --initial (default: the"

@@ -52,7 +52,7 @@ class TrainConfig:
     )
     start_from: str | None = knob(
         "start from the weights of this finished style (name or folder); a related style saves most of the steps",
-        group=STYLE, metavar="STYLE",
+        group=STYLE, metavar="STYLE", is_path=True,
     )  # fmt: skip
 
     steps: int = knob("updates of the network", 12000, group=TRAINING, at_least=1, limit=10**9)

@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels, shrunk_to_short_side
+from system.arguments import check_count
 from system.faults import disk_fault, one_line
 from system.files import write_whole
 from system.json_reader import read_json_file
@@ -83,9 +84,11 @@ class PhotoCache:
 
     Raises:
         ImageError: the cache was packed for another `short_side`.
+        ValueError: `short_side` is below 1.
     """
 
     def __init__(self, cache_dir: Path, paths: Sequence[Path], short_side: int):
+        check_count("short_side", short_side)
         self.cache_dir = cache_dir
         self.paths = paths
         self.short_side = short_side
@@ -156,8 +159,7 @@ class PhotoCache:
         it and takes what it has packed. Raises OSError if the folder cannot be written, and ValueError for `threads`
         below 1.
         """
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
+        check_count("threads", threads)
         try:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from data.images import MIN_CONTENT_SIDE, ImageError, load_image, load_pixels, resize_pixels
 from data.listing import find_images
+from system.arguments import check_count
 from system.machine import available_cores
 
 PREFETCH_BATCHES = 4
@@ -87,10 +88,15 @@ class CropStream:
     Args:
         photos: a PhotoFolder or PhotoCache.
         image_size: side of the crops, in pixels.
-        seed: determines the order of the photos and the place of each crop.
+        seed: determines the order of the photos and the place of each crop, 0 or more.
+
+    Raises ValueError for a size or seed out of range, and if there are no photos.
     """
 
     def __init__(self, photos, *, image_size: int, seed: int):
+        check_count("image_size", image_size)
+        check_count("seed", seed, least=0)
+        check_count("the number of photos", len(photos.paths))
         self.photos = photos
         self.image_size = image_size
         self.seed = seed
@@ -103,6 +109,7 @@ class CropStream:
 
     def crop(self, number: int) -> np.ndarray:
         """Returns a crop [image_size, image_size, 3], RGB, uint8. Raises ImageError if no photo can be read."""
+        check_count("number", number, least=0)
         generator = np.random.default_rng((self.seed, int(number)))
         paths = self.photos.paths
         for index in _candidates(len(paths), self.seed, int(number)):
@@ -124,7 +131,16 @@ class CropStream:
             batch_size: of all workers together. B = batch_size / workers / replicas.
             first_image: the number of the first crop.
             shard: the part of each batch to return.
+
+        Raises ValueError for a batch size that is not a multiple of the workers and replicas, or below 1.
         """
+        check_count("batch_size", batch_size)
+        check_count("first_image", first_image, least=0)
+        if batch_size % (shard.workers * shard.replicas):
+            raise ValueError(
+                f"batch_size must be a multiple of {shard.workers * shard.replicas}, the number of replicas, got"
+                f" {batch_size}"
+            )
         self.crop(first_image)  # if no photo can be read, this fails here and not inside tf.data
         own = batch_size // shard.workers  # crops of each global batch
         offset = first_image + shard.worker * own
@@ -168,6 +184,8 @@ def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[
 
 def readable_images(paths: Sequence[Path], *, max_images: int, max_side: int) -> dict[Path, np.ndarray]:
     """Loads the first `max_images` images that can be read, like `validation_images`; logs the unreadable ones."""
+    check_count("max_images", max_images)
+    check_count("max_side", max_side)
     images = {}
     for path in paths:
         if len(images) == max_images:
@@ -185,6 +203,9 @@ def random_crop(pixels: np.ndarray, size: int, generator: np.random.Generator) -
     The side of the square is random, between `size` and the short side of the photo, so the training sees whole
     scenes as well as details at full resolution. Only photos smaller than `size` are enlarged.
     """
+    check_count("size", size)
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise ValueError(f"a photo must be an array [H, W, 3] without a zero side, got {list(pixels.shape)}")
     height, width = pixels.shape[:2]
     short_side = min(height, width)
     side = int(generator.integers(min(size, short_side), short_side + 1))

@@ -12,6 +12,7 @@ import tensorflow as tf
 from scipy.optimize import fmin_l_bfgs_b
 
 from loss_net.presets import SlowPreset
+from system.arguments import check_count, check_images
 
 NO_LIMIT = 2**31 - 1  # of function evaluations: the largest number that SciPy accepts
 # Of the gradient. SciPy's default, 1e-5, suits losses in the thousands. A loss near 1 has gradients of about 1e-6
@@ -36,8 +37,11 @@ def optimize_image(
 
     The losses belong to the image that is yielded with them, [H, W, 3] float32. The image can exceed 0..255
     unless preset.clipped. The iterator ends after preset.iterations steps, or earlier if L-BFGS finds no lower
-    loss. Closing it stops the work.
+    loss. Closing it stops the work. Raises ValueError for an initial image that has a zero side or is not finite, and
+    for iterations below 1.
     """
+    check_images("initial", initial)
+    check_count("iterations", preset.iterations)
     optimize = {"adam": _adam_steps, "lbfgs": _lbfgs_steps}[preset.optimizer]
     yield from optimize(_compiled(loss, initial.shape), initial.astype(np.float32), preset)
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 from loss_net.presets import LossPreset
+from loss_net.topology import deepest_layer, least_side
 from loss_net.vgg import Vgg, build_vgg
 from loss_net.weights import VggWeights
+from system.arguments import check_images
 
 Losses = dict[str, tf.Tensor]
 Features = dict[str, tf.Tensor]
@@ -31,7 +34,11 @@ class PerceptualLoss:
         return self._terms(stylized, self._content_maps(content))
 
     def for_content(self, content: tf.Tensor) -> Callable[[tf.Tensor], Losses]:
-        """Returns the loss as a function of the stylized images. The features of `content` are computed once."""
+        """Returns the loss as a function of the stylized images. The features of `content` are computed once.
+
+        Raises ValueError for an array that is not [B, H, W, 3], has a zero side, or is not finite.
+        """
+        check_images("content", content, rank=4)
         content_maps = self._content_maps(content)
         return lambda stylized: self._terms(stylized, content_maps)
 
@@ -106,8 +113,10 @@ def build_perceptual_loss(
     compute_dtype: type of the VGG convolutions. Gram matrices and losses are float32, or float64 for float64.
 
     Raises ValueError if the weights have another architecture than the preset, or if the blend weights are
-    negative, all 0, or not one for each style.
+    negative, all 0, or not one for each style. Raises ValueError for a style that is not an array [H, W, 3], is
+    smaller than the deepest style layer needs, or is not finite.
     """
+    _check_styles(styles, preset)
     if weights.architecture != preset.architecture:
         raise ValueError(
             f"the preset needs {preset.architecture} weights, got {weights.architecture}: "
@@ -125,6 +134,19 @@ def build_perceptual_loss(
     if compute_dtype not in (tf.float32, tf.float64):
         exact_vgg = build_vgg(weights, preset.style_layers, **network)
     return PerceptualLoss(vgg, _style_grams(exact_vgg, styles, preset), shares, preset)
+
+
+def _check_styles(styles: Sequence[tf.Tensor], preset: LossPreset) -> None:
+    if not styles:
+        raise ValueError("styles must contain at least one picture")
+    layer = deepest_layer(preset.style_layers, preset.architecture)
+    for style in styles:
+        check_images("each style", style)
+        if min(np.shape(style)[:2]) < least_side(layer):
+            raise ValueError(
+                f"each style must have at least {least_side(layer)}x{least_side(layer)} pixels for {layer}, got the"
+                f" shape {list(np.shape(style))}"
+            )
 
 
 def _shares(blend_weights: Sequence[float], styles: int) -> list[float]:

@@ -166,3 +166,56 @@ def test_a_field_of_two_classes_is_one_flag():
     parser = Parser(prog="door.py")
     add_flags(parser, [FastConfig, SlowConfig], INFER_GROUPS)
     assert sum("--max-side" in action.option_strings for action in parser._actions) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--steps", "1_000"], "invalid int value: '1_000'"),
+        (["--steps", "٣"], "invalid int value: '٣'"),
+        (["--steps", "9" * 5000], "a number of 5000 digits, at most 30 are allowed"),
+        (["--rate", "0x1"], "invalid float value: '0x1'"),
+        (["--rate", "0_1.5"], "invalid float value: '0_1.5'"),
+        (["--place", ""], "a path must not be empty"),
+        (["--place", "a\0b"], "must not contain a NUL character"),
+        (["--place", "a" * 5000], "a path may have at most 4095 bytes, got 5000"),
+        (["--place", "a/" + "b" * 256], "a name in a path may have at most 255 bytes, got 256"),
+        (["--photos", "a", ""], "a path must not be empty"),
+        (["--\x1b[2Jx"], r"unrecognized arguments: --\x1b[2Jx"),
+        (["x" * 5000], "unrecognized arguments: xxx"),
+    ],
+)
+def test_hostile_text_is_one_short_line_with_status_2(capsys, arguments, words):
+    with pytest.raises(SystemExit) as ended:
+        parsed(*arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line and line.isprintable() and len(line) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "steps",
+            10**19,
+            "--steps must be at least 1 and at most 1000000000000000000, got 10000000000000000000",
+        ),
+        (
+            "steps",
+            -(10**400),
+            "--steps must be at least 1 and at most 1000000000000000000, got a number of more than",
+        ),
+        ("limit", 1e39, "--limit must be at most 1e+30, got 1e+39"),
+    ],
+)
+def test_absurd_numbers_are_refused_with_the_limit(name, value, words):
+    with pytest.raises(UsageError) as error:
+        check_ranges(Config(**{name: value}))
+    assert str(error.value).startswith(words)
+
+
+def test_paths_in_json_are_checked_like_those_of_flags():
+    for values in ({"place": ""}, {"photos": ["a", "b\0"]}, {"place": "\ud800"}, {"place": "a" * 5000}):
+        with pytest.raises(UsageError, match=f"^file: {next(iter(values))}: a path "):
+            from_json(Config, values, "file")
