@@ -61,7 +61,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--grid-weights needs --preview-grid")
     for weight in options.grid_weights or ():
         if not 0 <= weight <= FLOAT_LIMIT:
-            parser.error(f"--grid-weights must be at least 0 and at most {FLOAT_LIMIT:g}, got {weight:g}")
+            limit = f" and at most {FLOAT_LIMIT:g}" if weight > FLOAT_LIMIT else ""
+            parser.error(f"--grid-weights must be at least 0{limit}, got {weight}")
     return options
 
 
@@ -265,7 +266,7 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
     from transformer.training.monitor import Monitor
 
     previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
-    options = {"max_images": config.val_images, "max_side": VALIDATION_SIDE}
+    options = {"max_images": config.val_images, "max_side": VALIDATION_SIDE, "min_side": loss.least_side}
     val_images = [] if config.val_dir is None else validation_images(config.val_dir, **options)
     return Monitor(
         config.log_dir,

@@ -202,10 +202,12 @@ class Outcome:
         return is_new
 
     def save(self) -> None:
-        """Writes the best picture where the flags say, then the history, whose failure does not cost the picture."""
-        if self.best is not None:
-            self._save_picture(self._picture_path)
-        self._save_history()
+        """Writes the best picture where the flags say, then the history. Neither costs the other."""
+        try:
+            if self.best is not None:
+                self._save_picture(self._picture_path)
+        finally:
+            self._save_history()
 
     def save_on_the_way(self, checkpoint_path: Path | None) -> None:
         """Writes the best picture so far, to `checkpoint_path` or where the flags say, and the history so far."""

@@ -219,7 +219,10 @@ def settled(values: Mapping[str, Any]) -> TrainConfig:
 
 def _is_plain_name(name: str) -> bool:
     is_short = len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
-    return is_short and name.isprintable() and not name.startswith(".") and Path(name).name == name != ""
+    is_shown = all(
+        part.isprintable() or "\udc80" <= part <= "\udcff" for part in name
+    )  # bytes that are not UTF-8
+    return is_short and is_shown and not name.startswith(".") and Path(name).name == name != ""
 
 
 def log_dir_of(values: Mapping[str, Any]) -> Path | None:

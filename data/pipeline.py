@@ -170,19 +170,23 @@ def photos_digest(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def validation_images(val_dir: Path, *, max_images: int, max_side: int) -> list[np.ndarray]:
+def validation_images(
+    val_dir: Path, *, max_images: int, max_side: int, min_side: int = 1
+) -> list[np.ndarray]:
     """Loads the first readable photos of a folder, sorted by path.
 
     Returns at most `max_images` images [H, W, 3], RGB, float32, 0..255, shrunk to a longest side of `max_side`
-    pixels. Raises ImageError if there is none.
+    pixels. Photos that then have a side below `min_side` are skipped. Raises ImageError if there is none.
     """
-    images = readable_images(_images_in(val_dir), max_images=max_images, max_side=max_side)
+    images = readable_images(_images_in(val_dir), max_images=max_images, max_side=max_side, min_side=min_side)
     if not images:
         raise ImageError(f"{val_dir}: none of its images can be read; --val-dir needs at least one")
     return list(images.values())
 
 
-def readable_images(paths: Sequence[Path], *, max_images: int, max_side: int) -> dict[Path, np.ndarray]:
+def readable_images(
+    paths: Sequence[Path], *, max_images: int, max_side: int, min_side: int = 1
+) -> dict[Path, np.ndarray]:
     """Loads the first `max_images` images that can be read, like `validation_images`; logs the unreadable ones."""
     check_count("max_images", max_images)
     check_count("max_side", max_side)
@@ -191,7 +195,10 @@ def readable_images(paths: Sequence[Path], *, max_images: int, max_side: int) ->
         if len(images) == max_images:
             break
         try:
-            images[path] = load_image(path, max_side=max_side)
+            image = load_image(path, max_side=max_side)
+            if min(image.shape[:2]) < min_side:
+                raise ImageError(f"{path}: a side has less than {min_side} pixels; give a larger photo")
+            images[path] = image
         except ImageError as error:
             logger.warning("skipped: %s", error)
     return images

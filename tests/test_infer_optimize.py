@@ -447,3 +447,86 @@ def test_numbers_that_are_not_finite_are_usage_errors(flags, capsys, flag, value
         infer.main(flags(f"{flag}={value}"))
     assert ended.value.code == 2
     assert f"{flag} must be " in capsys.readouterr().err
+
+
+def failing_writes(monkeypatch, *names: str) -> None:
+    """Every file of these names fails to be written, as on a full disk."""
+    from system import files
+
+    def write_whole(path, write):
+        if path.name in names:
+            raise OSError(28, "No space left on device")
+        return real(path, write)
+
+    real = files.write_whole
+    for module in ("system.files", "data.encoding"):
+        monkeypatch.setattr(f"{module}.write_whole", write_whole)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "at_2.png"])
+def test_a_side_output_that_fails_costs_neither_the_picture_nor_the_others(
+    flags, tmp_path, capsys, monkeypatch, name
+):
+    more = ("--history", str(tmp_path / "a.csv"), "--checkpoint-output", str(tmp_path / "at_%s.png"))
+    command = flags("-o", str(tmp_path / "a.png"), *more, "--checkpoint-iterations", "1")
+    failing_writes(monkeypatch, name)
+    assert infer.main(command) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "optimization continues" in line]
+    assert len(lines) == 1 and "No space left on device" in lines[0]
+    expected = {"a.csv", "a.png", "at_1.png", "at_2.png", "at_3.png"} - {name}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert infer.main([*command[:-6], "-o", str(tmp_path / "b.png")]) == 0
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), load_image(tmp_path / "b.png"))
+
+
+def test_a_picture_that_fails_on_the_way_only_is_no_failure(flags, tmp_path, capsys, monkeypatch):
+    from data import images
+
+    saves = []
+
+    def save_image(path, image):
+        saves.append(path)
+        if len(saves) == 1:
+            raise OSError(28, "No space left on device")
+        real(path, image)
+
+    real = images.save_image
+    monkeypatch.setattr(images, "save_image", save_image)
+    assert infer.main(flags("-o", str(tmp_path / "a.png"), "--checkpoint-iterations", "1")) == 0
+    assert len(saves) == 4 and (tmp_path / "a.png").is_file()
+    assert "the optimization continues" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_in_the_end_is_an_error(flags, tmp_path, capsys, monkeypatch):
+    failing_writes(monkeypatch, "a.png")
+    more = ("--history", str(tmp_path / "a.csv"))
+    assert infer.main(flags("-o", str(tmp_path / "a.png"), *more)) == 1
+    assert "a.png" in capsys.readouterr().err.splitlines()[-1]
+    assert len(history(tmp_path / "a.csv")) == 5  # the losses are kept
+
+
+def test_a_failure_to_allocate_keeps_the_best_picture_so_far(flags, tmp_path, capsys, monkeypatch):
+    def steps(*_):
+        yield from list(breaking_steps(2))[:2]
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(optimize, "build_steps", steps)
+    assert infer.main(flags("-o", str(tmp_path / "a.png"))) == 1
+    assert "not enough memory (std::bad_alloc); give a smaller --max-side" in capsys.readouterr().err
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), 101)
+
+
+def test_a_million_million_intermediate_pictures_are_refused_without_their_names(flags, tmp_path, capsys):
+    pattern = str(tmp_path / "at_%s.png")
+    with pytest.raises(SystemExit):
+        infer.main(flags("--checkpoint-output", pattern, "--iterations", str(10**12)))
+    assert "--iterations must be at least 1 and at most 1000000000" in capsys.readouterr().err
+    inputs = [tmp_path / "at_500000000.png"]
+    assert 500000000 in optimize._steps_in_names(pattern, inputs)
+
+
+def test_links_to_inputs_are_found_among_intermediate_pictures(tiny_inputs, tmp_path):
+    (tmp_path / "at_70_of.png").symlink_to(tiny_inputs / "style.png")
+    (tmp_path / "at_007_of.png").symlink_to(tiny_inputs / "style.png")  # no name of an intermediate picture
+    assert 70 in optimize._steps_in_names(str(tmp_path / "at_%s_of.png"), [tiny_inputs / "style.png"])
+    assert 7 not in optimize._steps_in_names(str(tmp_path / "at_%s_of.png"), [tiny_inputs / "style.png"])

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import train
 from cli.train_config import changes, settings_from_json
@@ -319,6 +320,38 @@ MISTAKES = {
     "config number for a path": ({"config": "{tmp}/number.json"}, USAGE, "val_dir"),
     "config null for a number": ({"config": "{tmp}/null.json"}, USAGE, "val_images"),
     "config text for a list": ({"config": "{tmp}/one_preview.json"}, USAGE, "preview"),
+    "config deep": ({"config": "{tmp}/deep.json"}, USAGE, "nested more than 32 deep"),
+    "config a device": (
+        {"config": "/dev/zero"},
+        USAGE,
+        "/dev/zero: cannot be read: it is a device or a pipe",
+    ),
+    "config a pipe": ({"config": "{tmp}/pipe"}, USAGE, "pipe: cannot be read: it is a device or a pipe"),
+    "config a folder": ({"config": "{tmp}/empty"}, USAGE, "empty: cannot be read"),
+    "config a key twice": ({"config": "{tmp}/twice.json"}, USAGE, "the key 'steps' occurs twice"),
+    "steps without end": (
+        {"steps": "1000000000000000000"},
+        USAGE,
+        "--steps must be at least 1 and at most 1000000000",
+    ),
+    "seed of 20 digits": ({"seed": "99999999999999999999"}, USAGE, "got 99999999999999999999"),
+    "no cache": ({"cache": ""}, USAGE, "argument --cache: a path must not be empty"),
+    "start of 5000 characters": ({"start-from": "x" * 5000}, USAGE, "may have at most 4095 bytes, got 5000"),
+    "name of 5000 characters": ({"name": "x" * 5000}, USAGE, "--name must be a plain folder name, got 'xxx"),
+    "name that commands a terminal": ({"name": "\x1b[2J"}, USAGE, r"got '\x1b[2J'"),
+    "absurd batch": ({"batch-size": "99999999999"}, BAD_INPUT, "GB of memory, "),
+    "absurd crops": ({"image-size": "10000000"}, BAD_INPUT, "lower --batch-size, --image-size or --width"),
+    "wide network of large crops": ({"width": "4", "image-size": "8192"}, BAD_INPUT, "lower --batch-size"),
+    "style of one pixel": (
+        {"style": "{tmp}/pixel.png"},
+        BAD_INPUT,
+        "1x1 pixels (height x width) are too few for relu5_1",
+    ),
+    "style shrunk too far": (
+        {"style": "{tmp}/thin.png", "style-size": "16"},
+        BAD_INPUT,
+        "1x16 pixels (height x width) are too few for relu5_1, which needs 16x16; give a larger picture",
+    ),
     "style missing": ({"style": "{tmp}/nowhere.png"}, BAD_INPUT, "{tmp}/nowhere.png: "),
     "style no image": ({"style": "{tmp}/broken.json"}, BAD_INPUT, "{tmp}/broken.json: not an image"),
     "content dir missing": (
@@ -398,6 +431,11 @@ def mistakes(tiny_inputs, tmp_path_factory) -> tuple[Path, dict]:
     (folder / "empty").mkdir()
     (folder / "broken.json").write_text("{")
     (folder / "vgg.h5").write_text("<html>404</html>")
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "twice.json").write_text('{"steps": 1, "steps": 2}')
+    os.mkfifo(folder / "pipe")
+    for name, size in {"pixel": (1, 1), "thin": (400, 8)}.items():
+        Image.new("RGB", size).save(folder / f"{name}.png")
     for name, values in WRONG_CONFIGS.items():
         (folder / f"{name}.json").write_text(json.dumps(values))
     calls = {}
