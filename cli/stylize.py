@@ -14,7 +14,7 @@ from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
-from system.faults import one_line
+from system.console import printable
 from system.signals import Interrupted
 
 PROG = "infer.py"
@@ -95,18 +95,13 @@ class PhotoJob:
 
     def fail(self, path: Path, fault: object) -> None:
         """Reports a photo that has no picture."""
-        from data.picture import plain_text
-
         self.failures += 1
-        line, name = plain_text(str(fault)), plain_text(str(path))
-        target = plain_text(str(self._targets.get(path, path)))
-        if name in line or target in line:
-            PhotoProgress.report_above(line)
-        elif isinstance(fault, MemoryError):
-            why = one_line(fault)
-            PhotoProgress.report_above(f"{name}: too little memory ({why}); shrink the photo with --max-side")
-        else:
-            PhotoProgress.report_above(f"{name}: {line}")
+        line = printable(fault)
+        if isinstance(fault, MemoryError) and "memory" not in line:  # not from the memory plan
+            line = f"too little memory{line and f' ({line})'}; shrink the photo with --max-side"
+        known = (path, self._targets.get(path, path))
+        named = any(printable(name) in line for name in known)
+        PhotoProgress.report_above(line if named else f"{printable(path)}: {line}")
 
     def _read(self, path: Path) -> Any:
         from data.photo import load_photo

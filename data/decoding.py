@@ -8,6 +8,8 @@ and EXIF to PNG files.
 """
 
 import contextlib
+import ctypes
+import functools
 import io
 import os
 import stat
@@ -99,6 +101,7 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
     stream.seek(0)
     layout = None
     if name == "TIFF":
+        _silence_libtiff()
         layout = read_layout(stream)
         _check_claim(path, name, header, (layout.width, layout.height), file_size)
         check_pixels_are_there(layout, file_size)
@@ -254,6 +257,15 @@ def _configure_pillow() -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
     warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Stops libtiff from writing its own lines about damaged files to stderr; Pillow has no setting for this."""
+    from PIL import Image
+
+    with contextlib.suppress(AttributeError, OSError):  # a build with another libtiff keeps its lines
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from data.containers import can_read_avif
 from data.encoding import SAVE_SUFFIXES
-from data.picture import ImageError, plain_text
+from data.picture import ImageError
 from data.video import VIDEO_SUFFIXES
+from system.console import printable
 
 _CAMERA_SUFFIXES = (  # raw files
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef",
@@ -52,7 +53,7 @@ class Listing:
             f"{folder}: {len(paths)} file{'s' if len(paths) > 1 else ''} skipped: {_counts(paths)}; {_remedy(paths)}"
             for folder, paths in self.skipped.items()
         ]
-        return [plain_text(line) for line in [*map(str, self.unread), *skipped]]
+        return [printable(line) for line in [*map(str, self.unread), *skipped]]
 
 
 def find_images(inputs: Iterable[Path]) -> Listing:

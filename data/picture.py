@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from system.console import printable
+
 
 class ImageError(ValueError):
     """A file cannot be read or written as an image. The message is one line: the file, the fault and the remedy.
@@ -12,7 +14,7 @@ class ImageError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(plain_text(message))
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,3 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
-
-
-def plain_text(text: str) -> str:
-    """Returns `text` with everything that is not printable as an escape, so that it is safe in a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
