@@ -8,7 +8,6 @@ and EXIF to PNG files.
 """
 
 import contextlib
-import ctypes
 import functools
 import io
 import os
@@ -262,6 +261,8 @@ def _configure_pillow() -> None:
 @functools.cache
 def _silence_libtiff() -> None:
     """Stops libtiff from writing its own lines about damaged files to stderr; Pillow has no setting for this."""
+    import ctypes
+
     from PIL import Image
 
     with contextlib.suppress(AttributeError, OSError):  # a build with another libtiff keeps its lines

@@ -183,7 +183,9 @@ def _tags_of(stream: BinaryIO) -> Any:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     header = stream.read(8)
-    if header[2:3] == b"+" or header[3:4] == b"+":
+    if header.startswith(b"MM\0+"):
+        raise UnsupportedLayout("big-endian BigTIFF")  # Pillow takes it for a file of 32 bits
+    if header.startswith(b"II+\0"):
         header += stream.read(8)  # BigTIFF
     directory = ImageFileDirectory_v2(header)
     stream.seek(directory.next)
