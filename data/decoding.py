@@ -58,6 +58,13 @@ _GRAY_MODES = frozenset({"1", "L"})
 _COLOR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr", "LAB"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
 _DEEP_GRAY_MODES = frozenset({"I;16", "I;16B", "I", "F"})
+_VIPS_TYPES = {
+    "uchar": np.uint8,
+    "ushort": np.uint16,
+    "uint": np.uint32,
+    "int": np.int32,
+    "float": np.float32,
+}
 _WHITE_OF_12_BITS, _WHITE_OF_16_BITS = 4095, 65535
 _NOTE = "its metadata is damaged and was left out"
 
@@ -185,7 +192,7 @@ def _decode_by_vips(
         _check_claim(path, name, header, (image.width, image.height), file_size)
         fields = {field: bytes(image.get(field)) for field in image.get_fields() if field.endswith("-data")}
         orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
-        pixels = image.numpy()
+        pixels = _pixels_of_vips(image)
     except pyvips.Error as error:
         raise OSError(one_line(error)) from error
     return Picture(
@@ -193,6 +200,12 @@ def _decode_by_vips(
         rgb_profile(fields.get("icc-profile-data")),
         exif_without_orientation(fields.get("exif-data"), layout and layout.tags),
     )
+
+
+def _pixels_of_vips(image) -> np.ndarray:
+    """Returns [H, W, C]; image.numpy() drops axes of length 1."""
+    pixels = np.frombuffer(image.write_to_memory(), _VIPS_TYPES[image.format])
+    return pixels.reshape(image.height, image.width, image.bands)
 
 
 def _vips_source(stream: BinaryIO):
@@ -205,11 +218,11 @@ def _vips_source(stream: BinaryIO):
 
 def _rgb_or_gray(path: Path, pixels: np.ndarray, layout: TiffLayout | None) -> np.ndarray:
     """Drops the channels of libvips that are neither color nor alpha, and converts CMYK to RGB."""
-    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    channels = pixels.shape[-1]
     if layout is not None and layout.color == "CMYK":
         return rgb_from_cmyk(pixels[..., :4])
     if channels == 1:
-        return _full_range_gray(path, pixels.reshape(pixels.shape[:2]), _WHITE_OF_16_BITS)
+        return _full_range_gray(path, pixels[..., 0], _WHITE_OF_16_BITS)
     is_gray = channels == 2 if layout is None else layout.color == "gray"
     has_alpha = channels in (2, 4) if layout is None else layout.has_alpha
     if is_gray:

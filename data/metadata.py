@@ -64,13 +64,13 @@ def without_metadata(name: str, content: bytes) -> bytes:
     return content
 
 
-def _upright_exif(exif_bytes: bytes) -> bytes:
+def _upright_exif(exif_bytes: bytes) -> bytes | None:
     from PIL import ExifTags, Image
 
     exif = Image.Exif()
     exif.load(exif_bytes)
     exif.pop(ExifTags.Base.Orientation, None)
-    return exif.tobytes()
+    return exif.tobytes() if len(exif) else None
 
 
 def _exif_of_texts(tags: Any) -> bytes | None:
