@@ -194,7 +194,8 @@ def _decode_by_vips(
         orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
         pixels = _pixels_of_vips(image)
     except pyvips.Error as error:
-        raise OSError(one_line(error)) from error
+        kind = MemoryError if "out of memory" in str(error) else OSError
+        raise kind(one_line(error)) from error
     return Picture(
         _upright(_rgb_or_gray(path, pixels, layout), orientation),
         rgb_profile(fields.get("icc-profile-data")),
@@ -241,6 +242,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         stream = os.fdopen(os.open(path, flags), "rb")
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
+    except ImageError:
+        raise
     except ValueError as error:  # a zero byte in the name
         raise ImageError(f"{path}: cannot be read: {error}; {remedy}") from error
     with stream:
@@ -289,6 +292,9 @@ def _decoder_errors(path: Path) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except MemoryError as error:
+        error.__traceback__ = None  # its frames hold what was decoded so far, and others need the memory
+        raise ImageError(f"{path}: {_decoder_fault(error)}") from error
     except Exception as error:
         raise ImageError(f"{path}: {_decoder_fault(error)}") from error
 

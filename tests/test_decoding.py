@@ -514,7 +514,8 @@ def pipe(tmp_path) -> Path:
 
 
 def test_a_pipe_is_refused_and_not_waited_for(pipe, error_of):
-    assert "is not a file but a pipe, socket or device" in error_of(load_image, pipe)
+    message = error_of(load_image, pipe)
+    assert message == f"{pipe}: is not a file but a pipe, socket or device; give an image file"
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(pipe, monkeypatch, error_of):
@@ -618,10 +619,10 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_memory_is_take
     + [(".webp", {"quality": 1, "method": 0}), pytest.param(".avif", {"speed": 10}, marks=needs_avif)],
 )
 def test_a_large_black_picture_is_no_bomb(tmp_path, suffix, options):
-    Image.new("L" if suffix in (".gif", ".bmp") else "RGB", (6000, 4000)).save(
+    Image.new("L" if suffix in (".gif", ".bmp") else "RGB", (4100, 4000)).save(
         tmp_path / f"a{suffix}", **options
     )
-    assert load_image(tmp_path / f"a{suffix}", max_side=60).shape == (40, 60, 3)
+    assert load_image(tmp_path / f"a{suffix}", max_side=41).shape == (40, 41, 3)
 
 
 def test_a_cut_bmp_is_refused_before_it_is_decoded(tmp_path, pixels_u8, error_of):
@@ -638,6 +639,18 @@ def test_too_little_memory_is_not_called_damage(tmp_path, pixels_u8, monkeypatch
 
     Image.fromarray(pixels_u8).save(tmp_path / "a.png")
     monkeypatch.setattr(decoding, "_decode_by_pillow", fail)
+    assert "too little memory to decode it" in error_of(load_image, tmp_path / "a.png")
+
+
+def test_too_little_memory_of_libvips_is_not_called_damage(tmp_path, gray_u16, monkeypatch, error_of):
+    def fail(*arguments):
+        raise pyvips.Error(
+            "unable to write to memory", "vips_image_write_to_memory: out of memory -- size == 9GB"
+        )
+
+    pixels = np.dstack([gray_u16] * 3)
+    pyvips.Image.new_from_array(pixels, interpretation="rgb16").write_to_file(str(tmp_path / "a.png"))
+    monkeypatch.setattr(pyvips.Image, "write_to_memory", fail)
     assert "too little memory to decode it" in error_of(load_image, tmp_path / "a.png")
 
 

@@ -47,7 +47,7 @@ def content_of(size: tuple[int, int], mode: str, seed: int) -> Image.Image:
     return Image.fromarray(generator.integers(0, 256, (*size, channels), dtype=np.uint8)).convert(mode)
 
 
-@examples(150)
+@examples(80)
 @given(kind=st.sampled_from(KINDS), size=sizes, orientation=st.integers(1, 8), seed=st.integers(0, 2**16))
 def test_every_mode_size_and_orientation_is_shown_as_it_was_stored(folder, kind, size, orientation, seed):
     name, mode = kind
@@ -68,7 +68,7 @@ def test_every_mode_size_and_orientation_is_shown_as_it_was_stored(folder, kind,
     np.testing.assert_allclose(shown, expected, atol=0.01)
 
 
-@examples(60)
+@examples(40)
 @given(
     suffix=st.sampled_from([".png", ".tif", ".bmp"]),
     size=sizes,
@@ -102,7 +102,7 @@ def picture_or_refusal(folder: Path, content: bytes) -> None:
         assert picture.pixels.size > 0 and picture.pixels.dtype in (np.uint8, np.uint16, np.float32)
 
 
-@examples(200)
+@examples(120)
 @given(data=st.data())
 def test_a_file_that_is_cut_anywhere_is_a_picture_or_one_line(folder, data):
     name = data.draw(st.sampled_from(sorted(fuzz_picture.seeds())))
@@ -110,7 +110,7 @@ def test_a_file_that_is_cut_anywhere_is_a_picture_or_one_line(folder, data):
     picture_or_refusal(folder, content[: data.draw(st.integers(0, len(content) - 1))])
 
 
-@examples(300)
+@examples(150)
 @given(data=st.data())
 def test_a_file_with_changed_bytes_is_a_picture_or_one_line(folder, data):
     name = data.draw(st.sampled_from(sorted(fuzz_picture.seeds())))
@@ -120,7 +120,7 @@ def test_a_file_with_changed_bytes_is_a_picture_or_one_line(folder, data):
     picture_or_refusal(folder, bytes(content))
 
 
-@examples(100)
+@examples(60)
 @given(content=st.binary(min_size=1, max_size=200))
 def test_any_bytes_are_one_line(folder, content):
     picture_or_refusal(folder, content)

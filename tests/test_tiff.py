@@ -260,9 +260,9 @@ def test_a_huge_tile_around_a_small_picture_is_refused(tmp_path, error_of):
 def test_a_large_black_picture_that_compresses_well_is_still_read(tmp_path, compression):
     import pyvips
 
-    black = pyvips.Image.black(6000, 5000, bands=3)
+    black = pyvips.Image.black(4100, 4000, bands=3)
     black.tiffsave(str(tmp_path / "black.tif"), compression=compression)
-    assert decode_file(tmp_path / "black.tif").pixels.shape == (5000, 6000, 3)
+    assert decode_file(tmp_path / "black.tif").pixels.shape == (4000, 4100, 3)
 
 
 def test_every_place_and_order_is_another_file():
