@@ -53,9 +53,11 @@ from system.faults import one_line
 __all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
+_READ_WHOLE = frozenset({"WEBP", "AVIF"})  # formats of which Pillow reads the whole file into memory first
+MAX_BYTES_IN_MEMORY = 2**30  # of such a file
 # Names of Pillow's modes. Together these are all modes that its decoders produce, except premultiplied gray, "La".
 _GRAY_MODES = frozenset({"1", "L"})
-_COLOR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr", "LAB"})
+_COLOR_MODES = frozenset({"P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
 _DEEP_GRAY_MODES = frozenset({"I;16", "I;16B", "I", "F"})
 _VIPS_TYPES = {
@@ -83,11 +85,17 @@ def decode_file(path: Path) -> Picture:
         name = format_of(header)
         if name is None:
             raise ImageError(f"{path}: not an image in a supported format; give {readable_formats()}")
+        if name in _READ_WHOLE and size > MAX_BYTES_IN_MEMORY:
+            raise ImageError(
+                f"{path}: {size} bytes are too many for a {name} file; save it in a smaller file first"
+            )
         try:
             return _decode(path, stream, name, size)
         except (ImageError, MemoryError, MissingPixels, UnsupportedLayout):
             raise
         except Exception:
+            if size > MAX_BYTES_IN_MEMORY:
+                raise
             stream.seek(0)
             content = stream.read()
             pixels_only = without_metadata(name, content)

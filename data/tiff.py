@@ -26,7 +26,11 @@ _COLORS = {_INVERTED_GRAY: "gray", _GRAY: "gray", _RGB: "RGB", _PALETTE: "palett
 _CHANNELS = {"gray": 1, "RGB": 3, "palette": 1, "CMYK": 4, "YCbCr": 3, "CIELab": 3}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _SAMPLE_FORMATS = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " float"}
-_ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha, premultiplied and not
+_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = (
+    0,
+    1,
+    2,
+)  # kinds of extra channels; 1 is premultiplied alpha, 2 is alpha
 _CODECS = {
     1: "no", 2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "deflate", 32773: "PackBits",
     32946: "deflate", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
@@ -86,13 +90,10 @@ class TiffLayout:
         if self.codec not in _VIPS_CODECS or (self.is_planar and self.is_tiled):
             return False
         if self.is_planar:  # libvips reads gray in planes wrongly, Pillow RGB with extra channels in planes
-            return (
-                self.color == "CMYK"
-                and self.bits == 16
-                or self.color == "RGB"
-                and (self.bits == 16 or self.extras != ())
-            )
-        return self.bits > 12
+            is_deep_color = self.bits == 16 and self.color in ("RGB", "CMYK")
+            return is_deep_color or (self.color == "RGB" and self.extras != ())
+        is_gray_with_another = self.color == "gray" and self.extras == (_UNSPECIFIED,)  # new in Pillow 11
+        return self.bits > 12 or is_gray_with_another
 
     @property
     def drops_extras(self) -> bool:
@@ -211,7 +212,8 @@ def _is_shallow_gray(layout: TiffLayout, extras: int) -> bool:
     if extras == 0:
         return True
     is_premultiplied = layout.extras[:1] == (_ASSOCIATED,)
-    return layout.bits == 8 and extras == 1 and not layout.is_planar and not is_premultiplied
+    is_chunky = layout.bits == 8 and extras == 1 and not layout.is_planar and not layout.is_inverted
+    return is_chunky and not is_premultiplied
 
 
 def _is_12_bit_gray(layout: TiffLayout, extras: int) -> bool:
@@ -220,7 +222,7 @@ def _is_12_bit_gray(layout: TiffLayout, extras: int) -> bool:
 
 def _is_16_bit_gray(layout: TiffLayout, extras: int) -> bool:
     if layout.is_for_vips:
-        return extras == 0 or (extras == 1 and not layout.is_planar)
+        return extras == 0 or (extras == 1 and not layout.is_planar and not layout.is_inverted)
     return extras == 0 and not layout.is_inverted  # Pillow would not invert it
 
 

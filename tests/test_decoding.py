@@ -633,6 +633,14 @@ def test_a_cut_bmp_is_refused_before_it_is_decoded(tmp_path, pixels_u8, error_of
     assert "bytes cannot hold 30x20 pixels" in error_of(load_image, path)
 
 
+@pytest.mark.parametrize("name", ["WEBP", pytest.param("AVIF", marks=needs_avif)])
+def test_a_file_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path, name, error_of):
+    path = tmp_path / "large"
+    path.write_bytes(encoded(name))
+    os.truncate(path, 5 * 10**9)  # a hole, which takes no space on the disk
+    assert f"5000000000 bytes are too many for a {name} file" in error_of(load_image, path)
+
+
 def test_too_little_memory_is_not_called_damage(tmp_path, pixels_u8, monkeypatch, error_of):
     def fail(*arguments):
         raise MemoryError

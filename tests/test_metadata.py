@@ -139,7 +139,8 @@ def test_without_metadata_stops_at_the_end_of_a_cut_file(pixels_u8, name, kept):
 def test_a_cut_picture_is_no_picture_without_metadata_either(tmp_path, pixels_u8, error_of):
     content = with_png_chunk(encoded(pixels_u8, "PNG"), DAMAGED_CHUNKS["a short gamma"])
     (tmp_path / "cut.png").write_bytes(content[:-40])
-    assert "damaged or cut short" in error_of(decode_file, tmp_path / "cut.png")
+    message = error_of(decode_file, tmp_path / "cut.png")
+    assert "damaged or cut short" in message or "damaged, or not an image" in message  # Pillow 10
 
 
 @pytest.mark.parametrize(
