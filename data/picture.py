@@ -13,7 +13,7 @@ class ImageError(ValueError):
     Control characters, line breaks and undecodable bytes of file names are shown as escapes such as \\n.
     """
 
-    def __init__(self, message: str):
+    def __init__(self, message: str = ""):
         super().__init__(printable(message))
 
 
