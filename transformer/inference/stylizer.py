@@ -30,6 +30,7 @@ class Network:
     stylize_batch: StylizeBatch
     width: float  # multiplier of the channels
     load_tiled: Callable[[], Tiled] | None = None  # called when the first image needs tiles
+    one_at_a_time: bool = False  # whether images that threads give at the same time wait for each other
 
     def parts(self, image, tile: int | None, on_progress: Progress) -> Iterator[Part]:
         """Yields the stylized image in tiles, or as one part if `tile` is None."""
@@ -43,7 +44,7 @@ class Network:
     def _tiled(self) -> Tiled:
         if self.load_tiled is None:
             raise StyleError(
-                "only ONNX Runtime computes images in tiles; use --tile off or a style with an .onnx file"
+                "only ONNX Runtime computes images in tiles, with the .onnx files of train.py; use --tile off or another style"
             )
         return self.load_tiled()
 
@@ -65,6 +66,7 @@ class Stylizer:
                 f"{len(networks)} styles need as many finite weights of at least 0, not all 0; got {list(weights)}"
             )
         self._networks, self.plan = networks, plan
+        self.one_at_a_time = any(network.one_at_a_time for network in networks)
         self._shares = [np.float32(weight / sum(weights)) for weight in weights]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
