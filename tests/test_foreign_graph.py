@@ -9,8 +9,9 @@ import tensorflow as tf
 
 import infer
 from transformer.export.style_folder import StyleError
-from transformer.inference.foreign_graph import ALLOWED, ALLOWED_BESIDE, MetaGraphStylizer, fitted
+from transformer.inference.foreign_graph import ALLOWED, ALLOWED_BESIDE, MetaGraphStylizer
 from transformer.inference.loading import load_stylizer
+from transformer.inference.picture_fit import fitted
 
 v1 = tf.compat.v1
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 9, 10, 3)).astype(np.float32)
@@ -41,7 +42,9 @@ def brightened(images: tf.Tensor, use_resource: bool = False) -> tf.Tensor:
 
 def refusal(style_dir: Path) -> str:
     with pytest.raises(StyleError) as error:
-        load_stylizer(style_dir)
+        MetaGraphStylizer(
+            style_dir
+        )  # what the child process of load_stylizer calls, see test_graph_process.py
     assert "\n" not in str(error.value) and str(style_dir) in str(error.value)
     return str(error.value)
 
@@ -251,13 +254,13 @@ def test_a_fat_training_graph_passes_and_only_what_the_picture_needs_is_imported
 
 def test_a_uint8_placeholder_is_fed_rounded(tmp_path):
     style_dir = write_style(tmp_path / "style", lambda x: tf.cast(x, tf.float32), dtype=tf.uint8)
-    np.testing.assert_array_equal(load_stylizer(style_dir)(IMAGE), np.rint(IMAGE))
+    np.testing.assert_array_equal(MetaGraphStylizer(style_dir)(IMAGE), np.rint(IMAGE))
 
 
 @pytest.mark.parametrize("margins", [((0, 0), (0, 3), (0, 2), (0, 0)), ((0, 0), (5, 5), (6, 6), (0, 0))])
 def test_a_picture_that_comes_back_larger_is_cropped_to_the_photo(tmp_path, margins):
     style_dir = write_style(tmp_path / "style", lambda x: tf.pad(x, margins))
-    np.testing.assert_array_equal(load_stylizer(style_dir)(IMAGE), IMAGE)
+    np.testing.assert_array_equal(MetaGraphStylizer(style_dir)(IMAGE), IMAGE)
 
 
 def test_a_picture_that_comes_back_smaller_is_extended_by_its_edge():
@@ -275,13 +278,13 @@ def test_a_picture_that_comes_back_smaller_is_extended_by_its_edge():
 def test_a_graph_of_a_fixed_size_says_which(tmp_path):
     style_dir = write_style(tmp_path / "style", brightened, shape=(1, 32, 32, 3))
     with pytest.raises(StyleError, match=r"does not accept images of shape \(1, 9, 10, 3\).*32, 32"):
-        load_stylizer(style_dir)(IMAGE)
+        MetaGraphStylizer(style_dir)(IMAGE)
 
 
 def test_a_graph_that_gives_no_images_is_named(tmp_path):
     style_dir = write_style(tmp_path / "style", lambda x: tf.reduce_mean(x, axis=3))
     with pytest.raises(StyleError, match=r"the graph returns shape"):
-        load_stylizer(style_dir)(IMAGE)
+        MetaGraphStylizer(style_dir)(IMAGE)
 
 
 def test_a_graph_without_the_tensors_of_the_contract_is_named(tmp_path):

@@ -39,9 +39,7 @@ FusedBatchNormV2 FusedBatchNormV3 BatchNormWithGlobalNormalization ResizeNearest
 ResizeArea CropAndResize RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt StatelessRandomUniform
 StatelessRandomNormal
 """
-LOOPS = frozenset(
-    "Enter RefEnter Exit RefExit NextIteration RefNextIteration LoopCond While StatelessWhile For".split()
-)
+_LOOPS = "Enter RefEnter Exit RefExit NextIteration RefNextIteration LoopCond While StatelessWhile For"
 # Other operations of a training graph. They are never imported; only those of the Saver read and write files.
 _TRAINING = """
 Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp
@@ -58,6 +56,7 @@ SegmentSum Unique Size Bucketize Save SaveSlices SaveV2 Restore RestoreSlice Res
 MergeV2Checkpoints StringJoin
 """
 ALLOWED = VARIABLES | frozenset(_COMPUTING.split())
+LOOPS = frozenset(_LOOPS.split())
 ALLOWED_BESIDE = ALLOWED | LOOPS | frozenset(_TRAINING.split())
 REMEDY = (
     "if you trust its author, run it with --trust; otherwise ask for a graph that contains inference only"
@@ -96,8 +95,8 @@ class MetaGraphStylizer:
             self._restore(values, variables)
             self._input = self._graph.get_tensor_by_name(INPUT_TENSOR)
             self._output = self._graph.get_tensor_by_name(OUTPUT_TENSOR)
-        for tensor in (self._input, self._output):
-            _check_image_tensor(tensor, self._named)
+        _check_image_tensor(self._input, "takes", self._named)
+        _check_image_tensor(self._output, "returns", self._named)
         self._graph.finalize()
 
     def _restore(self, values: dict[str, np.ndarray], variables: dict[str, tf.compat.v1.NodeDef]) -> None:
@@ -130,14 +129,14 @@ class MetaGraphStylizer:
         return checked_pictures(stylized, images, self._named)
 
 
-def _check_image_tensor(tensor: tf.Tensor, named: Path) -> None:
+def _check_image_tensor(tensor: tf.Tensor, verb: str, named: Path) -> None:
     """Raises StyleError unless a tensor may hold images [N, H, W, 3] of numbers."""
     kind, shape = tensor.dtype.base_dtype, tensor.shape
     is_number = (kind.is_floating or kind.is_integer) and not kind.is_quantized
     if not is_number or (shape.rank is not None and (shape.rank != 4 or shape[3] not in (3, None))):
         raise StyleError(
-            f"{named}: not a style: {tensor.name} has shape {shape} and type {kind.name}; it must hold images"
-            " [N, H, W, 3] of numbers"
+            f"{named}: not a style: the graph {verb} shape {shape} of type {kind.name} ({tensor.name}); it must be"
+            " images [N, H, W, 3] of numbers"
         )
 
 
@@ -267,7 +266,8 @@ def _checkpoint_values(style_dir: Path, variables: dict, named: Path) -> dict[st
         if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
             raise _no_memory(named) from error
         raise StyleError(
-            f"{prefix}: damaged checkpoint ({one_line(error, at_most=120)}); copy the whole folder or export the style again"
+            f"{prefix}: damaged checkpoint ({one_line(error, at_most=120)}); copy the whole folder or export the style"
+            " again"
         ) from error
     for name, node in variables.items():
         if name not in values:

@@ -23,8 +23,7 @@ LISTED_DOMAINS = (*DOMAINS, "ai.onnx.ml")
 IR_VERSIONS, OPSETS = range(3, 15), range(7, 28)
 MAX_TENSOR_BYTES = 2**30
 # No loops, branches, sequences, strings or decoders. `Constant` may hold numbers only.
-ALLOWED = frozenset(
-    """
+_ALLOWED = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift BitwiseAnd
 BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu CenterCropPad Clip Compress Concat Constant ConstantOfShape
 Conv ConvInteger ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum
@@ -37,8 +36,8 @@ RandomUniform RandomUniformLike Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum 
 ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements ScatterND Selu Shape Shrink
 Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh
 ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor
-""".split()
-)
+"""
+ALLOWED = frozenset(_ALLOWED.split())
 # Types of the input that images 0..255 can be converted to.
 INPUT_TYPES = {
     TensorProto.FLOAT: np.float32,

@@ -1,4 +1,4 @@
-"""The child process that runs a foreign graph: settings and images arrive on stdin, pictures and refusals leave on stdout.
+"""The child process that runs a foreign graph: stdin brings settings and images, stdout returns pictures.
 
 graph_process.py starts this file as a program. The process ends when stdin does, even while a graph runs.
 """

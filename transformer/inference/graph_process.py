@@ -183,7 +183,8 @@ class _Child:
             )
         if status == -getattr(signal, "SIGKILL", 9):
             return MemoryError(
-                f"{path}: the system ended the graph's process, probably because memory ran out; {FOREIGN_MEMORY_REMEDY}"
+                f"{path}: the system ended the graph's process, probably because memory ran out;"
+                f" {FOREIGN_MEMORY_REMEDY}"
             )
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         return StyleError(

@@ -13,12 +13,12 @@ from system.machine import available_cores
 from transformer.architecture import Architecture
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
-from transformer.inference.memory_plan import GIGABYTE, MIN_TILE, MemoryPlan
+from transformer.inference.arguments import RUNTIMES, check_options, check_styles
+from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
 from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.own_graph import own_claim
 from transformer.inference.stylizer import Network, Stylizer
 
-RUNTIMES = ("auto", "onnx", "tensorflow")
 WIDTH_UNKNOWN = 1.0  # assumed for networks that do not tell their width
 
 
@@ -40,23 +40,19 @@ def load_blend(
 
     runtime: "onnx", "tensorflow", or "auto": ONNX Runtime if the style has an .onnx file, otherwise TensorFlow.
     tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of tile "auto" in GB, for all styles
-    together; by default whole images may take 2 GB, and tiles the free memory. trust: run a TensorFlow graph whatever
-    operations it contains. threads: CPU threads of ONNX Runtime for one image, by default one per core; use 1 to
-    stylize several images at the same time.
-    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused.
+    together; by default whole images may take 2 GB, and tiles the free memory. trust: run a
+    graph of another project whatever operations it contains. threads: CPU threads of ONNX Runtime for one image, by
+    default one per core, at most 1024; use 1 to stylize several images at the same time.
+    Graphs of other projects run in a child process, one image at a time, each on all cores.
+    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused;
+    ValueError or TypeError for an impossible argument.
     """
-    if runtime not in RUNTIMES:
-        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-    if max_memory is not None and not 0 < max_memory < float("inf"):
-        raise ValueError(f"max_memory must be above 0, in GB, got {max_memory}")
-    if tile not in ("auto", "off") and not (isinstance(tile, int) and tile >= MIN_TILE):
-        raise ValueError(f"tile must be 'auto', 'off' or at least {MIN_TILE} pixels, got {tile!r}")
-    if threads is not None and not (isinstance(threads, int) and threads >= 1):
-        raise ValueError(f"threads must be at least 1, got {threads!r}")
+    styles = check_styles(styles)
+    check_options(runtime, tile, max_memory, trust, threads)
     memory_limit = max_memory and max_memory * GIGABYTE
-    share = 1 / len(styles) if styles else 1.0
+    share = 1 / len(styles)
     networks = [
-        _load_network(find_style(str(style)), runtime, trust, threads, _tiled_memory(memory_limit, share))
+        _load_network(find_style(style), runtime, trust, threads, _tiled_memory(memory_limit, share))
         for style, _ in styles
     ]
     plan = MemoryPlan(
