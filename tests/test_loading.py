@@ -11,7 +11,8 @@ from transformer.export.style_folder import (
     ONNX_FILE,
     StyleError,
 )
-from transformer.inference.loading import RUNTIMES, load_blend, load_stylizer
+from transformer.inference.arguments import RUNTIMES
+from transformer.inference.loading import load_blend, load_stylizer
 
 
 def random_images(*shape: int) -> np.ndarray:

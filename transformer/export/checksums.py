@@ -11,7 +11,7 @@ from pathlib import Path
 from transformer.export.style_folder import STYLE_FILE, StyleError, style_info
 
 CHECKSUMS = "sha256"  # the key in style.json
-MAX_FILE_BYTES = 512 * 2**20  # the files of the widest network take 160 MB
+MAX_FILE_BYTES = 2**30  # the files of our widest network take 160 MB, meta graphs with VGG 250 MB
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REMEDY = "copy the whole folder again or export the style again"
 

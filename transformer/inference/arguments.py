@@ -1,4 +1,4 @@
-"""Checks the arguments of `load_stylizer`, `load_blend` and `Stylizer`: one TypeError or ValueError for each mistake."""
+"""Checks the arguments of `load_stylizer`, `load_blend` and `Stylizer`: one ValueError or TypeError each."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,10 @@ def check_options(
 
 
 def check_styles(styles: Sequence[tuple[str | Path, float]]) -> list[tuple[str, float]]:
-    """Returns styles and weights as text and numbers. Raises TypeError for other types, ValueError for other weights."""
+    """Returns styles as text and weights as numbers.
+
+    Raises TypeError for other types, ValueError for weights that have no usable sum.
+    """
     expected = "styles must be pairs of a style's name or folder and its weight"
     if isinstance(styles, str | bytes | Path):
         raise TypeError(f"{expected}, got {_shown(styles)}; use load_stylizer for one style")

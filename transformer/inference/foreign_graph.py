@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from system.faults import one_line
 from transformer.export.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
@@ -89,7 +90,7 @@ class MetaGraphStylizer:
 
     def _open_session(self, graph_def: tf.compat.v1.GraphDef, variables: dict, values: dict) -> None:
         self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph)
+        self._session = tf.compat.v1.Session(graph=self._graph, config=_session_config())
         with self._graph.as_default():
             tf.import_graph_def(graph_def, name="")
             self._restore(values, variables)
@@ -129,14 +130,21 @@ class MetaGraphStylizer:
         return checked_pictures(stylized, images, self._named)
 
 
+def _session_config() -> tf.compat.v1.ConfigProto:
+    """Without constant folding, which computes parts of a graph again and again where memory does not suffice."""
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.constant_folding = RewriterConfig.OFF
+    return config
+
+
 def _check_image_tensor(tensor: tf.Tensor, verb: str, named: Path) -> None:
     """Raises StyleError unless a tensor may hold images [N, H, W, 3] of numbers."""
     kind, shape = tensor.dtype.base_dtype, tensor.shape
-    is_number = (kind.is_floating or kind.is_integer) and not kind.is_quantized
+    is_number = kind.is_floating or (kind.is_integer and not kind.is_quantized and kind.max >= 255)
     if not is_number or (shape.rank is not None and (shape.rank != 4 or shape[3] not in (3, None))):
         raise StyleError(
             f"{named}: not a style: the graph {verb} shape {shape} of type {kind.name} ({tensor.name}); it must be"
-            " images [N, H, W, 3] of numbers"
+            " images [N, H, W, 3] of numbers 0..255"
         )
 
 

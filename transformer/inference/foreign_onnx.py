@@ -156,7 +156,7 @@ def _tensor_faults(tensor: TensorProto) -> Iterator[str]:
     for side in tensor.dims:
         count *= side
         if side < 0 or count > MAX_TENSOR_BYTES:
-            yield f"tensor {name} is larger than {MAX_TENSOR_BYTES / 1e9:.1f} GB"
+            yield f"tensor {name} has a side of {side}; at most {MAX_TENSOR_BYTES / 1e9:.1f} GB are allowed"
             return
 
 
@@ -183,6 +183,7 @@ def _check_image(item: onnx.ValueInfoProto, kind: str, number_types, path: Path)
     if not tensor.HasField("shape"):
         return  # checked when the graph has run
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
-    if len(sides) != 4 or sides[3] not in (3, None):
+    has_channels_first = len(sides) == 4 and sides[1] == 3 and sides[2] != 3
+    if len(sides) != 4 or sides[3] not in (3, None) or has_channels_first:
         shape = ", ".join("?" if side is None else str(side) for side in sides[:6])
         raise StyleError(f"{path}: not a style: {kind} {item.name[:40]} has the shape [{shape}]; {CONTRACT}")

@@ -13,7 +13,7 @@ from system.machine import available_cores
 from transformer.architecture import Architecture
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
-from transformer.inference.arguments import RUNTIMES, check_options, check_styles
+from transformer.inference.arguments import check_options, check_styles
 from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
 from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.own_graph import own_claim

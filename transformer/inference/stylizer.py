@@ -57,8 +57,9 @@ class Stylizer:
     stylize(images) takes an image [H, W, 3] or images [B, H, W, 3] of any size, RGB 0..255 of any number type. It
     returns the stylized images as float32 of the same shape. An image that would take too much memory is computed in
     tiles, with the same result. Several networks give the mean of their pictures, weighted by `weights`.
-    Raises ValueError for another shape, an empty array or values that are no pixels, MemoryError if even tiles need too much memory, StyleError
-    if a network gives NaN or infinite values. Warns if a floating-point image seems to be in 0..1.
+    Raises ValueError for another shape, an empty array or values that are no pixels, MemoryError if even tiles need
+    too much memory, StyleError if a network gives NaN or infinite values. Warns if a floating-point image seems to be
+    in 0..1.
     """
 
     def __init__(self, networks: Sequence[Network], weights: Sequence[float], plan: MemoryPlan):
