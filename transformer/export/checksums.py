@@ -69,6 +69,6 @@ def _read(path: Path) -> bytes:
                 f"{path}: has {size / 1e6:.0f} MB; a file of a style may have at most {MAX_FILE_BYTES / 1e6:.0f} MB"
             )
         with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)[:MAX_FILE_BYTES]
+            return file.read(size)  # a limit that is far larger would be allocated
     except OSError as error:
         raise StyleError(f"{path}: cannot be read: {error.strerror or error}; {_REMEDY}") from error

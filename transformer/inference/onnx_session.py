@@ -19,6 +19,8 @@ class OnnxSession:
     def __init__(self, model: bytes, *, threads: int):
         import onnxruntime
 
+        onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+        onnxruntime.disable_telemetry_events()  # which some builds send to Microsoft
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = _FATAL_ONLY

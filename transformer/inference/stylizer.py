@@ -5,14 +5,17 @@ Neither TensorFlow nor ONNX Runtime is imported here: networks are handed in, se
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from system.faults import one_line
 from transformer.export.style_folder import StyleError
 from transformer.inference.arguments import check_shape, checked_images, shares
 from transformer.inference.memory_plan import MemoryPlan
+from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.part import Part, Progress, no_progress
 
 StylizeBatch = Callable[[np.ndarray], np.ndarray]  # images [B, H, W, 3], RGB float32 0..255 -> the same shape
@@ -87,6 +90,10 @@ class Stylizer:
         `image` needs only `shape` and slicing to arrays [rows, columns, 3]. The networks of a blend take turns.
         """
         check_shape(image.shape, ranks=(3,))
+        with _memory_errors_with_remedy():
+            yield from self._parts(image, on_progress)
+
+    def _parts(self, image, on_progress: Progress) -> Iterator[Part]:
         height, width = image.shape[:2]
         tile = self.plan.tile_for(height, width)
         if tile is None:
@@ -118,6 +125,19 @@ class _SharedProgress:
             self._on_progress(sum(self._shares) / len(self._shares))
 
         return report
+
+
+@contextmanager
+def _memory_errors_with_remedy() -> Iterator[None]:
+    """Adds what to do to the memory errors of NumPy and of threads that cannot start."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError) or "start new thread" in str(error)
+        has_remedy = "--max-side" in str(error) or "free some memory" in str(error)
+        if not is_memory or has_remedy:
+            raise
+        raise MemoryError(f"memory ran out ({one_line(error)}); {MEMORY_REMEDY}") from error
 
 
 def _checked(images: object) -> np.ndarray:
