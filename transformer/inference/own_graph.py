@@ -7,6 +7,7 @@ the width demands.
 """
 
 import hashlib
+import math
 from typing import NamedTuple
 
 from transformer.architecture import Architecture
@@ -116,19 +117,14 @@ def _read_graph(graph: memoryview, digest, shapes: dict[str, tuple[int, ...]]) -
 
 def _parameter_shape(parts: list[Field]) -> tuple[int, ...]:
     """Returns the shape of a float32 parameter. Raises ValueError if its fields are not exactly those we write."""
-    *dims, data_type, name, raw_data = parts
-    shape = tuple(part.value for part in dims)
-    count = _FLOAT_BYTES
-    for side in shape:
-        count *= side
-    is_plain = (
-        all((part.number, part.wire_type) == (_DIMS, VARINT) for part in dims)
-        and (data_type.number, data_type.value) == (_DATA_TYPE, _FLOAT)
-        and (name.number, name.wire_type) == (_NAME, LENGTH)
-        and (raw_data.number, raw_data.wire_type, len(raw_data.value)) == (_RAW_DATA, LENGTH, count)
-    )
-    if not is_plain:
+    *dims, data_type, _, raw_data = parts
+    kinds = [(part.number, part.wire_type) for part in parts]
+    expected = [(_DIMS, VARINT)] * len(dims) + [(_DATA_TYPE, VARINT), (_NAME, LENGTH), (_RAW_DATA, LENGTH)]
+    if kinds != expected or data_type.value != _FLOAT:
         raise ValueError("a parameter has other fields than shape, type, name and values")
+    shape = tuple(part.value for part in dims)
+    if len(raw_data.value) != _FLOAT_BYTES * math.prod(shape):
+        raise ValueError("a parameter has more or fewer values than its shape says")
     return shape
 
 
