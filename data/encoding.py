@@ -83,7 +83,7 @@ def _encode_by_vips(stream: BinaryIO, suffix: str, picture: Picture) -> None:
             if value:
                 image.set_type(pyvips.GValue.blob_type, name, value)
         options = {"compression": PNG_COMPRESS_LEVEL} if suffix == ".png" else {}
-        target = pyvips.Target.new_to_descriptor(stream.fileno())
-        image.write_to_target(target, suffix, **options)
+        content = image.write_to_buffer(suffix, **options)
     except pyvips.Error as error:
         raise OSError(one_line(error)) from error
+    stream.write(content)

@@ -1,39 +1,53 @@
 """Files and folders that appear whole or not at all, and checks that a place can be written.
 
 The new content goes into a temporary file or folder beside the target. It reaches the disk before it gets the
-target's name, so a crash leaves the old content or the new content, never a part. A process that was killed leaves
-its temporary file behind; the next one that writes the same target removes it. If it was killed while it replaced a
-folder, the old folder has another name; the next one that writes the same target gives it its name back.
+target's name, so a crash leaves the old content or the new content, never a part. The process that writes holds a lock
+(flock) on the temporary file or folder. A killed process loses its locks, so the next process that writes in that
+place knows which temporary files nobody needs, and removes them.
+
+Linux can exchange two folders in one step. Elsewhere, replacing a folder takes two renames. If the process is killed
+between them, the old folder has another name; `restore_retired` and the next writer give it its name back.
 """
 
 import contextlib
 import errno
-import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from system.locks import claimed, is_name_of, mark_of, try_lock
+
 WRITE_REMEDY = "check the folder's permissions and free space, or choose another path"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+
+_swept: set[str] = set()  # folders in which this process has removed temporary files of killed processes
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Calls `write` with a binary stream and gives the complete file the name `path`.
 
-    An older file at `path` is replaced, or kept unchanged if anything fails. The folder must exist.
+    An older file at `path` is replaced, or kept unchanged if anything fails. The folder must exist. The stream can
+    write and seek. It has no fileno(): libraries that write to a file descriptor themselves may ignore a full disk,
+    as Pillow does.
     Raises OSError, and whatever `write` raises.
     """
-    with _replacement_of(path) as temporary_path, temporary_path.open("xb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with (
+        _replacement_of(path, is_folder=False) as (_, descriptor),
+        open(descriptor, "wb", closefd=False) as file,
+    ):
+        write(_Stream(file))
+        file.flush()
+        os.fsync(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file like `write_whole`; parent folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda stream: stream.write(text.encode("utf-8")))
+    content = text.encode("utf-8", "surrogateescape")  # names of files may have bytes that are not UTF-8
+    write_whole(path, lambda stream: stream.write(content))
 
 
 def write_folder(folder: Path, fill: Callable[[Path], object]) -> None:
@@ -43,20 +57,32 @@ def write_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     Raises OSError, and whatever `fill` raises.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _replacement_of(folder) as temporary_folder:
-        temporary_folder.mkdir()
+    restore_retired(folder)
+    with _replacement_of(folder, is_folder=True) as (temporary_folder, _):
         fill(temporary_folder)
         for path in temporary_folder.rglob("*"):
             _sync(path)
         _sync(temporary_folder)
 
 
+def restore_retired(folder: Path) -> None:
+    """Restores a folder that a killed process has renamed, or removes it if the new one is in place."""
+    for retired in folder.parent.glob(f"{mark_of(folder)}.*.old"):
+        with claimed(retired) as is_abandoned:
+            if is_abandoned and folder.exists():
+                _remove(retired)
+            elif is_abandoned:
+                retired.rename(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes temporary files that killed processes left in `folder`; those of running processes stay."""
     for path in folder.glob(".*.tmp"):
         parts = path.name.split(".")  # "", mark of the target, process, random, "tmp"
-        if len(parts) == 5 and parts[2].isdecimal() and not _is_running(int(parts[2])):
-            _remove(path)
+        if len(parts) == 5 and parts[2].isdecimal():
+            with claimed(path) as is_abandoned:
+                if is_abandoned:
+                    _remove(path)
 
 
 def check_writable(path: Path) -> None:
@@ -86,54 +112,101 @@ def check_folder_writable(folder: Path, *, mentioned: Path | None = None) -> Non
         ) from error
 
 
+class _Stream(io.BufferedIOBase):
+    """Writes and seeks in an open file, and has no fileno()."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, content) -> int:
+        return self._file.write(content)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+
+
 @contextlib.contextmanager
-def _replacement_of(target: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `target`, and moves what is there to `target` on success."""
-    mark = (
-        f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}"  # the name itself may be 255 bytes long
-    )
-    _recover_retired(target, mark)
-    for leftover in target.parent.glob(f"{mark}.*.tmp"):
-        process = leftover.name.split(".")[2]
-        if process.isdecimal() and not _is_running(int(process)):
-            _remove(leftover)
-    # Beside the target, because a rename works within one file system only. Created by a plain open() and mkdir(),
-    # because those of `tempfile` ignore the umask.
-    temporary_path = target.with_name(f"{mark}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+def _replacement_of(target: Path, *, is_folder: bool) -> Iterator[tuple[Path, int]]:
+    """Gives a temporary path beside `target` and its descriptor, and moves what is there to `target` on success."""
+    if (parent := os.path.abspath(target.parent)) not in _swept:
+        remove_leftovers(target.parent)
+        _swept.add(parent)
+    temporary_path, descriptor = _create_beside(target, is_folder)
     try:
-        yield temporary_path
+        yield temporary_path, descriptor
         _replace(target, temporary_path)
         _sync(target.parent)
     finally:
         _remove(temporary_path)
+        os.close(descriptor)
+
+
+def _create_beside(target: Path, is_folder: bool) -> tuple[Path, int]:
+    """Creates an empty temporary file or folder beside `target` and locks it; returns its path and descriptor."""
+    while True:
+        # Beside the target, because a rename works within one file system only. Created by a plain open() and mkdir(),
+        # because those of `tempfile` ignore the umask.
+        path = target.with_name(f"{mark_of(target)}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+        if is_folder:
+            path.mkdir()
+            descriptor = os.open(path, os.O_RDONLY)
+        else:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        # Another process may have taken it for a leftover between its creation and the lock.
+        if try_lock(descriptor) is not False and is_name_of(path, descriptor):
+            return path, descriptor
+        os.close(descriptor)
+        _remove(path)
 
 
 def _replace(target: Path, replacement: Path) -> None:
     if not replacement.is_dir() or not target.exists():
         os.replace(replacement, target)
-        return
-    # A folder with files in it cannot be replaced by a rename, so the old folder gets another name first.
-    retired = replacement.with_suffix(".old")
+    elif not _exchange(target, replacement):
+        _replace_by_two_renames(target, replacement)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges the names of two folders in one step; returns False where the system or file system cannot."""
+    import ctypes  # takes 10 ms that only the replacement of a folder needs
+
     try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):  # not Linux, or a C library before 2018
+        return False
+    names = (os.fsencode(os.path.abspath(path)) for path in (first, second))
+    first_name, second_name = names
+    return renameat2(_AT_FDCWD, first_name, _AT_FDCWD, second_name, _RENAME_EXCHANGE) == 0
+
+
+def _replace_by_two_renames(target: Path, replacement: Path) -> None:
+    """A folder with files in it cannot be replaced by one rename, so the old folder gets another name first."""
+    retired = replacement.with_suffix(".old")
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        try_lock(descriptor)  # tells other processes that this one is still at work
         target.rename(retired)
         replacement.rename(target)
     except BaseException:  # a signal between the two renames must not cost the old folder either
         if retired.exists() and not target.exists():
             retired.rename(target)
         raise
+    finally:
+        os.close(descriptor)
     shutil.rmtree(retired, ignore_errors=True)
-
-
-def _recover_retired(target: Path, mark: str) -> None:
-    """Restores an old folder that a killed process has renamed, or removes it if the new one is in place."""
-    for retired in target.parent.glob(f"{mark}.*.old"):
-        process = retired.name.split(".")[2]
-        if not process.isdecimal() or _is_running(int(process)):
-            continue
-        if target.exists():
-            _remove(retired)
-        else:
-            retired.rename(target)
 
 
 def _remove(path: Path) -> None:
@@ -153,16 +226,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_running(process_id: int) -> bool:
-    """Returns whether the process may still run; True where the system cannot tell."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

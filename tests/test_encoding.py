@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,10 +165,10 @@ def test_save_image_refuses_a_parent_that_is_a_file(tmp_path, pixels_u8, error_o
 
 
 def test_save_image_reports_a_folder_it_may_not_write(tmp_path, pixels_u8, monkeypatch, error_of):
-    def refuse(self, *arguments):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+    def refuse(path, *arguments):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # chmod would not stop a test that runs as root
+    monkeypatch.setattr(os, "open", refuse)  # chmod would not stop a test that runs as root
     message = error_of(save_image, tmp_path / "stylized.png", pixels_u8)
     assert "Permission denied" in message
     assert "permissions" in message

@@ -1,12 +1,23 @@
-"""system/files.py: what killed runs leave behind goes, what others are writing stays."""
+"""system/files.py and locks.py: what killed runs leave behind goes, what others are writing stays."""
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
-from system.files import check_folder_writable, check_writable, remove_leftovers, write_folder, write_whole
+from system import files
+from system.files import (
+    _exchange,
+    check_folder_writable,
+    check_writable,
+    remove_leftovers,
+    restore_retired,
+    write_folder,
+    write_whole,
+)
+from system.locks import locked
 
 
 def write(path, content: bytes) -> None:
@@ -35,24 +46,56 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from system.files import check_folder_writable, check_writable, remove_leftovers, write_folder, write_whole
+from system.files import write_whole
 write_whole(Path(sys.argv[1]), lambda stream: (stream.write(b"half"), os.kill(os.getpid(), signal.SIGKILL)))
 """
+STOPPED = KILLED.replace("SIGKILL", "SIGSTOP")
+
+
+def start(code: str, path) -> subprocess.Popen:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=root)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.bin")], cwd=root, check=False)
+@pytest.mark.parametrize("next_name", ["a.bin", "b.bin"], ids=["of the same file", "of another file"])
+def test_what_a_killed_run_left_is_removed_by_the_next_write_in_that_folder(tmp_path, next_name):
+    start(KILLED, tmp_path / "a.bin").wait()
     (left_behind,) = tmp_path.iterdir()
     assert left_behind.name.endswith(".tmp")
-    others = tmp_path / ".0123456789abcdef.1.00000000.tmp"  # of another target
-    running = tmp_path / left_behind.name.replace(left_behind.name.split(".")[2], str(os.getppid()))
-    for path in (others, running):
-        path.write_bytes(b"half")
-    write(tmp_path / "a.bin", b"whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", others.name, running.name}
-    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+    own_number = left_behind.with_name(
+        left_behind.name.replace(left_behind.name.split(".")[2], str(os.getpid()))
+    )
+    own_number.write_bytes(b"half")  # process numbers come back, in containers at every start
+    write(tmp_path / next_name, b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == [next_name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGSTOP")
+def test_what_a_running_process_is_writing_stays(tmp_path):
+    process = start(STOPPED, tmp_path / "a.bin")
+    os.waitpid(process.pid, os.WUNTRACED)
+    (being_written,) = tmp_path.iterdir()
+    write(tmp_path / "b.bin", b"whole")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {being_written.name, "b.bin"}
+    process.kill()
+    process.wait()
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.bin"]
+
+
+def test_a_stream_offers_no_descriptor_to_write_around_it(tmp_path):
+    with pytest.raises(io.UnsupportedOperation):
+        write_whole(tmp_path / "a.bin", lambda stream: stream.fileno())
+
+
+def test_hidden_files_of_others_stay(tmp_path):
+    names = {".mine.tmp", ".a.b.c.tmp", ".git"}
+    for name in names:
+        (tmp_path / name).write_bytes(b"of somebody else")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def fill_with(text: str):
@@ -65,6 +108,23 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["style", "a.txt"]
 
 
+def test_linux_replaces_a_folder_in_one_step(tmp_path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("renameat2 is a call of Linux")
+    write_folder(tmp_path / "style", fill_with("old"))
+    (tmp_path / "other").mkdir()
+    assert _exchange(tmp_path / "style", tmp_path / "other")
+    assert (tmp_path / "other" / "a.txt").read_text() == "old"
+    assert not any((tmp_path / "style").iterdir())
+
+
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """A system that cannot exchange two folders in one step."""
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+
+
+@pytest.mark.usefixtures("no_exchange")
 @pytest.mark.parametrize("renames_done", [0, 1])
 @pytest.mark.parametrize("error", [OSError("no"), KeyboardInterrupt()], ids=["error", "signal"])
 def test_a_replacement_that_is_stopped_between_its_renames_keeps_the_old_folder(
@@ -89,7 +149,9 @@ def test_a_replacement_that_is_stopped_between_its_renames_keeps_the_old_folder(
 KILLED_BETWEEN_RENAMES = """
 import os, signal, sys
 from pathlib import Path
+from system import files
 from system.files import write_folder
+files._exchange = lambda first, second: False
 rename = Path.rename
 def killed_rename(path, target):
     rename(path, target)
@@ -106,6 +168,11 @@ def test_an_old_folder_that_a_kill_has_left_renamed_comes_back(tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     subprocess.run([sys.executable, "-c", KILLED_BETWEEN_RENAMES, str(style)], cwd=root, check=False)
     assert not style.exists()
+    restore_retired(style)
+    assert (style / "a.txt").read_text() == "old"
+    subprocess.run([sys.executable, "-c", KILLED_BETWEEN_RENAMES, str(style)], cwd=root, check=False)
+    assert not style.exists()
+    files._swept.clear()  # as in a new process
 
     def fail(folder):
         assert (style / "a.txt").read_text() == "old"  # before the new one is written
@@ -118,15 +185,37 @@ def test_an_old_folder_that_a_kill_has_left_renamed_comes_back(tmp_path):
     assert (style / "a.txt").read_text() == "newer"
 
 
-def test_leftovers_of_running_processes_stay(tmp_path):
-    for process in (os.getpid(), 4194303):
-        (tmp_path / f".0123456789abcdef.{process}.00000000.tmp").write_bytes(b"half")
-    (tmp_path / ".mine.tmp").write_bytes(b"of somebody else")
-    remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        ".mine.tmp",
-        f".0123456789abcdef.{os.getpid()}.00000000.tmp",
-    }
+def test_a_lock_is_held_against_other_processes_and_leaves_nothing(tmp_path):
+    with locked(tmp_path / "new" / "style"):
+        with pytest.raises(BlockingIOError, match="in use"), locked(tmp_path / "new" / "style"):
+            pass
+        with locked(tmp_path / "new" / "other"):
+            pass
+    with locked(tmp_path / "new" / "style"):
+        pass
+    assert not any((tmp_path / "new").iterdir())
+
+
+HOLDER = """
+import os, signal, sys
+from pathlib import Path
+from system.locks import locked
+with locked(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGSTOP")
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    process = start(HOLDER, tmp_path / "style")
+    os.waitpid(process.pid, os.WUNTRACED)
+    with pytest.raises(BlockingIOError), locked(tmp_path / "style"):
+        pass
+    process.kill()
+    process.wait()
+    with locked(tmp_path / "style"):
+        pass
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_is_named_with_its_reason(tmp_path):
