@@ -66,10 +66,7 @@ class OnnxGraphStylizer:
 
     def __init__(self, content: bytes, path: Path, *, threads: int, trust: bool = False):
         self._path = path
-        model = _parsed(content, path)
-        if not trust:
-            check_operators(model, path)
-        self._number_type = check_interface(model.graph, path)
+        self._number_type = check_model(content, path, trust=trust)
         try:
             self._session = OnnxSession(content, threads=threads)
         except MemoryError:
@@ -89,6 +86,14 @@ class OnnxGraphStylizer:
                 f"{self._path}: the graph does not accept images of shape {images.shape} ({one_line(error)})"
             ) from error
         return checked_pictures(output, images, self._path)
+
+
+def check_model(content: bytes, path: Path, *, trust: bool = False) -> np.dtype:
+    """Returns the number type of the input. Raises StyleError if the graph is damaged or refused. Runs nothing."""
+    model = _parsed(content, path)
+    if not trust:
+        check_operators(model, path)
+    return check_interface(model.graph, path)
 
 
 def _parsed(content: bytes, path: Path) -> onnx.ModelProto:
