@@ -142,6 +142,13 @@ def test_an_output_of_another_shape_than_declared_is_refused(made, words):
     assert words in refusal(made)
 
 
+def test_names_that_are_no_text_are_named_without_control_characters():
+    content = model(name="image").SerializeToString()
+    assert "its inputs are im\ufffd\ufffde" in refusal(content.replace(b"image", b"im\xff\xfee"))
+    content = model(node("Relu", ["X"], ["g"])).SerializeToString()
+    assert "operator R?[3 (without" in refusal(content.replace(b"Relu", b"R\x1b[3"))
+
+
 # Operators and values
 
 

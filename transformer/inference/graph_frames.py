@@ -75,6 +75,12 @@ def text_bytes(text: str) -> bytes:
     return text.encode(*_ENCODING)[:MAX_TEXT_BYTES]
 
 
+def printable(name: str | bytes, at_most: int = 60) -> str:
+    """Returns a name out of a foreign file, of which protobuf gives bytes if it is not UTF-8, for a message."""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    return "".join(character if character.isprintable() else "?" for character in text[:at_most])
+
+
 def one_line_of(content: bytes | bytearray) -> str:
     """Returns a text from the child as one line of printable characters; unprintable ones become "?"."""
     text = bytes(content).decode(*_ENCODING)

@@ -23,7 +23,6 @@ class OnnxSession:
         onnxruntime.disable_telemetry_events()  # which some builds send to Microsoft
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = _FATAL_ONLY
         options.enable_mem_pattern = (
             False  # otherwise the second image of a size takes twice as long as the others
         )
