@@ -202,7 +202,8 @@ def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iter
         allowed = ALLOWED | LOOPS if is_run else ALLOWED_BESIDE
         if node.op not in allowed and node.op not in functions:
             raise StyleError(
-                f"{path}: refused: operation {printable(node.op)} ({printable(place, 120)}) is not on the allow-list; {REMEDY}"
+                f"{path}: refused: operation {printable(node.op)} ({printable(place, 120)}) is not on the allow-list;"
+                f" {REMEDY}"
             )
     for (
         node,
@@ -211,7 +212,8 @@ def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iter
     ) in placed:  # after the others, because an operation in a loop says more than the loop
         if is_run and node.op in LOOPS:
             raise StyleError(
-                f"{path}: refused: operation {node.op} ({printable(place, 120)}) is part of a loop, which may never end; {REMEDY}"
+                f"{path}: refused: operation {node.op} ({printable(place, 120)}) is part of a loop, which may never"
+                f" end; {REMEDY}"
             )
     if name := _recursive_function(functions):
         raise StyleError(
@@ -283,8 +285,8 @@ def _checkpoint_values(style_dir: Path, variables: dict, named: Path) -> dict[st
     for name, node in variables.items():
         if name not in values:
             raise StyleError(
-                f"{prefix}: the checkpoint lacks {printable(name, 120)}, which the graph needs; the graph and the checkpoint do not"
-                " belong together"
+                f"{prefix}: the checkpoint lacks {printable(name, 120)}, which the graph needs; the graph and the"
+                " checkpoint do not belong together"
             )
         shape = tuple(side.size for side in node.attr["shape"].shape.dim)
         known = not node.attr["shape"].shape.unknown_rank and -1 not in shape
