@@ -273,7 +273,7 @@ def test_what_the_child_says_is_printed_as_one_plain_line(network_of):
     for _ in range(2):
         with pytest.raises(StyleError) as error:
             network(IMAGE[np.newaxis])
-        assert str(error.value) == "refused??[31m red ?? bell"
+        assert str(error.value) == r"refused\n\x1b[31m red \x07\x9b bell"
     assert process_of(network) is first  # a refusal is no crash
 
 

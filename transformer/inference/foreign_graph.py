@@ -16,7 +16,7 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from system.faults import one_line
 from transformer.export.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
 from transformer.export.style_folder import META_PREFIX, StyleError
-from transformer.inference.graph_frames import printable
+from transformer.inference.graph_frames import shown_name
 from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
 from transformer.inference.picture_fit import checked_pictures, fed_images
 
@@ -202,7 +202,7 @@ def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iter
         allowed = ALLOWED | LOOPS if is_run else ALLOWED_BESIDE
         if node.op not in allowed and node.op not in functions:
             raise StyleError(
-                f"{path}: refused: operation {printable(node.op)} ({printable(place, 120)}) is not on the allow-list;"
+                f"{path}: refused: operation {shown_name(node.op)} ({shown_name(place, 120)}) is not on the allow-list;"
                 f" {REMEDY}"
             )
     for (
@@ -212,12 +212,12 @@ def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iter
     ) in placed:  # after the others, because an operation in a loop says more than the loop
         if is_run and node.op in LOOPS:
             raise StyleError(
-                f"{path}: refused: operation {node.op} ({printable(place, 120)}) is part of a loop, which may never"
+                f"{path}: refused: operation {node.op} ({shown_name(place, 120)}) is part of a loop, which may never"
                 f" end; {REMEDY}"
             )
     if name := _recursive_function(functions):
         raise StyleError(
-            f"{path}: refused: function {printable(name)} calls itself, which may never end; {REMEDY}"
+            f"{path}: refused: function {shown_name(name)} calls itself, which may never end; {REMEDY}"
         )
 
 
@@ -285,14 +285,14 @@ def _checkpoint_values(style_dir: Path, variables: dict, named: Path) -> dict[st
     for name, node in variables.items():
         if name not in values:
             raise StyleError(
-                f"{prefix}: the checkpoint lacks {printable(name, 120)}, which the graph needs; the graph and the"
+                f"{prefix}: the checkpoint lacks {shown_name(name, 120)}, which the graph needs; the graph and the"
                 " checkpoint do not belong together"
             )
         shape = tuple(side.size for side in node.attr["shape"].shape.dim)
         known = not node.attr["shape"].shape.unknown_rank and -1 not in shape
         if known and shape != values[name].shape:
             raise StyleError(
-                f"{prefix}: {printable(name, 120)} is {values[name].shape} in the checkpoint and {shape} in the graph;"
+                f"{prefix}: {shown_name(name, 120)} is {values[name].shape} in the checkpoint and {shape} in the graph;"
                 " the graph and the checkpoint do not belong together"
             )
     return values

@@ -14,7 +14,7 @@ from onnx import AttributeProto, TensorProto
 from system.faults import one_line
 from transformer.export.onnx_graph import INPUT_NAME
 from transformer.export.style_folder import StyleError
-from transformer.inference.graph_frames import printable
+from transformer.inference.graph_frames import shown_name
 from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY, OnnxSession
 from transformer.inference.picture_fit import checked_pictures, fed_images
 
@@ -122,7 +122,7 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
         yield f"IR version {model.ir_version}; allowed are {IR_VERSIONS[0]} to {IR_VERSIONS[-1]}"
     for opset in model.opset_import:
         if opset.domain not in LISTED_DOMAINS:
-            yield f"operators of the domain {printable(opset.domain)}"
+            yield f"operators of the domain {shown_name(opset.domain)}"
         elif opset.domain in DOMAINS and opset.version not in OPSETS:
             yield f"operator set {opset.version}; allowed are {OPSETS[0]} to {OPSETS[-1]}"
     if model.functions or model.training_info:
@@ -136,16 +136,16 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _node_faults(node: onnx.NodeProto) -> Iterator[str]:
-    place = f"({printable(node.name) or 'without a name'})"
+    place = f"({shown_name(node.name) or 'without a name'})"
     if node.domain not in DOMAINS:
-        yield f"operator {printable(node.op_type)} {place} of the domain {printable(node.domain)}"
+        yield f"operator {shown_name(node.op_type)} {place} of the domain {shown_name(node.domain)}"
     elif node.op_type not in ALLOWED:
-        yield f"operator {printable(node.op_type)} {place} is not on the allow-list"
+        yield f"operator {shown_name(node.op_type)} {place} is not on the allow-list"
     for attribute in node.attribute:
         if attribute.HasField("g") or attribute.graphs:
-            yield f"operator {printable(node.op_type)} {place} contains a graph"
+            yield f"operator {shown_name(node.op_type)} {place} contains a graph"
         if attribute.HasField("sparse_tensor") or attribute.sparse_tensors or attribute.type_protos:
-            yield f"operator {printable(node.op_type)} {place} has sparse tensors or types"
+            yield f"operator {shown_name(node.op_type)} {place} has sparse tensors or types"
         if attribute.type == AttributeProto.TENSOR:
             yield from _tensor_faults(attribute.t)
         for tensor in attribute.tensors:
@@ -153,7 +153,7 @@ def _node_faults(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _tensor_faults(tensor: TensorProto) -> Iterator[str]:
-    name = printable(tensor.name) or "of a constant"
+    name = shown_name(tensor.name) or "of a constant"
     if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
         yield f"the values of tensor {name} are in another file"
     if tensor.data_type not in _NUMBERS:
@@ -171,7 +171,7 @@ def check_interface(graph: onnx.GraphProto, path: Path) -> np.dtype:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
     if [item.name for item in inputs] != [INPUT_NAME] or len(graph.output) != 1:
-        names = ", ".join(printable(item.name, 40) for item in inputs[:4]) or "none"
+        names = ", ".join(shown_name(item.name, 40) for item in inputs[:4]) or "none"
         raise StyleError(
             f"{path}: not a style: its inputs are {names} and it has {len(graph.output)} outputs; {CONTRACT}"
         )
@@ -186,7 +186,7 @@ def _check_image(item: onnx.ValueInfoProto, kind: str, number_types, path: Path)
         known = tensor.elem_type in TensorProto.DataType.values()
         name = TensorProto.DataType.Name(tensor.elem_type) if known else "unknown"
         raise StyleError(
-            f"{path}: not a style: {kind} {printable(item.name, 40)} has the type {name}; {CONTRACT}"
+            f"{path}: not a style: {kind} {shown_name(item.name, 40)} has the type {name}; {CONTRACT}"
         )
     if not tensor.HasField("shape"):
         return  # checked when the graph has run
@@ -195,5 +195,5 @@ def _check_image(item: onnx.ValueInfoProto, kind: str, number_types, path: Path)
     if len(sides) != 4 or sides[3] not in (3, None) or has_channels_first:
         shape = ", ".join("?" if side is None else str(side) for side in sides[:6])
         raise StyleError(
-            f"{path}: not a style: {kind} {printable(item.name, 40)} has the shape [{shape}]; {CONTRACT}"
+            f"{path}: not a style: {kind} {shown_name(item.name, 40)} has the shape [{shape}]; {CONTRACT}"
         )

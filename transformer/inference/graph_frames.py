@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from system.console import printable
+
 # To the child
 SETTINGS = b"SETT"  # JSON
 MODEL = b"MODL"  # the bytes of an .onnx file
@@ -75,16 +77,15 @@ def text_bytes(text: str) -> bytes:
     return text.encode(*_ENCODING)[:MAX_TEXT_BYTES]
 
 
-def printable(name: str | bytes, at_most: int = 60) -> str:
-    """Returns a name out of a foreign file, of which protobuf gives bytes if it is not UTF-8, for a message."""
+def shown_name(name: str | bytes, at_most: int = 60) -> str:
+    """Returns a name out of a foreign file for a message; protobuf gives bytes if it is not UTF-8."""
     text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
-    return "".join(character if character.isprintable() else "?" for character in text[:at_most])
+    return printable(text[:at_most])
 
 
 def one_line_of(content: bytes | bytearray) -> str:
-    """Returns a text from the child as one line of printable characters; unprintable ones become "?"."""
+    """Returns a text from the child as one line of printable characters, apart from the undecoded bytes of paths."""
     text = bytes(content).decode(*_ENCODING)
     return "".join(
-        character if character.isprintable() or "\udc80" <= character <= "\udcff" else "?"
-        for character in text
+        character if "\udc80" <= character <= "\udcff" else printable(character) for character in text
     )
