@@ -82,6 +82,8 @@ class PhotoJob:
         """Writes the pictures, `workers` at a time, and reports what was written."""
         from system.threads import in_order
 
+        if self._stylizer.one_at_a_time:
+            workers = 1  # in this thread, where signals arrive at once
         start = time.perf_counter()
         skipped = len(self._targets) - len(self._missing)
         with PhotoProgress(len(self._targets), skipped) as self._progress:
