@@ -13,7 +13,10 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST) -> N
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_whole or not least <= value <= most:
         limit = f" and at most {most}" if most != MOST else ""
-        raise ValueError(f"{name} must be a whole number of at least {least}{limit}, got {repr(value)[:40]}")
+        received = (
+            repr(value)[:40] if not is_whole or abs(value) < 10**30 else "a number of more than 30 digits"
+        )
+        raise ValueError(f"{name} must be a whole number of at least {least}{limit}, got {received}")
 
 
 def check_images(name: str, images: Any, *, rank: int = 3) -> None:

@@ -1,105 +1,186 @@
-"""system/arguments.py and its use in data/ and loss_net/: a wrong argument is one ValueError that names it."""
+"""transformer/inference/arguments.py: every impossible argument of the library is one ValueError or TypeError."""
 
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from data.photo_cache import PhotoCache
-from data.pipeline import CropStream, DataShard, random_crop, readable_images
-from loss_net.optimize import optimize_image
-from loss_net.perceptual import build_perceptual_loss
-from loss_net.presets import LOSS_PRESETS, PRESETS
-from loss_net.start import content_size, initial_image, style_size
-from system.arguments import check_count, check_images, check_size
+from transformer.export.style_folder import StyleError
+from transformer.inference.arguments import check_options, check_styles, checked_images, shares
+from transformer.inference.loading import load_blend, load_stylizer
+from transformer.inference.stylizer import Stylizer
 
-IMAGE = np.full((32, 32, 3), 100, np.float32)
-PRESET = PRESETS["athalye"]
-
-
-def with_nan() -> np.ndarray:
-    image = IMAGE.copy()
-    image[1, 2, 0] = np.nan
-    return image
+FINE = {"runtime": "auto", "tile": "auto", "max_memory": None, "trust": False, "threads": None}
+HUGE = 10**5000  # too long for Python to print
 
 
-BAD_IMAGES = [
-    np.zeros((0, 5, 3)),
-    np.zeros((5, 0, 3)),
-    np.zeros((5, 5)),
-    np.zeros((5, 5, 4)),
-    np.zeros(()),
-    with_nan(),
-]
-BAD_COUNTS = [0, -1, -(10**30), 10**19, 1.5, True, None, "5", float("nan")]
+def complaint(kind: type[Exception], call, *arguments, **options) -> str:
+    """The message of the exception: one short line."""
+    with pytest.raises(kind) as error:
+        call(*arguments, **options)
+    assert type(error.value) is kind
+    message = str(error.value)
+    assert "\n" not in message and len(message) < 300
+    return message
 
 
-@pytest.mark.parametrize("count", BAD_COUNTS)
-def test_a_count_that_is_none_is_refused(count):
-    with pytest.raises(ValueError, match="^steps must be a whole number of at least 1, got "):
-        check_count("steps", count)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"tile": tile} for tile in ("off", 16, np.int64(64), 10**9)),
+        *({"threads": threads} for threads in (1, 1024, np.int32(2))),
+        *({"max_memory": memory} for memory in (1, 0.5, np.float32(2), 1e300)),
+        *({"runtime": runtime} for runtime in ("onnx", "tensorflow")),
+        {"trust": np.True_},
+    ],
+)
+def test_possible_options_are_taken(options):
+    check_options(**FINE | options)
 
 
-def test_counts_and_images_that_are_right_pass():
-    for count in (1, np.int64(5), 10**18):
-        check_count("steps", count)
-    check_images("image", IMAGE)
-    check_images("images", IMAGE[None], rank=4)
-    check_size("size", (1, 5))
+@pytest.mark.parametrize(
+    ("option", "values", "words"),
+    [
+        (
+            "tile",
+            [-1, 0, 2.5, True, None, "16", "", b"auto", [], np.nan, -HUGE, {}],
+            "tile must be 'auto', 'off' or",
+        ),
+        ("threads", [-1, 0, 1.0, True, "2", [], -HUGE, np.array([1, 2])], "threads must be at least 1, got"),
+        ("threads", [1025, 10**6, HUGE], "threads must be at most 1024, got"),
+        (
+            "max_memory",
+            [-1, 0, np.nan, np.inf, True, "2", [], 1j, HUGE, -HUGE],
+            "max_memory must be above 0, in GB",
+        ),
+        (
+            "runtime",
+            [None, 1, "torch", ["onnx"], b"onnx", "", np.array(["onnx"])],
+            "runtime must be one of auto",
+        ),
+    ],
+)
+def test_impossible_options_are_one_value_error(option, values, words):
+    for value in values:
+        assert words in complaint(ValueError, check_options, **FINE | {option: value})
 
 
-@pytest.mark.parametrize("image", BAD_IMAGES, ids=lambda image: str(image.shape))
-def test_an_array_that_is_no_image_is_refused(image):
-    with pytest.raises(ValueError, match="^image must "):
-        check_images("image", image)
+@pytest.mark.parametrize("trust", [None, 1, "yes", [], 0])
+def test_trust_is_true_or_false(trust):
+    assert "trust must be True or False" in complaint(TypeError, check_options, **FINE | {"trust": trust})
 
 
-def stream(**options) -> CropStream:
-    photos = SimpleNamespace(paths=[Path("a")], unreadable={}, load=lambda index: IMAGE.astype(np.uint8))
-    return CropStream(photos, **{"image_size": 8, "seed": 0, **options})
+def test_loading_checks_the_options(style_dirs):
+    for option, value in (("tile", -1), ("threads", 10**6), ("max_memory", -1), ("runtime", None)):
+        complaint(ValueError, load_stylizer, style_dirs["waves"], **{option: value})
 
 
-def loss_of(weights, *styles):
-    return build_perceptual_loss(weights, list(styles), LOSS_PRESETS["lengstrom"])
+@pytest.mark.parametrize(
+    "styles", [None, 5, "great_wave", Path("great_wave"), ["great_wave"], [("a",)], [("a", 1, 2)]]
+)
+def test_styles_that_are_no_pairs_are_one_type_error(styles):
+    assert "pairs" in complaint(TypeError, load_blend, styles)
 
 
-CALLS = {
-    "crop size": lambda weights: stream(image_size=-5),
-    "seed": lambda weights: stream(seed=-1),
-    "no photos": lambda weights: CropStream(SimpleNamespace(paths=[], unreadable={}), image_size=8, seed=0),
-    "crop number": lambda weights: stream().crop(-1),
-    "batch size": lambda weights: stream().batches(0),
-    "batch of workers": lambda weights: stream().batches(3, shard=DataShard(0, 2)),
-    "first image": lambda weights: stream().batches(2, first_image=-1),
-    "photo without a side": lambda weights: random_crop(
-        np.zeros((0, 5, 3), np.uint8), 4, np.random.default_rng(0)
-    ),
-    "number of validation photos": lambda weights: readable_images([], max_images=-1, max_side=5),
-    "side of validation photos": lambda weights: readable_images([], max_images=1, max_side=0),
-    "side of the cache": lambda weights: PhotoCache(Path("nowhere"), [], -1),
-    "no style": lambda weights: loss_of(weights),
-    "style with NaN": lambda weights: loss_of(weights, with_nan()),
-    "style without a side": lambda weights: loss_of(weights, np.zeros((0, 30, 3))),
-    "style too small": lambda weights: loss_of(weights, np.ones((1, 1, 3))),
-    "content with NaN": lambda weights: loss_of(weights, IMAGE).for_content(with_nan()[None]),
-    "content without a batch": lambda weights: loss_of(weights, IMAGE).for_content(np.zeros((0, 9, 9, 3))),
-    "initial with NaN": lambda weights: next(optimize_image(None, with_nan(), PRESET)),
-    "initial without a side": lambda weights: next(optimize_image(None, np.zeros((0, 4, 3)), PRESET)),
-    "no iterations": lambda weights: next(optimize_image(None, IMAGE, replace(PRESET, iterations=0))),
-    "negative size": lambda weights: content_size(replace(PRESET, size=(-3, 5)), (9, 9)),
-    "negative width": lambda weights: content_size(replace(PRESET, width=-3), (9, 9)),
-    "photo of no size": lambda weights: content_size(PRESET, (0, 9)),
-    "style of no size": lambda weights: style_size(PRESET, (9, 0), (9, 9)),
-    "style scale": lambda weights: style_size(PRESET, (9, 9), (9, 9), float("nan")),
-    "start with NaN": lambda weights: initial_image(PRESET, with_nan(), np.zeros(3), 0),
-    "start seed": lambda weights: initial_image(PRESET, IMAGE, np.zeros(3), -1),
-}
+@pytest.mark.parametrize(
+    "pair", [(None, 1), (5, 1), (b"a", 1), ("a", "1"), ("a", None), ("a", True), ("a", 1j)]
+)
+def test_a_pair_of_other_types_is_one_type_error(pair):
+    complaint(TypeError, check_styles, [pair])
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_a_wrong_argument_is_one_value_error(tiny_vgg_weights, call):
-    with pytest.raises(ValueError) as caught:
-        CALLS[call](tiny_vgg_weights("vgg19"))
-    assert "must" in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 200
+@pytest.mark.parametrize(
+    "weights",
+    [[], [-1], [0], [0, 0], [np.nan, 1], [np.inf], [1, -1e-320], [1e308, 1e308], [HUGE], [1, -HUGE]],
+)
+def test_weights_without_a_usable_sum_are_one_value_error(weights):
+    pairs = [("a", weight) for weight in weights]
+    assert "finite weights of at least 0" in complaint(ValueError, check_styles, pairs)
+
+
+@pytest.mark.parametrize(
+    "weights", [[1e-320, 1e-320], [8e307, 8e307], [5e-324, 5e-324], [1e-45, 1e-45], [3, 3]]
+)
+def test_two_equal_weights_are_halves_however_small_or_large(weights, style_dirs):
+    assert shares(weights) == [0.5, 0.5]
+    image = np.random.default_rng(0).uniform(0, 255, (9, 10, 3)).astype(np.float32)
+    pairs = list(zip(style_dirs.values(), weights, strict=True))
+    expected = load_blend([(style, 1) for style, _ in pairs])(image)
+    np.testing.assert_array_equal(load_blend(pairs)(image), expected)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(st.lists(st.floats(), max_size=5))
+def test_the_shares_of_any_weights_sum_to_one_or_are_refused(weights):
+    try:
+        result = shares(weights)
+    except ValueError:
+        return
+    assert sum(result) == pytest.approx(1) and min(result) >= 0
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        *(
+            np.zeros(shape)
+            for shape in ((0, 8, 3), (8, 0, 3), (0, 8, 8, 3), (2, 0, 8, 3), (8, 8), (8, 8, 4), ())
+        ),
+        *(np.zeros((8, 8, 3), kind) for kind in (bool, object, complex, "U3", "M8[s]")),
+        *(np.full((2, 8, 8, 3), value) for value in (np.nan, np.inf, -np.inf, 1e300, -1e30)),
+        np.full((8, 8, 3), 10**18),
+        *(None, 5, "text", {}, [[1, 2], [3]], [[[1, 2, "3"]]]),
+    ],
+)
+def test_what_is_no_image_is_one_value_error(images):
+    assert "expected an image [H, W, 3]" in complaint(ValueError, checked_images, images)
+
+
+def test_one_nan_in_a_batch_is_found(style_dirs):
+    images = np.zeros((3, 8, 8, 3), np.float32)
+    images[1, 2, 3, 0] = np.nan
+    assert "NaN" in complaint(ValueError, load_stylizer(style_dirs["waves"]), images)
+
+
+def test_parts_of_what_is_no_image_are_refused(style_dirs):
+    stylizer = load_stylizer(style_dirs["waves"])
+    for shape in ((0, 8, 3), (8, 8), (8, 8, 4), (2, 8, 8, 3)):
+        with pytest.raises(ValueError, match="expected an image"):
+            list(stylizer.parts(np.zeros(shape, np.float32)))
+
+
+def test_a_stylizer_needs_a_weight_for_every_network():
+    complaint(ValueError, Stylizer, [], [], None)
+    complaint(ValueError, Stylizer, [object()], [1, 2], None)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 9 GiB"), RuntimeError("can't start new thread")]
+)
+def test_memory_errors_of_libraries_tell_what_to_do(style_dirs, monkeypatch, error):
+    stylizer = load_stylizer(style_dirs["waves"])
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(stylizer, "_mixed", fail)
+    with pytest.raises(MemoryError, match=f"memory ran out .{error}.; resize the image .--max-side."):
+        stylizer(np.full((8, 8, 3), 9, np.uint8))
+
+
+def test_other_errors_of_libraries_stay_what_they_are(style_dirs, monkeypatch):
+    stylizer = load_stylizer(style_dirs["waves"])
+
+    def fail(*_):
+        raise RuntimeError("a programming error")
+
+    monkeypatch.setattr(stylizer, "_mixed", fail)
+    with pytest.raises(RuntimeError, match="a programming error"):
+        stylizer(np.full((8, 8, 3), 9, np.uint8))
+
+
+def test_a_name_with_a_null_character_is_a_missing_style():
+    with pytest.raises(StyleError):
+        load_stylizer("a\0b")
