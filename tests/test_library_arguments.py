@@ -36,7 +36,7 @@ BAD_IMAGES = [
 BAD_COUNTS = [0, -1, -(10**30), 10**19, 10**5000, -(10**5000), 1.5, True, None, "5", float("nan")]
 
 
-@pytest.mark.parametrize("count", BAD_COUNTS)
+@pytest.mark.parametrize("count", BAD_COUNTS, ids=range(len(BAD_COUNTS)))
 def test_a_count_that_is_none_is_refused(count):
     with pytest.raises(ValueError, match="^steps must be a whole number of at least 1, got "):
         check_count("steps", count)
