@@ -266,7 +266,7 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
     from transformer.training.monitor import Monitor
 
     previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
-    options = {"max_images": config.val_images, "max_side": VALIDATION_SIDE, "min_side": loss.least_side}
+    options = {"max_images": config.val_images, "max_side": VALIDATION_SIDE, "min_side": config.least_side}
     val_images = [] if config.val_dir is None else validation_images(config.val_dir, **options)
     return Monitor(
         config.log_dir,

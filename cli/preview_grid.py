@@ -12,7 +12,6 @@ from cli.train_config import TrainConfig
 from cli.training_checks import check_inputs, check_style_memory
 from data.images import ImageError, check_image_suffix
 from loss_net.presets import PRESETS
-from loss_net.topology import deepest_layer, least_side
 from system.files import check_folder_writable, check_writable
 
 PROG = "train.py"
@@ -100,9 +99,7 @@ def _photos(config: TrainConfig) -> dict[str, Any]:
     from data.pipeline import readable_images
 
     paths = config.preview or list_images([config.val_dir or config.content_dir])
-    loss = config.loss
-    least = least_side(deepest_layer({**loss.content_layers, **loss.style_layers}, loss.architecture))
-    readable = readable_images(paths, max_images=PHOTOS, max_side=SIDE, min_side=least)
+    readable = readable_images(paths, max_images=PHOTOS, max_side=SIDE, min_side=config.least_side)
     if not readable:
         raise ImageError(f"{paths[0].parent}: no photo can be used for the preview grid; give larger photos")
     return shortened({str(path): photo for path, photo in readable.items()})

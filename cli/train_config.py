@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, path_of, shown
 from loss_net.presets import LOSS_PRESETS, LossPreset
+from loss_net.topology import deepest_layer, least_side
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "what is learned from what"
@@ -148,6 +149,12 @@ class TrainConfig:
             style_weight=self.style_weight,
             tv_weight=self.tv_weight,
         )
+
+    @property
+    def least_side(self) -> int:
+        """The least height and width of an image, in pixels, that the deepest layer of the loss needs."""
+        layers = {**self.loss.content_layers, **self.loss.style_layers}
+        return least_side(deepest_layer(layers, self.loss.architecture))
 
     @property
     def style_dir(self) -> Path:

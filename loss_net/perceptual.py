@@ -42,12 +42,6 @@ class PerceptualLoss:
         content_maps = self._content_maps(content)
         return lambda stylized: self._terms(stylized, content_maps)
 
-    @property
-    def least_side(self) -> int:
-        """The least height and width of images, in pixels, that the deepest layer needs."""
-        layers = {**self.preset.content_layers, **self.preset.style_layers}
-        return least_side(deepest_layer(layers, self.preset.architecture))
-
     def multiply_adds(self, side: int) -> int:
         """Returns the multiply-accumulate operations of the loss and its gradient, for one image.
 

@@ -405,5 +405,5 @@ def test_two_trainings_that_pack_one_cache_pack_each_photo_once(photos_dir, deco
 
 
 def test_threads_below_one_are_refused(photos_dir):
-    with pytest.raises(ValueError, match="threads must be at least 1, got -1"):
+    with pytest.raises(ValueError, match="threads must be a whole number of at least 1, got -1"):
         list(cache_of(photos_dir).pack(threads=-1))
