@@ -193,6 +193,10 @@ class SourceClip:
                 )  # the first packets of a recording may be incomplete
         self._damaged_packets["sound"] += is_damaged
 
+    def note_damaged_sound(self) -> None:
+        """Counts a packet of sound that could be decoded but not copied."""
+        self._damaged_packets["sound"] += 1
+
     def _is_cut(self, packet) -> bool:
         """Whether the file ends within the packet. FFmpeg says so too where recordings in MPEG-TS were joined."""
         return packet.is_corrupt and self._container.format.name != "mpegts"

@@ -127,7 +127,7 @@ def _matroska_fault(file: BinaryIO, size: int) -> str:
             return _cut_off(size, element.end)
         is_intact = _is_intact(file, element)
         checked, failed = checked + (is_intact is not None), failed + (is_intact is False)
-    return f"{failed} of {checked} blocks of it fail their checksum" if failed else ""
+    return f"{failed} of {checked} blocks of data have a wrong checksum" if failed else ""
 
 
 def _elements(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, _Element | None]]:

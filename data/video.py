@@ -175,16 +175,26 @@ class _Copy:
             return target.add_stream_from_template(audio)
         except Exception as error:  # PyAV raises several classes if the container does not allow the codec
             name = audio.codec_context.name if audio.codec_context else "of an unknown codec"
+            is_mkv = self._format == "matroska"
+            remedy = (
+                "convert the sound to AAC first"
+                if is_mkv
+                else "end the name in .mkv, which stores most sounds"
+            )
             raise ImageError(
-                f"{self._target_path}: cannot store the sound of {self._source.path} ({name}); "
-                "end the name in .mkv, which stores any sound"
+                f"{self._target_path}: cannot store the sound of {self._source.path} ({name}); {remedy}"
             ) from error
 
     def _write_sound(self, target, waiting: list, copies: dict) -> None:
+        import av
+
         for packet in waiting:
             copies[packet.stream.index].take(packet)
             with self._encoder_errors():
-                target.mux(packet)
+                try:
+                    target.mux(packet)
+                except av.InvalidDataError:  # so damaged that it cannot be copied
+                    self._source.note_damaged_sound()
         waiting.clear()
 
     def _write_frame(self, target, frame) -> None:
