@@ -26,8 +26,8 @@ FRAME_BYTES = 40  # per pixel, while a frame is decoded, stylized and encoded
 # A file that claims a duration is cut off if more than this is missing; containers round, and sound is a bit longer.
 _TOLERANCE_SECONDS, _TOLERANCE_SHARE = 1.0, 0.05
 _MOST_READ_FAILURES = 50  # in a row; FFmpeg finds the next readable place by itself
-# Demuxers that read the duration from the file; others estimate it from what they find.
-_CLAIMS_STREAM_DURATION, _CLAIMS_DURATION = {"mov", "avi"}, {"matroska", "asf"}
+# Demuxers that read the duration of each stream or of the file from it, or from the last time in the file.
+_TELLS_STREAM_DURATION, _TELLS_DURATION = {"mov", "avi"}, {"matroska", "asf", "mpegts", "mpeg"}
 
 
 def check_clip(path: Path) -> None:
@@ -111,13 +111,13 @@ class SourceClip:
             ) from error
 
     def _streams(self) -> tuple:
-        import av
+        from av.stream import Disposition
 
         # A cover picture, as music files have it, is a video stream too.
         videos = [
             stream
             for stream in self._container.streams.video
-            if not stream.disposition & av.stream.Disposition.attached_pic
+            if not stream.disposition & Disposition.attached_pic
         ]
         if not videos:
             raise ImageError(f"{self.path}: contains no video stream; give a file with pictures")
@@ -205,10 +205,10 @@ class SourceClip:
         """Compares where the last packets end with the duration that the file claims, if it does."""
         name = self._container.format.name.partition(",")[0]
         index, claimed = self.video.index, None
-        if name in _CLAIMS_STREAM_DURATION and self.video.duration and self.video.time_base:
+        if name in _TELLS_STREAM_DURATION and self.video.duration and self.video.time_base:
             claimed = float((self.video.duration + (self.video.start_time or 0)) * self.video.time_base)
             end = self._ends.get(index, 0.0)
-        elif name in _CLAIMS_DURATION and self._container.duration:
+        elif name in _TELLS_DURATION and self._container.duration:
             claimed = (self._container.duration + (self._container.start_time or 0)) / 1e6
             end = max(self._ends.values(), default=0.0)
         if claimed is None or not math.isfinite(claimed):
