@@ -3,6 +3,11 @@
 Or by the slow method of Gatys et al.: `python infer.py PHOTO --mode optimize --style-images PAINTING -o OUT`.
 """
 
+from cli.early_signals import end_on_signals
+
+if __name__ == "__main__":
+    end_on_signals()  # Ctrl-C while the modules below are imported
+
 import os
 import sys
 from dataclasses import replace
@@ -138,8 +143,6 @@ def leave(status: int) -> None:
 
     Where TensorFlow runs, the process ends as usual: TensorFlow removes its temporary files at exit.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     if "tensorflow" in sys.modules:
         sys.exit(status)
     os._exit(status)

@@ -3,6 +3,11 @@
 The settings are in cli/train_config.py. `build_run` puts the parts together; `train` runs them.
 """
 
+from cli.early_signals import end_on_signals
+
+if __name__ == "__main__":
+    end_on_signals()  # Ctrl-C while the modules below are imported
+
 import argparse
 import os
 import sys
@@ -91,7 +96,7 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
     from cli.cluster import is_chief
-    from cli.training_checks import check_inputs, check_targets, is_finished, saved_run
+    from cli.training_checks import check_inputs, check_targets, exclusive_run, is_finished, saved_run
     from cli.training_report import report_finished
 
     if options.preview_grid is not None:
@@ -109,9 +114,10 @@ def run_call(options: argparse.Namespace) -> int:
         for line in lines:
             report(PROG, line)
     check_inputs(config)
-    if is_chief():
-        check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
-    return train(config, saved)
+    with exclusive_run(config):
+        if is_chief():
+            check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
+        return train(config, saved)
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cli.flags import UsageError, report
-from system.faults import first_line
+from system.console import unfailing_streams
 from system.signals import Interrupted, raised_interrupts
 
 Call = TypeVar("Call")
@@ -19,15 +19,55 @@ def run_door(
 ) -> int:
     """Parses the flags, runs the call and returns the exit status: that of `run`, 2 for UsageError, 1 for other errors.
 
-    expected_errors: the errors that users can cause. All others keep their traceback. A signal gives 130 or 143.
+    expected_errors: the errors that users can cause. All others keep their traceback. A signal gives 128 and its
+    number. A line that cannot be shown never ends the work; if stdout could not be written, the status is 1 at its end.
     """
-    with raised_interrupts():
-        call = parse()
+    with unfailing_streams() as streams:
         try:
-            return run(call)
+            status = _uninterrupted(lambda: _status(prog, parse, run, expected_errors))
         except Interrupted as error:
             report(prog, f"interrupted by {error.name}{error.done and f': {error.done}'}")
             return error.status
-        except (UsageError, *expected_errors(call)) as error:
-            report(prog, first_line(error))
-            return 2 if isinstance(error, UsageError) else 1
+        except SystemExit as leaving:  # of argparse: after --help, or a mistake that is reported already
+            status = leaving.code or 0
+            if not streams.output_fault():
+                raise
+        if fault := streams.output_fault():
+            report(prog, f"standard output cannot be written: {fault}; check its disk or terminal")
+        return status or int(bool(fault))
+
+
+def _uninterrupted(work: Callable[[], int]) -> int:
+    """The result of `work`. Raises Interrupted if a signal made it fail, whatever exception that became."""
+    with raised_interrupts() as received:
+        try:
+            status = work()
+        except Exception as error:
+            if received:
+                raise Interrupted(received[0]) from error
+            raise
+        if status and received:
+            raise Interrupted(received[0])
+        return status
+
+
+def _status(
+    prog: str,
+    parse: Callable[[], Call],
+    run: Callable[[Call], int],
+    expected_errors: Callable[[Call], Errors],
+) -> int:
+    call = parse()
+    try:
+        return run(call)
+    except (UsageError, *expected_errors(call)) as error:
+        report(prog, _text_of(error))
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _text_of(error: Exception) -> str:
+    if str(error):
+        return str(error)
+    return (
+        "not enough memory; close other programs" if isinstance(error, MemoryError) else type(error).__name__
+    )

@@ -19,6 +19,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from system.console import printable
+
 
 class UsageError(ValueError):
     """Flags that are wrong or contradict each other or the inputs: one line, exit status 2."""
@@ -239,4 +241,4 @@ def read_json(path: Path, source: str) -> Any:
 
 def report(prog: str, message: object) -> None:
     """Writes one line of a command to stderr."""
-    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+    print(f"{prog}: {printable(message)}", file=sys.stderr, flush=True)

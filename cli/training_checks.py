@@ -1,13 +1,16 @@
 """What train.py checks before anything slow is imported, and before anything is replaced."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from cli.cluster import is_chief
 from cli.flags import UsageError, flag
 from cli.train_config import TrainConfig, log_dir_of
-from system.files import check_folder_writable, remove_leftovers
+from system.files import WRITE_REMEDY, check_folder_writable, remove_leftovers
+from system.locks import locked
 from transformer.export.style_folder import find_style, is_style
 from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
@@ -55,6 +58,8 @@ def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> Non
     """Looks at everything that is written. Raises OSError and UsageError; replaces nothing."""
     style_dir = config.style_dir
     _check_inputs_outside(config)
+    for name in ("output_dir", "log_dir"):
+        _check_encoding(name, getattr(config, name))
     if style_dir.exists():
         _check_replaceable(style_dir, resumes=resumes, overwrite=overwrite)
     if state_paths(config.state_dir) and not (resumes or overwrite):
@@ -65,6 +70,35 @@ def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> Non
     for folder in (config.output_dir, config.log_dir):
         check_folder_writable(folder)
     remove_leftovers(config.state_dir)
+
+
+@contextmanager
+def exclusive_run(config: TrainConfig) -> Iterator[None]:
+    """Holds the log folder and the style folder against other trainings. Only the chief of a cluster does so.
+
+    Raises OSError if another training holds one of them.
+    """
+    with ExitStack() as stack:
+        for path in (config.log_dir, config.style_dir) if is_chief() else ():
+            try:
+                stack.enter_context(locked(path.resolve()))
+            except BlockingIOError as error:
+                raise OSError(
+                    f"{path}: another training is writing it; wait for its end, or give another --name"
+                ) from error
+            except OSError as error:
+                raise OSError(f"{path}: cannot be written: {error.strerror}; {WRITE_REMEDY}") from error
+        yield
+
+
+def _check_encoding(name: str, path: Path) -> None:
+    """Raises UsageError for a path that TensorFlow cannot open, because its bytes are not UTF-8."""
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{flag(name)} {path}: the path is not valid UTF-8, which TensorFlow needs; choose another folder"
+        ) from error
 
 
 def _check_inputs_outside(config: TrainConfig) -> None:

@@ -150,7 +150,7 @@ def photos_digest(paths: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{path.name}|{path.stat().st_size}\n".encode())
+        digest.update(f"{path.name}|{path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

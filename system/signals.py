@@ -1,11 +1,12 @@
-"""Ctrl-C and SIGTERM: obeyed at once by an exception, or noted until the work can stop without loss."""
+"""Signals that end the work (Ctrl-C, SIGTERM, a lost terminal): obeyed at once by an exception, or noted until the work
+can stop without loss."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143}  # shells report 128 + number of the signal
+EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}  # shells report 128 + number of the signal
 
 
 class Interrupted(BaseException):
@@ -22,18 +23,24 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def raised_interrupts() -> Iterator[None]:
-    """Within this context SIGINT and SIGTERM raise Interrupted."""
+def raised_interrupts() -> Iterator[list[str]]:
+    """Within this context the signals of EXIT_STATUS raise Interrupted. Gives the list of those received so far.
+
+    Libraries may turn Interrupted into another exception, for example while they are imported. Whoever catches an
+    exception within this context finds the real reason in the list.
+    """
+    received: list[str] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(signal.Signals(number).name)
+        received.append(signal.Signals(number).name)
+        raise Interrupted(received[-1])
 
     with _handled_by(interrupt):
-        yield
+        yield received
 
 
 class NotedInterrupts:
-    """Within this context the name of the first SIGINT or SIGTERM is noted in `received`, "" before.
+    """Within this context the name of the first signal of EXIT_STATUS is noted in `received`, "" before.
 
     The work checks `received` and stops by itself. A second signal raises Interrupted, for users who do not wait.
     """
@@ -58,9 +65,15 @@ class NotedInterrupts:
 
 @contextmanager
 def _handled_by(handler) -> Iterator[None]:
-    previous = {name: signal.signal(getattr(signal, name), handler) for name in EXIT_STATUS}
+    previous = {name: signal.signal(getattr(signal, name), handler) for name in handled_signals()}
     try:
         yield
     finally:
         for name, previous_handler in previous.items():
             signal.signal(getattr(signal, name), previous_handler)
+
+
+def handled_signals() -> list[str]:
+    """Returns the names in EXIT_STATUS, without SIGHUP if it is ignored: under nohup, work outlives its terminal."""
+    ignores_hangup = not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [name for name in EXIT_STATUS if not (name == "SIGHUP" and ignores_hangup)]

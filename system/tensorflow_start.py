@@ -75,16 +75,25 @@ def _gpu_messages() -> list[str]:
 
 @contextlib.contextmanager
 def _stderr_shown_on_failure() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2; C++ code does not use sys.stderr."""
+    """Holds back what is written to file descriptor 2; C++ code does not use sys.stderr.
+
+    Where that is impossible, for example because the temporary folder is full, the messages are shown at once.
+    """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held_back:
-        stderr_copy = os.dup(2)
+    with contextlib.ExitStack() as stack:
+        try:
+            held_back = stack.enter_context(tempfile.TemporaryFile())
+            stderr_copy = os.dup(2)
+        except OSError:
+            yield
+            return
         os.dup2(held_back.fileno(), 2)
         try:
             yield
         except Exception:
             held_back.seek(0)
-            os.write(stderr_copy, held_back.read())
+            with contextlib.suppress(OSError):
+                os.write(stderr_copy, held_back.read())
             raise
         finally:
             os.dup2(stderr_copy, 2)

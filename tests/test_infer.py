@@ -610,12 +610,14 @@ def test_a_missing_video_is_called_missing(waves, tmp_path, capsys):
     assert "a.mp4: no such file" in refusal(capsys, 1, tmp_path / "a.mp4", "--style", waves)
 
 
-def test_an_error_without_a_text_is_named_by_its_class(photo, waves, tmp_path, monkeypatch, capsys):
+def test_a_memory_error_without_a_text_gets_one(photo, waves, tmp_path, monkeypatch, capsys):
     def fail(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr("transformer.inference.loading.load_blend", fail)
-    assert refusal(capsys, 1, photo(tmp_path / "a.png"), "--style", waves) == "infer.py: MemoryError"
+    assert refusal(capsys, 1, photo(tmp_path / "a.png"), "--style", waves) == (
+        "infer.py: not enough memory; close other programs"
+    )
 
 
 def test_a_painting_given_as_a_style_is_called_that(photo, tmp_path, capsys):

@@ -69,3 +69,11 @@ def test_what_is_written_to_stderr_at_the_start_is_shown_only_on_failure(capfd):
         os.write(2, b"the reason\n")
         raise ImportError
     assert capfd.readouterr().err == "the reason\n"
+
+
+def test_tensorflow_starts_where_its_messages_cannot_be_held_back(monkeypatch):
+    def fail():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tensorflow_start.tempfile, "TemporaryFile", fail)
+    assert start_tensorflow() == "CPU"

@@ -444,3 +444,44 @@ def test_the_name_is_that_of_the_style_picture_unless_it_is_given():
 def test_no_mistake_leaves_a_style_behind(mistakes):
     folder, _ = mistakes
     assert not (folder / "styles" / "tiny").exists()
+
+
+@pytest.mark.parametrize("held", ["log", "styles/tiny"], ids=["its log folder", "its style"])
+def test_a_second_training_of_one_name_is_refused_while_the_first_one_runs(
+    tiny_flags, tmp_path, capsys, held
+):
+    from system.locks import locked
+
+    with locked(tmp_path / held):
+        assert train.main(tiny_flags(tmp_path)) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path / held}: another training is writing it" in line
+        assert not (tmp_path / "styles" / "tiny").exists()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_locks_of_a_training_are_removed_at_its_end(tiny_run):
+    assert not list(tiny_run.rglob(".*"))
+
+
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+@pytest.mark.parametrize("flag", ["--output-dir", "--log-dir"])
+def test_a_folder_that_tensorflow_cannot_open_is_refused(tiny_flags, tmp_path, capsys, flag):
+    assert train.main(tiny_flags(tmp_path, flag, str(tmp_path / NOT_UTF_8))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{flag} {tmp_path}/caf\\xe9: the path is not valid UTF-8" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_photos_and_styles_may_have_names_that_are_not_utf_8(tiny_flags, tiny_inputs, tmp_path, photo):
+    odd = tmp_path / NOT_UTF_8
+    for index in range(3):
+        photo(odd / f"{NOT_UTF_8}{index}.png", seed=index)
+    inputs = ("--content-dir", str(odd), "--val-dir", str(odd), "--preview", str(odd / f"{NOT_UTF_8}0.png"))
+    style = shutil.copy(tiny_inputs / "style.png", odd / f"{NOT_UTF_8}.png")
+    more = ("--cache", str(odd / "cache"), "--style", str(style), "--name", NOT_UTF_8, *inputs)
+    assert train.main(tiny_flags(tmp_path, *more)) == 0
+    assert (tmp_path / "styles" / NOT_UTF_8 / "style.json").is_file()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from system.console import printable
 from transformer.json_text import json_text, read_numbers
 from transformer.training.log_folder import EVENT_SUFFIX
 from transformer.training.step import Losses
@@ -105,7 +106,7 @@ class TrainingSummaries:
             for name, photo, stylized_photo in zip(names, photos, stylized, strict=True):
                 pair = np.concatenate([photo, stylized_photo], axis=1)
                 pixels_u8 = np.rint(pair.clip(0, 255)).astype(np.uint8)
-                tf.summary.image(f"preview/{name}", pixels_u8[np.newaxis])
+                tf.summary.image(f"preview/{printable(name)}", pixels_u8[np.newaxis])
         self._writer.flush()
 
     def write_sheet(self, name: str, sheet: np.ndarray) -> None:
