@@ -1,5 +1,6 @@
 """infer.py as its users meet it: where pictures go, what a mistake says, and which status it ends with."""
 
+import json
 import os
 import re
 import shutil
@@ -251,9 +252,24 @@ def test_no_styles_to_list_is_said_with_how_to_get_one(shelf, capsys):
     assert "train one with train.py" in refusal(capsys, 1, "--list-styles")
 
 
-def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
+def test_a_style_with_a_damaged_style_json_is_named_when_listed_and_hides_no_other(shelf, capsys):
     (shelf / "stars" / "style.json").write_text("{")
-    assert str(shelf / "stars" / "style.json") in refusal(capsys, 1, "--list-styles")
+    assert infer.main(["--list-styles"]) == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"infer.py: {shelf / 'stars' / 'style.json'}: ")
+    assert captured.out.split(maxsplit=1) == ["waves", "museum of waves\n"]
+
+
+def test_a_listed_source_cannot_command_the_terminal(shelf, capsys):
+    source = "red \x1b[31m, title \x1b]0;x\x07, c1 \x9b5m, right to left \u202e, line\nend, separator \u2028"
+    info = {"style_picture": {"source": source + "long" * 1000}}
+    (shelf / "stars" / "style.json").write_text(json.dumps(info))
+    (shelf / "waves").rename(shelf / "wa\x1b[2Jves")
+    assert infer.main(["--list-styles"]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert len(lines) == 3 and all(line.isprintable() and len(line) < 300 for line in lines)
+    assert "museum of waves" in lines[1] and lines[0].startswith("stars ")
 
 
 @pytest.mark.parametrize(
