@@ -5,6 +5,7 @@ address, and may use only the demuxers of the documented formats, because some o
 text names.
 """
 
+import errno
 import math
 import os
 import stat
@@ -12,15 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from data.clip_formats import DECODERS, DEMUXERS, READABLE_SUFFIXES
 from data.clip_structure import structure_fault
 from data.decoding import ImageError
 from system.machine import available_memory
 
-READABLE_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts"}
-)
-# FFmpeg's demuxers of these formats; the last two read bare MPEG streams. None of them opens other files.
-_DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "asf", "mpegvideo", "m4v")
 MAX_FRAME_PIXELS = 100_000_000  # 12K video has 80 million; a file that claims more is more likely an attack
 FRAME_BYTES = 40  # per pixel, while a frame is decoded, stylized and encoded
 # A file that claims a duration is cut off if more than this is missing; containers round, and sound is a bit longer.
@@ -98,13 +95,18 @@ class SourceClip:
         import av
 
         reader = _Reader(self._file, self.path.suffix.lower())
-        options = {"format_whitelist": ",".join(_DEMUXERS), "protocol_whitelist": "none"}
+        options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "none"}
+        options["codec_whitelist"] = ",".join(DECODERS)
         options["max_pixels"] = str(MAX_FRAME_PIXELS)
         try:
             return av.open(reader, options=options, io_open=_refuse_other_files, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             size = os.fstat(self._file.fileno()).st_size
-            reason = structure_fault(self._file, size) or getattr(error, "strerror", None) or "unknown format"
+            is_refused = getattr(error, "errno", None) == errno.EINVAL  # by the list of demuxers
+            reason = (
+                "its format is not supported" if is_refused else getattr(error, "strerror", None) or "unknown"
+            )
+            reason = structure_fault(self._file, size) or reason
             allowed = " ".join(sorted(READABLE_SUFFIXES))
             raise ImageError(
                 f"{self.path}: is damaged or not a video ({reason}); give a video such as {allowed}"
@@ -122,7 +124,10 @@ class SourceClip:
         if not videos:
             raise ImageError(f"{self.path}: contains no video stream; give a file with pictures")
         if not _can_decode(videos[0]):
-            raise ImageError(f"{self.path}: its video codec is not supported; convert it to H.264 first")
+            name = videos[0].codec_context.name if videos[0].codec_context else "unknown"
+            raise ImageError(
+                f"{self.path}: its video codec ({name}) is not supported; convert it to H.264 first"
+            )
         videos[0].thread_type = "SLICE"  # with threads of whole frames an error loses the frames around it
         videos[0].codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         return videos[0], list(self._container.streams.audio)
@@ -249,4 +254,5 @@ def _refuse_other_files(url: str, flags: int, options: dict):
 
 
 def _can_decode(stream) -> bool:
-    return stream.codec_context is not None
+    context = stream.codec_context
+    return context is not None and context.codec.name in DECODERS
