@@ -169,6 +169,7 @@ def _create_beside(target: Path, is_folder: bool) -> tuple[Path, int]:
         if try_lock(descriptor) is not False and is_name_of(path, descriptor):
             return path, descriptor
         os.close(descriptor)
+        _remove(path)
 
 
 def _replace(target: Path, replacement: Path) -> None:
