@@ -6,8 +6,8 @@ READABLE_SUFFIXES = frozenset(
 # The demuxers of these formats; the last two read bare MPEG streams. None of them opens other files, as those of
 # playlists and lists of files do.
 DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "asf", "mpegvideo", "m4v")
-# The decoders of what cameras, editors and these containers use. FFmpeg has hundreds more, of games and old formats, and
-# most of its memory faults were there: before 8.1.2 MagicYUV wrote beyond its buffers (CVE-2026-8461).
+# The decoders of what cameras, editors and these containers use. FFmpeg has hundreds more, of games and old formats.
+# Each is code that a malformed file can attack: before 8.1.2 MagicYUV wrote beyond its buffers (CVE-2026-8461).
 _VIDEO_DECODERS = (
     "h264 hevc vvc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4 h263 h263p flv theora"
     " msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 wmv3 vc1 mjpeg mjpegb prores dnxhd dvvideo cfhd ffv1 huffyuv ffvhuff"

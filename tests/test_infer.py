@@ -204,6 +204,7 @@ def test_a_style_is_found_by_its_name(shelf, photo, tmp_path, working_dir):
     assert [found.name for found in working_dir.iterdir()] == ["a_stars.png"]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
 def test_the_runtime_can_be_chosen(photo, style_dirs, tmp_path, monkeypatch, runtime):
     style_dir = tmp_path / "waves"  # with the files of one runtime only
@@ -326,6 +327,7 @@ def test_tiles_give_the_picture_of_the_whole_and_show_how_far_they_are(
     assert "in tiles: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.tensorflow
 def test_too_little_memory_is_said_with_the_size_that_would_do(photo, waves, tmp_path, capsys):
     path = photo(tmp_path / "a.png", height=500, width=700)
     arguments = (path, "--style", waves, "-o", tmp_path / "b.png", "--max-memory", 0.2)
