@@ -144,7 +144,7 @@ class ShortRaw(io.FileIO):
 
 
 @writers
-@pytest.mark.parametrize("space", [0, 1, 300, 1000])
+@pytest.mark.parametrize("space", [0, 1, 300, 700])
 def test_a_disk_that_fills_keeps_the_old_version(tmp_path, monkeypatch, name, writer, space):
     versions = Versions(tmp_path, name, writer)
     versions.write(1)
