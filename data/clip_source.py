@@ -16,6 +16,7 @@ from typing import BinaryIO
 from data.clip_formats import DECODERS, DEMUXERS, READABLE_SUFFIXES
 from data.clip_structure import structure_fault
 from data.decoding import ImageError
+from data.guarded_stream import GuardedStream
 from system.machine import available_memory
 
 MAX_FRAME_PIXELS = 100_000_000  # 12K video has 80 million; a file that claims more is more likely an attack
@@ -74,10 +75,11 @@ class SourceClip:
                 self._check_sound(packet)
                 yield packet
         yield from self._decoded(None)
+        self._raise_signal()
 
     def fault(self) -> str:
         """Returns what is missing or damaged, in a few words, once all parts were read; "" for nothing."""
-        faults = [structure_fault(self._file, os.fstat(self._file.fileno()).st_size), *self._read_faults[:1]]
+        faults = [self._structure_fault(), *self._read_faults[:1]]
         claimed = self.video.frames
         for sound in self.sounds:
             if sound.index not in self._intact_sounds and sound.index in self._ends and _can_decode(sound):
@@ -91,22 +93,36 @@ class SourceClip:
             faults.append(f"{self.frames} of {claimed} frames could be read")
         return "; ".join(faults)
 
+    def _structure_fault(self) -> str:
+        try:
+            return structure_fault(self._file, os.fstat(self._file.fileno()).st_size)
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+
+    def _raise_signal(self) -> None:
+        """Raises Interrupted of a signal that came while FFmpeg was reading; faults of the disk are damage."""
+        if not isinstance(self._stream.fault, Exception):
+            self._stream.raise_fault()
+
     def _open_container(self):
         import av
 
-        reader = _Reader(self._file, self.path.suffix.lower())
+        suffix = self.path.suffix.lower()  # all that FFmpeg needs of the name
+        self._stream = GuardedStream(self._file, f"clip{suffix if suffix in READABLE_SUFFIXES else ''}")
         options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "none"}
         options["codec_whitelist"] = ",".join(DECODERS)
         options["max_pixels"] = str(MAX_FRAME_PIXELS)
         try:
-            return av.open(reader, options=options, io_open=_refuse_other_files, metadata_errors="replace")
+            with self._stream.raised():
+                return av.open(
+                    self._stream, options=options, io_open=_refuse_other_files, metadata_errors="replace"
+                )
         except (av.FFmpegError, OSError, ValueError) as error:
-            size = os.fstat(self._file.fileno()).st_size
             is_refused = getattr(error, "errno", None) == errno.EINVAL  # by the list of demuxers
             reason = (
                 "its format is not supported" if is_refused else getattr(error, "strerror", None) or "unknown"
             )
-            reason = structure_fault(self._file, size) or reason
+            reason = self._structure_fault() or reason
             allowed = " ".join(sorted(READABLE_SUFFIXES))
             raise ImageError(
                 f"{self.path}: is damaged or not a video ({reason}); give a video such as {allowed}"
@@ -149,12 +165,14 @@ class SourceClip:
             try:
                 for packet in self._container.demux(self.video, *self.sounds):
                     failures = 0
+                    self._stream.raise_fault()
                     if packet.size:  # packets without content mark the end
                         self._note_end(packet)
                         yield packet
+                self._stream.raise_fault()
                 return
             except (av.FFmpegError, OSError) as error:
-                failures += 1
+                failures = failures + 1 if isinstance(error, av.FFmpegError) else _MOST_READ_FAILURES
                 last = max(self._ends.values(), default=0.0)
                 self._read_faults.append(f"it cannot be read at {last:.1f} s ({error.strerror or error})")
 
@@ -220,14 +238,6 @@ class SourceClip:
             return ""
         is_short = claimed - end > max(_TOLERANCE_SECONDS, _TOLERANCE_SHARE * claimed)
         return f"it ends at {end:.1f} of {claimed:.1f} s" if is_short else ""
-
-
-class _Reader:
-    """What PyAV needs of a file; FFmpeg sees the name, of which only the suffix is of use to it."""
-
-    def __init__(self, file: BinaryIO, suffix: str):
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
-        self.name = f"clip{suffix if suffix in READABLE_SUFFIXES else ''}"
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -10,6 +10,7 @@ import numpy as np
 from data.clip_source import READABLE_SUFFIXES, SourceClip
 from data.decoding import ImageError
 from data.encoding import write_error
+from data.guarded_stream import GuardedStream
 from data.images import quantized
 from system.files import write_whole
 
@@ -131,7 +132,7 @@ class _Copy:
         """Writes the whole file to a binary stream."""
         import av
 
-        guarded = _GuardedStream(stream)
+        guarded = GuardedStream(stream)
         with guarded.raised(), av.open(guarded, "w", format=self._format) as target:
             copies = {
                 sound.index: _SoundCopy(self._audio_copy(target, sound)) for sound in self._source.sounds
@@ -273,42 +274,6 @@ class _SoundCopy:
         packet.dts = self._times.following(time, packet.duration)
         packet.pts = packet.dts + max(0, offset)
         packet.stream = self._stream
-
-
-class _GuardedStream:
-    """A binary stream for PyAV, which ignores exceptions that are no Exception, such as those of signals."""
-
-    def __init__(self, stream):
-        self._stream = stream
-        self._interruption: BaseException | None = None
-        self.seek, self.tell = stream.seek, stream.tell
-
-    def write(self, content) -> int:
-        try:
-            return self._stream.write(content)
-        except Exception:
-            raise
-        except BaseException as error:
-            self._interruption = error
-            raise OSError("interrupted") from error
-
-    def seekable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    @contextlib.contextmanager
-    def raised(self) -> Iterator[None]:
-        """Raises at the end of the context what ended a call of `write`."""
-        try:
-            yield
-        except Exception:
-            if self._interruption is not None:
-                raise self._interruption from None
-            raise
-        if self._interruption is not None:
-            raise self._interruption
 
 
 def _is_frame(part) -> bool:
