@@ -16,7 +16,7 @@ from typing import BinaryIO
 from data.clip_formats import DECODERS, DEMUXERS, READABLE_SUFFIXES
 from data.clip_structure import structure_fault
 from data.decoding import ImageError
-from data.guarded_stream import GuardedStream
+from data.guarded_stream import GuardedStream, signals_wait
 from system.machine import available_memory
 
 MAX_FRAME_PIXELS = 100_000_000  # 12K video has 80 million; a file that claims more is more likely an attack
@@ -75,12 +75,13 @@ class SourceClip:
                 self._check_sound(packet)
                 yield packet
         yield from self._decoded(None)
-        self._raise_signal()
 
     def fault(self) -> str:
         """Returns what is missing or damaged, in a few words, once all parts were read; "" for nothing."""
         faults = [self._structure_fault(), *self._read_faults[:1]]
         claimed = self.video.frames
+        if not self.frames and not self.video.width:  # FFmpeg forgets a size that is too large
+            faults.append(f"frames must have a size, of at most {MAX_FRAME_PIXELS // 10**6} million pixels")
         for sound in self.sounds:
             if sound.index not in self._intact_sounds and sound.index in self._ends and _can_decode(sound):
                 faults.append("its sound cannot be decoded")
@@ -99,11 +100,6 @@ class SourceClip:
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
 
-    def _raise_signal(self) -> None:
-        """Raises Interrupted of a signal that came while FFmpeg was reading; faults of the disk are damage."""
-        if not isinstance(self._stream.fault, Exception):
-            self._stream.raise_fault()
-
     def _open_container(self):
         import av
 
@@ -113,7 +109,7 @@ class SourceClip:
         options["codec_whitelist"] = ",".join(DECODERS)
         options["max_pixels"] = str(MAX_FRAME_PIXELS)
         try:
-            with self._stream.raised():
+            with self._stream.raised(), signals_wait():
                 return av.open(
                     self._stream, options=options, io_open=_refuse_other_files, metadata_errors="replace"
                 )
@@ -160,21 +156,24 @@ class SourceClip:
     def _packets(self) -> Iterator:
         import av
 
-        failures = 0
+        failures, packets = 0, None
         while failures < _MOST_READ_FAILURES:
+            packets = packets or self._container.demux(self.video, *self.sounds)
             try:
-                for packet in self._container.demux(self.video, *self.sounds):
-                    failures = 0
-                    self._stream.raise_fault()
-                    if packet.size:  # packets without content mark the end
-                        self._note_end(packet)
-                        yield packet
-                self._stream.raise_fault()
-                return
+                with self._stream.raised(), signals_wait():
+                    packet = next(packets, None)
             except (av.FFmpegError, OSError) as error:
                 failures = failures + 1 if isinstance(error, av.FFmpegError) else _MOST_READ_FAILURES
                 last = max(self._ends.values(), default=0.0)
                 self._read_faults.append(f"it cannot be read at {last:.1f} s ({error.strerror or error})")
+                packets = None  # an exception ends a generator
+                continue
+            failures = 0
+            if packet is None:
+                return
+            if packet.size:  # packets without content mark the end
+                self._note_end(packet)
+                yield packet
 
     def _note_end(self, packet) -> None:
         time = packet.dts if packet.pts is None else packet.pts

@@ -250,12 +250,14 @@ def _transport_stream_fault(file: BinaryIO, size: int) -> str:
 
 def _transport_layout(head: bytes) -> tuple[int, int] | None:
     """The position of the first packet mark and the size of packets; None in other files."""
+    best, most = None, 0.5  # the share of marks that are where they should be
     for packet_size in _TS_SIZES:
         for start in range(min(packet_size, len(head))):
             marks = head[start::packet_size]
-            if len(marks) >= 3 and set(marks) == {_TS_SYNC}:
-                return start, packet_size
-    return None
+            share = marks.count(_TS_SYNC) / len(marks)
+            if len(marks) >= 3 and share > most:
+                best, most = (start, packet_size), share
+    return best
 
 
 def _lost_packets(packets: np.ndarray, last_numbers: dict[int, int]) -> int:

@@ -1,13 +1,18 @@
 """A binary stream that can be handed to PyAV.
 
-PyAV calls a stream from FFmpeg's C code. There it prints and drops exceptions of streams: a second one in a row, and
-always those that are no Exception, such as Interrupted of a signal. So no exception may leave a method of the stream.
+PyAV calls a stream from FFmpeg's C code. There it prints and drops exceptions: a second one in a row, and always those
+that are no Exception, such as Interrupted of a signal. So no exception may leave a method of the stream, and signals
+wait until PyAV has returned: Python obeys those that came during C code as soon as a method of the stream begins.
 """
 
 import contextlib
 import errno
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
+
+from system.signals import NotedInterrupts
 
 
 class GuardedStream:
@@ -59,10 +64,6 @@ class GuardedStream:
             if self.fault is not None:
                 raise self.fault from None
             raise
-        self.raise_fault()
-
-    def raise_fault(self) -> None:
-        """Raises the exception that ended the stream, if there is one."""
         if self.fault is not None:
             raise self.fault
 
@@ -74,3 +75,18 @@ class GuardedStream:
         except BaseException as error:
             self.fault = error
             return failure
+
+
+@contextlib.contextmanager
+def signals_wait() -> Iterator[None]:
+    """Signals that end the work and come within this context are obeyed at its end. For calls of PyAV."""
+    if threading.current_thread() is not threading.main_thread():  # others receive no signals
+        yield
+        return
+    noted = NotedInterrupts()
+    try:
+        with noted:
+            yield
+    finally:
+        if noted.received:
+            signal.raise_signal(signal.Signals[noted.received])

@@ -10,7 +10,7 @@ import numpy as np
 from data.clip_source import READABLE_SUFFIXES, SourceClip
 from data.decoding import ImageError
 from data.encoding import write_error
-from data.guarded_stream import GuardedStream
+from data.guarded_stream import GuardedStream, signals_wait
 from data.images import quantized
 from system.files import write_whole
 
@@ -155,13 +155,16 @@ class _Copy:
             )
         with self._encoder_errors():
             target.mux(self._encoded_video.encode())
+            target.close()
 
     @contextlib.contextmanager
     def _encoder_errors(self) -> Iterator[None]:
+        """Converts PyAV's exceptions to ImageError. Signals wait until the end of the context."""
         import av
 
         try:
-            yield
+            with signals_wait():
+                yield
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
