@@ -30,6 +30,7 @@ MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
 HD_HEIGHT = 720  # pixels; video without a color matrix is BT.709 from this size on, BT.601 below
 USUAL_RATE = Fraction(25)  # frames per second, of video that does not tell
 MAX_RATE = 1000  # frames per second; what claims more does not tell either
+MOST_SINGLE_REPEATS = 3  # times in a row that may repeat before the file counts as one without times
 LEAST_STEP = Fraction(1, 1000)  # seconds between two frames; Matroska counts milliseconds
 # FFmpeg's numbers of color spaces (AVColorSpace) and of the limited color range (AVColorRange).
 _BT709, _UNSPECIFIED, _BT601, _LIMITED_RANGE = 1, 2, 5, 1
@@ -133,19 +134,26 @@ class _Copy:
         import av
 
         guarded = GuardedStream(stream)
-        with guarded.raised(), av.open(guarded, "w", format=self._format) as target:
-            copies = {
-                sound.index: _SoundCopy(self._audio_copy(target, sound)) for sound in self._source.sounds
-            }
-            waiting = []  # packets of sound before the first frame; they need all streams to exist
-            for part in self._source.parts():
-                if _is_frame(part):
-                    self._write_frame(target, part)
-                else:
-                    waiting.append(part)
-                if self._encoded_video is not None:
-                    self._write_sound(target, waiting, copies)
-            self._finish(target)
+        with guarded.raised():
+            target = av.open(guarded, "w", format=self._format)
+            try:
+                self._write_all(target)
+            except BaseException:
+                with contextlib.suppress(av.FFmpegError):  # the file is incomplete anyway
+                    target.close()
+                raise
+
+    def _write_all(self, target) -> None:
+        copies = {sound.index: _SoundCopy(self._audio_copy(target, sound)) for sound in self._source.sounds}
+        waiting = []  # packets of sound before the first frame; they need all streams to exist
+        for part in self._source.parts():
+            if _is_frame(part):
+                self._write_frame(target, part)
+            else:
+                waiting.append(part)
+            if self._encoded_video is not None:
+                self._write_sound(target, waiting, copies)
+        self._finish(target)
 
     def _finish(self, target) -> None:
         if self._encoded_video is None:
@@ -169,9 +177,10 @@ class _Copy:
             if isinstance(error, MemoryError):
                 raise
             reason = error.strerror or type(error).__name__
+            is_mkv = self._format == "matroska"
+            remedy = "convert it to H.264 and AAC first" if is_mkv else "try a name that ends in .mkv"
             raise ImageError(
-                f"{self._source.path}: cannot be written as {self._target_path} ({reason});"
-                " try a name that ends in .mkv"
+                f"{self._source.path}: cannot be written as {self._target_path} ({reason}); {remedy}"
             ) from error
 
     def _audio_copy(self, target, audio):
@@ -246,21 +255,29 @@ class _Times:
     """
 
     def __init__(self, step: Fraction | int, least: Fraction | int):
-        self._step, self._least = max(1, round(step)), max(1, -(-least // 1))
+        self._least = max(1, -(-least // 1))
+        self._step = max(self._least, round(step))
         self._last: int | None = None
-        self._repaired = 0  # times in a row
+        self._offset = 0  # added to the times of the file since they went back
+        self._repeats = 0  # in a row
 
-    def following(self, time: int | None, step: int | None = None) -> int:
-        """Returns `time` if it is later than the last one, else a time that is."""
+    def following(self, time: int | None) -> int:
+        """Returns `time`, or a time after the last one if it is not later."""
         if self._last is None:
             self._last = time or 0
-        elif time is not None and time >= self._last + self._least:
-            self._last, self._repaired = time, 0
+        elif time is None:
+            self._last += self._step
+        elif time + self._offset >= self._last + self._least:
+            self._last, self._repeats = time + self._offset, 0
+        elif (
+            self._last - time - self._offset > MOST_SINGLE_REPEATS * self._step
+        ):  # another recording was appended
+            self._last += self._step
+            self._offset = self._last - time
         else:
-            # A single time that repeats must not delay what follows. Several need the usual distance.
-            is_single = time is not None and self._repaired == 0
-            self._repaired += 1
-            self._last += self._least if is_single else max(self._least, step or self._step)
+            # Single times that repeat must not delay what follows. Where all do, the usual distance is the best guess.
+            self._repeats += 1
+            self._last += self._least if self._repeats <= MOST_SINGLE_REPEATS else self._step
         return self._last
 
 
@@ -268,13 +285,16 @@ class _SoundCopy:
     """A stream of sound in the copy; its packets keep their times unless these repeat or go back."""
 
     def __init__(self, stream):
-        self._stream, self._times = stream, _Times(1, 1)
+        self._stream = stream
+        self._times: _Times | None = None
 
     def take(self, packet) -> None:
         """Makes `packet` one of this stream."""
         offset = packet.pts - packet.dts if None not in (packet.pts, packet.dts) else 0
         time = packet.pts if packet.dts is None else packet.dts
-        packet.dts = self._times.following(time, packet.duration)
+        if self._times is None:
+            self._times = _Times(packet.duration or LEAST_STEP / (packet.time_base or LEAST_STEP), 1)
+        packet.dts = self._times.following(time)
         packet.pts = packet.dts + max(0, offset)
         packet.stream = self._stream
 
@@ -299,6 +319,6 @@ def _image(frame) -> np.ndarray:
     is_specified = int(frame.colorspace) != _UNSPECIFIED
     matrix = None if is_specified else _color_matrix(frame.height, frame.width)
     image = frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray().astype(np.float32)
-    angle = getattr(frame, "rotation", 0)  # NaN if the file has a display matrix of zeros
-    turns = round(angle / 90) % 4 if np.isfinite(angle) else 0  # counterclockwise, like those of np.rot90
+    angle = getattr(frame, "rotation", 0)  # a large number if the file has a display matrix of zeros
+    turns = round(angle / 90) % 4 if abs(angle) <= 360 else 0  # counterclockwise, like those of np.rot90
     return np.ascontiguousarray(np.rot90(image, turns))

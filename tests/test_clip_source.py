@@ -97,7 +97,7 @@ def test_a_text_opens_no_other_file_and_no_address(clips, tmp_path, monkeypatch,
             pass
 
     with HTTPServer(("127.0.0.1", 0), Server) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         path = tmp_path / f"list{suffix}"
         url = f"http://127.0.0.1:{server.server_port}"

@@ -465,6 +465,24 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
     assert next(video_frames(target)).shape == (24, 32, 3)
 
 
+def test_a_cut_clip_is_written_and_reported_in_one_line_with_status_1(clip, waves, tmp_path, capsys):
+    import av
+
+    whole, target = tmp_path / "whole.mkv", tmp_path / "art.mkv"
+    with av.open(str(clip)) as source, av.open(str(whole), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    cut = tmp_path / "12:30.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    message = refusal(capsys, 1, cut, "--style", waves, "-o", target)
+    assert "is damaged or cut off: it has" in message and f"wrote {target} with the" in message
+    with av.open(str(target)) as written:
+        assert 0 < sum(1 for _ in written.decode(video=0)) < 6
+
+
 def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, capsys):
     path = photo(tmp_path / "a.png")
     assert "one video at a time" in refusal(capsys, 2, clip, path, "--style", waves)
