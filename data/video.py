@@ -139,7 +139,7 @@ class _Copy:
             try:
                 self._write_all(target)
             except BaseException:
-                with contextlib.suppress(av.FFmpegError):  # the file is incomplete anyway
+                with contextlib.suppress(av.FFmpegError), signals_wait():  # the file is incomplete anyway
                     target.close()
                 raise
 
