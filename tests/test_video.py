@@ -423,10 +423,12 @@ def test_a_display_matrix_of_zeros_turns_nothing(tmp_path):
 
 
 def test_a_signal_while_the_copy_is_written_is_obeyed_and_leaves_no_file(clip, tmp_path, monkeypatch):
-    write = GuardedStream.write
+    write, signals = GuardedStream.write, []
 
     def interrupted(self, content):
-        os.kill(os.getpid(), signal.SIGINT)
+        if not signals:
+            signals.append("SIGINT")
+            os.kill(os.getpid(), signal.SIGINT)
         return write(self, content)
 
     monkeypatch.setattr(GuardedStream, "write", interrupted)
