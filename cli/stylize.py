@@ -1,5 +1,6 @@
 """infer.py --mode fast: stylizes photos and folders of photos with a trained network."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
+from system.console import printable
 from system.signals import Interrupted
 
 PROG = "infer.py"
@@ -36,14 +38,17 @@ def stylize_photos(config: FastConfig) -> int:
     photos = listing.images
     targets, faults = target_paths(config.photos, photos, config.output, picture_name(config))
     check_outputs(targets.values(), [*photos, config.mask])
-    check_folder_outputs(targets.values(), [path for path in config.photos if path.is_dir()])
+    check_folder_outputs(targets.values(), [path for path in config.photos if os.path.isdir(path)])
     for target in targets.values():
         check_image_suffix(target)
-    missing = [path for path, target in targets.items() if not (config.skip_existing and target.is_file())]
+    missing = [
+        path for path, target in targets.items() if not (config.skip_existing and os.path.isfile(target))
+    ]
     # One photo uses all cores; several photos are faster with one core each.
     workers = min(available_cores(), len(photos))
-    job = PhotoJob(config, len(photos) + len(listing.errors), targets, missing)
-    job.failures += len(listing.errors)
+    not_found = len(listing.errors) + len(listing.unread)
+    job = PhotoJob(config, len(photos) + not_found, targets, missing)
+    job.failures += not_found
     job.load(threads=available_cores() if workers == 1 else 1)
     for path, fault in faults.items():
         job.fail(path, fault)
@@ -77,6 +82,8 @@ class PhotoJob:
         """Writes the pictures, `workers` at a time, and reports what was written."""
         from system.threads import in_order
 
+        if self._stylizer.one_at_a_time:
+            workers = 1  # in this thread, where signals arrive at once
         start = time.perf_counter()
         skipped = len(self._targets) - len(self._missing)
         with PhotoProgress(len(self._targets), skipped) as self._progress:
@@ -91,15 +98,20 @@ class PhotoJob:
     def fail(self, path: Path, fault: object) -> None:
         """Reports a photo that has no picture."""
         self.failures += 1
-        line = str(fault) if str(path) in str(fault) else f"{path}: {fault}"
-        PhotoProgress.report_above(line)
+        line = printable(fault)
+        if isinstance(fault, MemoryError) and "memory" not in line:  # not from the memory plan
+            line = f"too little memory{line and f' ({line})'}; shrink the photo with --max-side"
+        known = (path, self._targets.get(path, path))
+        named = any(printable(name) in line for name in known)
+        PhotoProgress.report_above(line if named else f"{printable(path)}: {line}")
 
     def _read(self, path: Path) -> Any:
         from data.photo import load_photo
 
         return load_photo(path, max_side=self._config.max_side)
 
-    def _stylize(self, path: Path) -> None:
+    def _stylize(self, path: Path) -> tuple[str, ...]:
+        """Writes the picture of a photo; returns one line for each piece of metadata that was left out."""
         from data.photo import save_photo
 
         photo = self._being_read.pop(path).result() if path in self._being_read else self._read(path)
@@ -111,19 +123,23 @@ class PhotoJob:
         ):
             for rows, columns, stylized in self._stylizer.parts(photo, on_progress):
                 self._controls.paint(canvas, rows, columns, photo, stylized)
-        save_photo(self._targets[path], canvas, photo, restore_size=self._config.restore_size)
+        notes = save_photo(self._targets[path], canvas, photo, restore_size=self._config.restore_size)
         size = photo.full_size if self._config.restore_size else photo.shape[:2]
         self._written.append((self._targets[path], size))
+        return notes
 
     def _take(self, path: Path, future: Future) -> None:
         from data.images import ImageError
         from transformer.export.style_folder import StyleError
 
         error = future.exception()
-        if isinstance(error, ImageError | StyleError | MemoryError):
+        if isinstance(error, ImageError | StyleError | MemoryError | OSError):
             self.fail(path, error)
         elif error is not None:
             raise error
+        else:
+            for note in future.result() or ():
+                PhotoProgress.report_above(f"{self._targets[path]}: {note}")
         self._progress.advance()
 
     def _report_end(self, seconds: float, skipped: int) -> None:

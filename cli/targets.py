@@ -20,9 +20,9 @@ def target_paths(
     differ in their suffix only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
     Raises UsageError where `output` is a file and several pictures are to be written.
     """
-    folders = [path for path in given if path.is_dir()]
+    folders = [path for path in given if os.path.isdir(path)]
     is_single = len(given) == len(photos) == 1 and not folders
-    names_file = output is not None and output.suffix != "" and not output.is_dir()
+    names_file = output is not None and output.suffix != "" and not os.path.isdir(output)
     if names_file and is_single:
         return {photos[0]: output}, {}
     if names_file:

@@ -1,173 +1,296 @@
 """Image files -> pixels, for every format, color mode, bit depth and orientation.
 
-Pillow decodes, through imageio. It reduces colors of 16 bits per channel to 8, so libvips decodes those. No lighter
-package can replace libvips: FFmpeg (PyAV) decodes tiled TIFF files to wrong pixels without an error and cannot read
-BigTIFF, tifffile needs imagecodecs for LZW compression, and neither can write ICC profiles and EXIF to PNG files.
+Pillow decodes. It is given the one format that the content of the file has, so that none of its other decoders runs:
+the one for PostScript starts Ghostscript, for example. Pillow reduces colors of 16 bits per channel to 8, so libvips
+decodes those. No lighter package can replace libvips: FFmpeg (PyAV) decodes tiled TIFF files to wrong pixels without
+an error and cannot read BigTIFF, tifffile needs imagecodecs for LZW compression, and neither can write ICC profiles
+and EXIF to PNG files.
 """
 
 import contextlib
 import functools
+import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from data.containers import (
+    HEADER_BYTES,
+    MAX_METADATA,
+    can_read_avif,
+    format_of,
+    is_deep_png,
+    least_bytes,
+    png_depth,
+    readable_formats,
+    webp_size,
+)
+from data.metadata import (
+    exif_without_orientation,
+    orientation_of,
+    rgb_profile,
+    use_tiff_tags_only,
+    without_metadata,
+)
+from data.picture import ImageError, Picture
+from data.tiff import (
+    OPTIONAL_CODECS,
+    MissingPixels,
+    TiffLayout,
+    UnsupportedLayout,
+    check_pixels_are_there,
+    read_layout,
+    rgb_from_cmyk,
+)
 from system.faults import one_line
 
+__all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
+
 MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
+_READ_WHOLE = frozenset({"WEBP", "AVIF"})  # formats of which Pillow reads the whole file into memory first
+MAX_BYTES_IN_MEMORY = 2**30  # of such a file
 # Names of Pillow's modes. Together these are all modes that its decoders produce, except premultiplied gray, "La".
 _GRAY_MODES = frozenset({"1", "L"})
-_COLOR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr", "LAB"})
+_COLOR_MODES = frozenset({"P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
 _DEEP_GRAY_MODES = frozenset({"I;16", "I;16B", "I", "F"})
-_DEEP_COLOR_MODES = frozenset({"RGB", "RGBA"})  # of files with 16 bits per channel that libvips decodes
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_DEPTH_AT, _PNG_COLOR_TYPE_AT = 24, 25  # byte offsets in the file
-_PNG_COLOR_TYPES = (2, 6)  # RGB and RGBA
-# The tags of a TIFF file that describe the picture; the others describe the layout of that file.
-_TEXT_TAGS = (
-    "ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright"
-)  # fmt: skip
-
-
-class ImageError(ValueError):
-    """A file cannot be read or written as an image. The message is one line: the file, the fault and the remedy."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The pixels of an image file, upright, and its metadata.
-
-    pixels: gray [H, W], RGB [H, W, 3] or RGBA [H, W, 4]. uint8 and uint16 use their full range, float32 is 0..255.
-    icc_profile, exif: the metadata as bytes, without the orientation. None if the file has none, or if it does not
-    apply to these pixels.
-    """
-
-    pixels: np.ndarray
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
+_VIPS_TYPES = {
+    "uchar": np.uint8,
+    "ushort": np.uint16,
+    "uint": np.uint32,
+    "int": np.int32,
+    "float": np.float32,
+}
+_WHITE_OF_12_BITS, _WHITE_OF_16_BITS = 4095, 65535
+_NOTE = "its metadata is damaged and was left out"
 
 
 def decode_file(path: Path) -> Picture:
     """Reads an image file, or the first frame of an animation.
 
-    The format is detected from the content; the suffix is ignored.
-    Raises ImageError if the file is missing, unreadable, damaged, not an image or too large.
+    The format is detected from the content; the suffix is ignored. Damaged metadata is left out.
+    Raises ImageError if the file is missing, unreadable, damaged, not an image, too large, or claims more pixels than
+    its bytes can hold; also if memory does not suffice.
     """
-    import imageio.v3 as iio
-
     _configure_pillow()
     with _opened(path) as stream, _decoder_errors(path):
-        header = stream.read(_PNG_COLOR_TYPE_AT + 1)
-        stream.seek(0)
-        with iio.imopen(stream, "r", plugin="pillow") as file:
-            metadata = file.metadata(index=0)
-            mode = _decoding_mode(path, metadata)
-            if not _is_deep_color(header, metadata):
-                return _decode_by_pillow(path, file, metadata, mode)
-        return _decode_by_vips(path, channels=len(mode))
+        size = os.fstat(stream.fileno()).st_size
+        header = stream.read(HEADER_BYTES)
+        name = format_of(header)
+        if name is None:
+            raise ImageError(f"{path}: not an image in a supported format; give {readable_formats()}")
+        if name in _READ_WHOLE and size > MAX_BYTES_IN_MEMORY:
+            raise ImageError(
+                f"{path}: {size} bytes are too many for a {name} file; save it in a smaller file first"
+            )
+        try:
+            return _decode(path, stream, name, size)
+        except (ImageError, MemoryError, MissingPixels, UnsupportedLayout):
+            raise
+        except Exception:
+            if size > MAX_BYTES_IN_MEMORY:
+                raise
+            stream.seek(0)
+            content = stream.read()
+            pixels_only = without_metadata(name, content)
+            if len(pixels_only) == len(content):
+                raise
+            with contextlib.suppress(Exception):
+                picture = _decode(path, io.BytesIO(pixels_only), name, len(pixels_only))
+                return replace(picture, notes=(*picture.notes, _NOTE))
+            raise
 
 
-@functools.cache
-def can_read_avif() -> bool:
-    """Returns whether the installed Pillow decodes AVIF files, as Pillow 11.3 and later usually do."""
-    from PIL import features
+def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
+    from PIL import Image
 
-    return "avif" in features.modules and features.check("avif")
-
-
-def _decode_by_pillow(path: Path, file, metadata: dict, mode: str | None) -> Picture:
-    pixels = file.read(index=0, mode=mode, writeable_output=False)
-    # The tags are read after the pixels: Pillow turns a TIFF upright while it decodes, then drops the tag.
-    tags = file.metadata(index=0, exclude_applied=False)
-    return Picture(
-        _upright(_full_range_gray(path, pixels) if mode is None else pixels, tags.get("Orientation", 1)),
-        _rgb_profile(metadata.get("icc_profile")),
-        _exif_without_orientation(metadata.get("exif"), tags),
-    )
-
-
-def _decode_by_vips(path: Path, *, channels: int) -> Picture:
-    """Reads a file that Pillow has opened and found small enough."""
-    import pyvips
-
-    try:
-        source = pyvips.Source.new_from_file(str(path))
-        image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="truncated")
-        fields = {name: bytes(image.get(name)) for name in image.get_fields() if name.endswith("-data")}
-        orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
-        pixels = image.numpy()
-    except pyvips.Error as error:
-        raise OSError(one_line(error)) from error
-    if pixels.dtype != np.uint16:
-        raise ImageError(f"{path}: {image.format} colors are not supported; convert it to 16-bit RGB first")
-    return Picture(
-        _upright(pixels[..., :channels], orientation),
-        _rgb_profile(fields.get("icc-profile-data")),
-        _exif_without_orientation(fields.get("exif-data"), {}),
-    )
-
-
-def _is_deep_color(header: bytes, metadata: dict) -> bool:
-    """Returns whether a file has RGB colors of more than 8 bits per channel, which Pillow would reduce to 8."""
-    if metadata["mode"] not in _DEEP_COLOR_MODES:
-        return False
-    bits = metadata.get("BitsPerSample", ())  # of a TIFF: one number, or one per channel
-    if isinstance(bits, tuple) and len(bits) >= 3:
-        return max(bits) > 8
-    is_png = header.startswith(_PNG_SIGNATURE)
-    return is_png and header[_PNG_DEPTH_AT] == 16 and header[_PNG_COLOR_TYPE_AT] in _PNG_COLOR_TYPES
-
-
-def _rgb_profile(icc_profile: bytes | None) -> bytes | None:
-    """Drops profiles of gray and CMYK files: their pixels become RGB, for which those profiles are wrong."""
-    return icc_profile if icc_profile is not None and icc_profile[16:20] == b"RGB " else None
-
-
-def _exif_without_orientation(exif_bytes: bytes | None, tags: dict) -> bytes | None:
-    """Returns EXIF for the upright pixels. For a TIFF it is built from the tags that describe the picture."""
-    texts = {name: tags[name] for name in _TEXT_TAGS if isinstance(tags.get(name), str)}
-    if not exif_bytes and not texts:
-        return None
-    from PIL import ExifTags, Image
-
-    exif = Image.Exif()
-    if exif_bytes:
-        with contextlib.suppress(Exception):  # broken metadata must not make the picture unreadable
-            exif.load(exif_bytes)
-            exif.pop(ExifTags.Base.Orientation, None)
-            return exif.tobytes()
-    for name, text in texts.items():
-        exif[ExifTags.Base[name]] = text
-    return exif.tobytes()
+    stream.seek(0)
+    header = stream.read(HEADER_BYTES)
+    stream.seek(0)
+    layout = None
+    if name == "TIFF":
+        _silence_libtiff()
+        layout = read_layout(stream)
+        _check_claim(path, name, header, (layout.width, layout.height), file_size)
+        check_pixels_are_there(layout, file_size)
+    elif name == "WEBP":
+        _check_claim(path, name, header, webp_size(header), file_size)
+    stream.seek(0)
+    if is_deep_png(header) or (layout is not None and layout.is_for_vips):
+        return _decode_by_vips(path, stream, name, header, layout, file_size)
+    with _unsupported_codecs(layout), Image.open(stream, formats=(name,)) as image:
+        _check_claim(path, name, header, image.size, file_size)
+        _check_raw(image, file_size)
+        if name == "PNG" and image.mode == "I;16" and "transparency" in image.info:
+            return _decode_by_vips(path, stream, name, header, layout, file_size)
+        return _decode_by_pillow(path, image, header, layout)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator:
+def _unsupported_codecs(layout: TiffLayout | None) -> Iterator[None]:
+    """Names the layout of a TIFF file that Pillow does not know, or that its libtiff cannot decompress."""
+    from PIL import UnidentifiedImageError
+
     try:
-        stream = path.open("rb")
+        yield
     except OSError as error:
-        remedy = "check the path and its permissions"
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        if layout is not None and (is_unknown or layout.codec in OPTIONAL_CODECS):
+            raise UnsupportedLayout(str(layout)) from error
+        raise
+
+
+def _check_claim(path: Path, name: str, header: bytes, size: tuple[int, int], file_size: int) -> None:
+    """Raises ImageError for more pixels than are allowed, MissingPixels for more than the file can hold."""
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: more than {MAX_PIXELS / 10**6:g} megapixels ({width}x{height}, {width * height} pixels);"
+            " scale it down first"
+        )
+    if least_bytes(name, header, width, height) > file_size:
+        raise MissingPixels(f"{file_size} bytes cannot hold {width}x{height} pixels")
+
+
+def _check_raw(image, file_size: int) -> None:
+    """Raises MissingPixels if the uncompressed rows of a BMP file are not all there."""
+    if image.format != "BMP" or not image.tile or image.tile[0][0] != "raw":
+        return
+    _, extents, offset, (_, row_bytes, _) = image.tile[0]
+    padding = 3  # of the last row, which some programs leave out
+    if offset + row_bytes * extents[3] - padding > file_size:
+        raise MissingPixels(f"{file_size} bytes cannot hold {image.width}x{image.height} pixels")
+
+
+def _decode_by_pillow(path: Path, image, header: bytes, layout: TiffLayout | None) -> Picture:
+    mode = _decoding_mode(path, image)
+    if layout is not None:
+        use_tiff_tags_only(image)
+    if image.mode == "L" and (png_depth(header) or 8) < 8 and isinstance(image.info.get("transparency"), int):
+        # Pillow scales gray of 2 and 4 bits to 8, but not the transparent gray.
+        image.info["transparency"] *= 255 // (2 ** png_depth(header) - 1)
+    if mode is None:
+        white = _WHITE_OF_12_BITS if layout is not None and layout.bits == 12 else _WHITE_OF_16_BITS
+        pixels = _full_range_gray(path, np.asarray(image), white)
+    else:
+        pixels = np.asarray(image.convert(mode))
+    # The orientation is read after the pixels: Pillow turns a TIFF upright while it decodes, then drops the tag.
+    return Picture(
+        _upright(pixels, orientation_of(image)),
+        rgb_profile(image.info.get("icc_profile")),
+        exif_without_orientation(image.info.get("exif"), layout and layout.tags),
+    )
+
+
+def _decode_by_vips(
+    path: Path, stream: BinaryIO, name: str, header: bytes, layout: TiffLayout | None, file_size: int
+) -> Picture:
+    import pyvips
+
+    pyvips.block_untrusted_set(True)
+    load = pyvips.Image.pngload_source if name == "PNG" else pyvips.Image.tiffload_source
+    try:
+        image = load(_vips_source(stream), access="sequential", fail_on="error")
+        _check_claim(path, name, header, (image.width, image.height), file_size)
+        fields = {field: bytes(image.get(field)) for field in image.get_fields() if field.endswith("-data")}
+        orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
+        pixels = _pixels_of_vips(image)
+    except pyvips.Error as error:
+        kind = MemoryError if "out of memory" in str(error) else OSError
+        raise kind(one_line(error)) from error
+    return Picture(
+        _upright(_rgb_or_gray(path, pixels, layout), orientation),
+        rgb_profile(fields.get("icc-profile-data")),
+        exif_without_orientation(fields.get("exif-data"), layout and layout.tags),
+    )
+
+
+def _pixels_of_vips(image) -> np.ndarray:
+    """Returns [H, W, C]; image.numpy() drops axes of length 1."""
+    pixels = np.frombuffer(image.write_to_memory(), _VIPS_TYPES[image.format])
+    return pixels.reshape(image.height, image.width, image.bands)
+
+
+def _vips_source(stream: BinaryIO):
+    import pyvips
+
+    if isinstance(stream, io.BytesIO):
+        return pyvips.Source.new_from_memory(stream.getvalue())
+    return pyvips.Source.new_from_descriptor(stream.fileno())
+
+
+def _rgb_or_gray(path: Path, pixels: np.ndarray, layout: TiffLayout | None) -> np.ndarray:
+    """Drops the channels of libvips that are neither color nor alpha, and converts CMYK to RGB."""
+    channels = pixels.shape[-1]
+    if layout is not None and layout.color == "CMYK":
+        return rgb_from_cmyk(pixels[..., :4])
+    if channels == 1:
+        return _full_range_gray(path, pixels[..., 0], _WHITE_OF_16_BITS)
+    is_gray = channels == 2 if layout is None else layout.color == "gray"
+    has_alpha = channels in (2, 4) if layout is None else layout.has_alpha
+    if is_gray:
+        return pixels[..., [0, 0, 0, 1]] if has_alpha else np.ascontiguousarray(pixels[..., 0])
+    return pixels[..., : 4 if has_alpha else 3]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Opens a regular file. Pipes and devices are refused, and never waited for."""
+    remedy = "check the path and its permissions"
+    try:
+        _check_regular(path, os.stat(path).st_mode)
+        # Not by Path.open: if a pipe has taken the place of the file meanwhile, O_NONBLOCK keeps it from waiting.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        stream = os.fdopen(os.open(path, flags), "rb")
+    except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
+    except ImageError:
+        raise
+    except ValueError as error:  # a zero byte in the name
+        raise ImageError(f"{path}: cannot be read: {error}; {remedy}") from error
     with stream:
-        if os.fstat(stream.fileno()).st_size == 0:
+        status = os.fstat(stream.fileno())
+        _check_regular(path, status.st_mode)
+        if status.st_size == 0:
             raise ImageError(f"{path}: is empty (0 bytes); replace it with an image")
         yield stream
 
 
-def _configure_pillow() -> None:
-    """Sets our pixel limit and silences Pillow's warnings about unusual metadata.
+def _check_regular(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "Is a directory")
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"{path}: is not a file but a pipe, socket or device; give an image file")
 
-    Both settings are global to the process and stay. Restoring them after each file would not be thread-safe.
+
+def _configure_pillow() -> None:
+    """Sets our limits and silences Pillow's warnings about unusual metadata.
+
+    The settings are global to the process and stay. Restoring them after each file would not be thread-safe.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     # Pillow warns above this number and fails above twice this number.
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
     warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Stops libtiff from writing its own lines about damaged files to stderr; Pillow has no setting for this."""
+    import ctypes
+
+    from PIL import Image
+
+    with contextlib.suppress(AttributeError, OSError):  # a build with another libtiff keeps its lines
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 @contextlib.contextmanager
@@ -177,34 +300,35 @@ def _decoder_errors(path: Path) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except MemoryError as error:
+        error.__traceback__ = None  # its frames hold what was decoded so far, and others need the memory
+        raise ImageError(f"{path}: {_decoder_fault(error)}") from error
     except Exception as error:
-        fault = _decoder_fault(error.__cause__ or error)  # imageio wraps what Pillow raises on opening
-        raise ImageError(f"{path}: {fault}") from error
+        raise ImageError(f"{path}: {_decoder_fault(error)}") from error
 
 
-def _decoder_fault(error: BaseException) -> str:
-    from imageio.core.request import InitializationError
-    from PIL import Image
+def _decoder_fault(error: Exception) -> str:
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS // 10**6} megapixels ({error}); scale it down first"
-    if isinstance(error, InitializationError):
-        return f"not an image in a supported format; give {_readable_formats()}"
+    if isinstance(error, MemoryError):
+        return "too little memory to decode it; free some, or scale the picture down first"
+    if isinstance(error, UnsupportedLayout):
+        return f"TIFF files of this kind are not supported: {one_line(error)}; save it as 8-bit or 16-bit RGB first"
+    if isinstance(error, UnidentifiedImageError):
+        return f"damaged, or not an image in a supported format; give {readable_formats()}"
     # The messages of other exceptions describe the decoder's internals.
-    reason = f" ({error})" if isinstance(error, OSError) else ""
-    return f"damaged or cut short{reason}; replace it with {_readable_formats()} that is complete"
+    reason = f" ({one_line(error)})" if isinstance(error, OSError | MissingPixels) else ""
+    return f"damaged or cut short{reason}; replace it with {readable_formats()} that is complete"
 
 
-def _readable_formats() -> str:
-    return f"a JPEG, PNG, WebP, TIFF, BMP{', GIF or AVIF' if can_read_avif() else ' or GIF'} file"
-
-
-def _decoding_mode(path: Path, metadata: dict) -> str | None:
+def _decoding_mode(path: Path, image) -> str | None:
     """Returns the Pillow mode to decode into; None keeps gray deeper than 8 bits as stored."""
-    mode = metadata["mode"]
+    mode = image.mode
     if mode in _DEEP_GRAY_MODES:
         return None
-    if mode in _ALPHA_MODES or "transparency" in metadata:
+    if mode in _ALPHA_MODES or "transparency" in image.info:
         return "RGBA"
     if mode in _GRAY_MODES:
         return "L"
@@ -213,19 +337,23 @@ def _decoding_mode(path: Path, metadata: dict) -> str | None:
     raise ImageError(f"{path}: color mode {mode} is not supported; convert it to 8-bit RGB first")
 
 
-def _full_range_gray(path: Path, pixels: np.ndarray) -> np.ndarray:
+def _full_range_gray(path: Path, pixels: np.ndarray, white: int) -> np.ndarray:
     """Converts deep gray [H, W]: integers to uint16, floats of 0..1 or 0..255 to float32 0..255.
 
-    The maximum tells which of the two ranges floats have.
+    The maximum tells which of the two ranges floats have. white: the largest integer.
     """
     least, most = pixels.min(), pixels.max()
     is_float = pixels.dtype.kind == "f"
-    full_scale = 65535 if not is_float else 1 if most <= 1 else 255
+    full_scale = white if not is_float else 1 if most <= 1 else 255
     if not (least >= 0 and most <= full_scale):  # written so that NaN fails too
-        allowed = "0..1 or 0..255" if is_float else "0..65535"
+        allowed = "0..1 or 0..255" if is_float else f"0..{white}"
         received = f"gray values from {least} to {most}"
         raise ImageError(f"{path}: {received} are not supported, only {allowed}; rescale them first")
-    return pixels.astype(np.float32) * np.float32(255 / full_scale) if is_float else pixels.astype(np.uint16)
+    if is_float:
+        return pixels.astype(np.float32) * np.float32(255 / full_scale)
+    if white == _WHITE_OF_16_BITS:
+        return pixels.astype(np.uint16)
+    return ((pixels.astype(np.uint32) * 65535 + white // 2) // white).astype(np.uint16)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

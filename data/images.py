@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.decoding import ImageError, Picture, decode_file
+from data.decoding import decode_file
 from data.encoding import check_image_suffix, encode_file
+from data.picture import ImageError, Picture
 
 __all__ = [
     "ImageError",

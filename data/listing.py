@@ -1,14 +1,18 @@
 """Finds the images among files and folders, and reports the files that cannot be used."""
 
+import errno
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.decoding import ImageError, can_read_avif
+from data.containers import can_read_avif
 from data.encoding import SAVE_SUFFIXES
+from data.picture import ImageError
 from data.video import VIDEO_SUFFIXES
+from system.console import printable
 
 _CAMERA_SUFFIXES = (  # raw files
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef",
@@ -21,6 +25,9 @@ UNSUPPORTED_SUFFIXES = frozenset(_CAMERA_SUFFIXES) | {
 }  # fmt: skip
 
 
+_NOT_REGULAR = "is not a file but a pipe, socket or device; give an image file"
+
+
 @dataclass(frozen=True)
 class Listing:
     """The result of `find_images`.
@@ -28,25 +35,33 @@ class Listing:
     images: each file once, in the order in which they were found.
     skipped: the files with images or videos that a folder contains and that are not used, by folder.
     errors: one for each input that is missing, and for each folder without images.
+    unread: one for each place below a folder with images that cannot be read and may hold more of them: a folder
+    without permission, a broken link, a pipe with the name of an image.
     """
 
     images: list[Path] = field(default_factory=list)
     skipped: dict[Path, list[Path]] = field(default_factory=dict)
     errors: list[ImageError] = field(default_factory=list)
+    unread: list[ImageError] = field(default_factory=list)
 
     def skipped_lines(self) -> list[str]:
-        """Returns one line for each folder with skipped files: how many of which kind, and what to do."""
-        return [
+        """Returns one line for each place that cannot be read, and one for each folder with skipped files.
+
+        The latter says how many files of which kind, and what to do.
+        """
+        skipped = [
             f"{folder}: {len(paths)} file{'s' if len(paths) > 1 else ''} skipped: {_counts(paths)}; {_remedy(paths)}"
             for folder, paths in self.skipped.items()
         ]
+        return [printable(line) for line in [*map(str, self.unread), *skipped]]
 
 
 def find_images(inputs: Iterable[Path]) -> Listing:
     """Lists files as given, whatever their suffix, and the images in folders, recursively and sorted by path.
 
-    In folders, only files with one of `image_suffixes()` count. Hidden files and folders are ignored.
-    Nothing is raised for inputs that cannot be used; they are in `errors`.
+    In folders, only files with one of `image_suffixes()` count. Hidden files and folders are ignored. Links to files
+    are followed; links to folders are not, and are reported if they lead out of the folder.
+    Nothing is raised for inputs that cannot be used; they are in `errors`, and what is below a folder in `unread`.
     """
     listing, seen = Listing(), set()
     for given in map(Path, inputs):
@@ -66,7 +81,7 @@ def find_images(inputs: Iterable[Path]) -> Listing:
 def list_images(inputs: Iterable[Path]) -> list[Path]:
     """Returns the images that `find_images` finds.
 
-    Raises ImageError for the first input that is missing or is a folder without images.
+    Raises ImageError for the first input that is missing or is a folder without images that can be read.
     """
     listing = find_images(inputs)
     if listing.errors:
@@ -80,36 +95,92 @@ def image_suffixes() -> frozenset[str]:
 
 
 def _find(path: Path, listing: Listing) -> list[Path]:
-    # os.path and not Path: it returns False where Path.is_file raises (a locked folder, an overlong name).
-    if os.path.isfile(path):
+    if not _is_folder(path):
         return [path]
-    if not os.path.isdir(path):
-        raise ImageError(f"{path}: no such file or folder; check the spelling")
     readable = image_suffixes()
-    found = _files_with(path, readable | UNSUPPORTED_SUFFIXES | VIDEO_SUFFIXES)
+    found, unread = _files_with(path, readable | UNSUPPORTED_SUFFIXES | VIDEO_SUFFIXES)
     images = [file for file in found if file.suffix.lower() in readable]
     skipped = [file for file in found if file.suffix.lower() not in readable]
-    if not images and skipped:
+    if images:
+        listing.unread.extend(unread)
+        listing.skipped.update({path: skipped} if skipped else {})
+    elif unread:
+        listing.errors.extend(unread)
+    elif skipped:
         raise ImageError(
             f"{path}: the folder holds no images that can be read, but {_counts(skipped)}; {_remedy(skipped)}"
         )
-    if not images:
+    else:
         raise ImageError(f"{path}: the folder holds no images; supported are {' '.join(sorted(readable))}")
-    if skipped:
-        listing.skipped[path] = skipped
     return images
 
 
-def _files_with(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not _is_hidden(path.relative_to(folder)) and path.is_file()
-    )
+def _is_folder(path: Path) -> bool:
+    """Returns whether an input is a folder and not a file; raises ImageError if it is neither."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "a broken link" if os.path.islink(path) else "no such file or folder"
+        raise ImageError(f"{path}: {what}; check the spelling") from error
+    except (OSError, ValueError) as error:
+        raise _unread(path, error) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ImageError(f"{path}: {_NOT_REGULAR}")
+    return stat.S_ISDIR(mode)
 
 
-def _is_hidden(relative_path: Path) -> bool:
-    return any(part.startswith(".") for part in relative_path.parts)
+def _files_with(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], list[ImageError]]:
+    """Returns the files below a folder that have one of the suffixes, sorted, and what cannot be read."""
+    found: list[Path] = []
+    unread: list[ImageError] = []
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        try:
+            with os.scandir(current) as scan:
+                entries = [entry for entry in scan if not entry.name.startswith(".")]
+        except OSError as error:
+            unread.append(_unread(current, error))
+            continue
+        for entry in entries:
+            path = current / entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                elif path.suffix.lower() in suffixes or entry.is_symlink():
+                    _add_file(folder, path, suffixes, found)
+            except ImageError as error:
+                unread.append(error)
+            except OSError as error:
+                unread.append(_unread(path, error))
+    return sorted(found), sorted(unread, key=str)
+
+
+def _add_file(folder: Path, path: Path, suffixes: frozenset[str], found: list[Path]) -> None:
+    """Adds a file with one of the suffixes. Raises ImageError for what cannot be read and may hold images."""
+    is_wanted = path.suffix.lower() in suffixes
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if not is_wanted:  # a broken link to something else
+            return
+        if os.path.islink(path) and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise ImageError(f"{path}: a broken link; remove it or mend it") from error
+        raise
+    if stat.S_ISDIR(mode):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise ImageError(
+                f"{path}: a link to another folder is not followed; give that folder as an input too"
+            )
+    elif is_wanted and not stat.S_ISREG(mode):
+        raise ImageError(f"{path}: {_NOT_REGULAR}")
+    elif is_wanted:
+        found.append(path)
+
+
+def _unread(path: Path, error: Exception) -> ImageError:
+    reason = getattr(error, "strerror", None) or error
+    return ImageError(f"{path}: cannot be read: {reason}; check the path and its permissions")
 
 
 def _counts(paths: list[Path]) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.decoding import Picture, decode_file
+from data.decoding import decode_file
 from data.encoding import ALPHA_SUFFIXES, DEEP_SUFFIXES, encode_file
 from data.images import quantized, resize_pixels, rgb_over, shrunk_size
+from data.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,13 @@ def load_photo(path: Path, *, max_side: int | None = None) -> Photo:
     return Photo(picture, full_size)
 
 
-def save_photo(path: Path, canvas: np.ndarray, photo: Photo, *, restore_size: bool = False) -> None:
+def save_photo(
+    path: Path, canvas: np.ndarray, photo: Photo, *, restore_size: bool = False
+) -> tuple[str, ...]:
     """Saves a canvas with the alpha, ICC profile and EXIF of `photo`, as far as the format can store them.
 
     restore_size: enlarges the canvas to the size of the photo in its file.
+    Returns one line for each piece of metadata that is missing in the new file although the photo has it.
     Raises ImageError.
     """
     path = Path(path)
@@ -69,4 +73,4 @@ def save_photo(path: Path, canvas: np.ndarray, photo: Photo, *, restore_size: bo
         canvas = np.concatenate([canvas, alpha[..., np.newaxis]], axis=-1)
     if restore_size:
         canvas = resize_pixels(canvas, *photo.full_size)
-    encode_file(path, replace(photo.picture, pixels=canvas))
+    return (*photo.picture.notes, *encode_file(path, replace(photo.picture, pixels=canvas)))

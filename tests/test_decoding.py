@@ -1,8 +1,12 @@
 """data/decoding.py: every kind of file comes in, and damaged files are refused with a reason."""
 
 import errno
+import io
 import os
+import socket
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -14,7 +18,7 @@ import pytest
 import pyvips
 from PIL import Image, ImageOps, features
 
-from data import decoding
+from data import containers, decoding
 from data.images import load_image
 
 HEIGHT, WIDTH = 20, 30  # of the fixture pixels_u8
@@ -165,14 +169,12 @@ def test_load_image_reads_16_bit_cmyk_as_pillow_does(tmp_path):
     )
 
 
-def test_load_image_refuses_deep_colors_that_are_not_16_bit_integers(
-    tmp_path, pixels_u8, monkeypatch, error_of
-):
-    Image.fromarray(pixels_u8).save(tmp_path / "odd.png")
-    monkeypatch.setattr(decoding, "_is_deep_color", lambda *arguments: True)
-    assert "uchar colors are not supported; convert it to 16-bit RGB" in error_of(
-        load_image, tmp_path / "odd.png"
-    )
+@pytest.mark.parametrize(("dtype", "name"), [(np.float32, "32-bit float"), (np.uint32, "32-bit")])
+def test_load_image_refuses_deep_colors_that_are_not_16_bit_integers(tmp_path, dtype, name, error_of):
+    image = pyvips.Image.new_from_array(np.zeros((4, 4, 3), dtype), interpretation="rgb")
+    image.write_to_file(str(tmp_path / "odd.tif"))
+    message = error_of(load_image, tmp_path / "odd.tif")
+    assert f"not supported: {name} RGB, no compression; save it as 8-bit or 16-bit RGB" in message
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
@@ -204,10 +206,8 @@ def test_load_image_refuses_an_unsupported_mode(tmp_path, error_of):
     assert path.read_bytes().count(plain) == 1
     path.write_bytes(path.read_bytes().replace(plain, premultiplied))
     message = error_of(load_image, path)
-    if "not an image in a supported format" in message:
-        pytest.skip("this Pillow does not open premultiplied gray at all")
-    assert "color mode La is not supported" in message
-    assert "convert it to 8-bit RGB" in message
+    assert "8-bit gray with premultiplied alpha and 1 extra channel" in message
+    assert "save it as 8-bit or 16-bit RGB" in message
 
 
 @pytest.mark.parametrize(
@@ -406,10 +406,11 @@ def test_load_image_refuses_a_folder(tmp_path, error_of):
 
 
 def test_load_image_reports_a_file_it_may_not_read(tmp_path, monkeypatch, error_of):
-    def refuse(self, *arguments):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+    def refuse(path, *arguments):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # chmod would not stop a test that runs as root
+    (tmp_path / "locked.png").write_bytes(b"locked")
+    monkeypatch.setattr(os, "open", refuse)  # chmod would not stop a test that runs as root
     message = error_of(load_image, tmp_path / "locked.png")
     assert "Permission denied" in message
     assert "permissions" in message
@@ -429,6 +430,266 @@ def test_load_image_keeps_warnings_about_odd_metadata_to_itself(tmp_path, pixels
     assert not by_load_image
 
 
+# Only the documented formats, by content
+
+FOREIGN = {
+    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n",
+    "EPS with a preview": b"\xc5\xd0\xd3\xc6"
+    + struct.pack("<6IH", 32, 60, 0, 0, 0, 0, 0xFFFF)
+    + b"%!PS-Adobe-3.0",
+    "PDF": b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n",
+    "FITS": b"SIMPLE  =                    T" + b" " * 50,
+    "WMF": b"\xd7\xcd\xc6\x9a\0\0" + b"\0" * 40,
+    "EMF": b"\1\0\0\0" + b"\0" * 36 + b" EMF" + b"\0" * 60,
+    "PPM": b"P6\n1 1\n255\nabc",
+    "PSD": b"8BPS\0\1" + b"\0" * 60,
+    "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+    "ICO": b"\0\0\1\0\1\0" + b"\x10\x10" + b"\0" * 60,
+    "PCX": b"\x0a\5\1\x08" + b"\0" * 130,
+    "TGA": b"\0\0\2" + b"\0" * 9 + b"\1\0\1\0\x18\0abc",
+    "DDS": b"DDS " + b"\0" * 130,
+    "JPEG 2000": b"\0\0\0\x0cjP  \x0d\x0a\x87\x0a" + b"\0" * 60,
+    "HDF5": b"\x89HDF\r\n\x1a\n" + b"\0" * 60,
+    "ImageMagick script": b"push graphic-context\nviewbox 0 0 9 9\n",
+    "HEIC": b"\0\0\0\x18ftypheic" + b"\0" * 60,
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_formats_never_reach_a_decoder(tmp_path, name, monkeypatch, error_of):
+    def reached(*arguments, **options):
+        raise AssertionError("a decoder was called")
+
+    monkeypatch.setattr(Image, "open", reached)
+    for vips_class in (pyvips.Image, pyvips.Source):
+        for loader in ("new_from_file", "new_from_memory", "new_from_source", "new_from_descriptor"):
+            monkeypatch.setattr(vips_class, loader, reached, raising=False)
+    for suffix in (".jpg", ".tif", ".png"):
+        (tmp_path / f"odd{suffix}").write_bytes(FOREIGN[name])
+        message = error_of(load_image, tmp_path / f"odd{suffix}")
+        assert f"not an image in a supported format; give {READABLE}" in message
+
+
+def test_only_the_decoder_of_the_content_is_tried(tmp_path, pixels_u8, monkeypatch):
+    tried = []
+    open_image = Image.open
+
+    def noting_open(stream, mode="r", formats=None):
+        tried.append(formats)
+        return open_image(stream, mode, formats)
+
+    monkeypatch.setattr(Image, "open", noting_open)
+    for suffix in (".jpg", ".png", ".webp", ".tif", ".bmp", ".gif"):
+        Image.fromarray(pixels_u8).save(tmp_path / f"a{suffix}")
+        load_image(tmp_path / f"a{suffix}")
+    assert tried == [(name,) for name in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")]
+
+
+def test_libvips_blocks_its_untrusted_loaders(tmp_path, gray_u16):
+    script = (
+        "import sys; from pathlib import Path; from data.decoding import decode_file; import pyvips\n"
+        "decode_file(Path(sys.argv[1]))\n"
+        "try: pyvips.Image.new_from_buffer(b'P6 1 1 255 abc', '')\n"
+        "except pyvips.Error as error: print('blocked' if 'ppm' not in str(error) else error)"
+    )
+    pyvips.Image.new_from_array(np.dstack([gray_u16] * 3), interpretation="rgb16").write_to_file(
+        str(tmp_path / "deep.png")
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "deep.png")],
+        cwd=Path(decoding.__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert finished.stdout == "blocked\n", finished.stderr
+
+
+# Pipes, sockets and devices
+
+
+@pytest.fixture
+def pipe(tmp_path) -> Path:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    return tmp_path / "pipe.jpg"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(pipe, error_of):
+    message = error_of(load_image, pipe)
+    assert message == f"{pipe}: is not a file but a pipe, socket or device; give an image file"
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(pipe, monkeypatch, error_of):
+    a_file = os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda path: a_file)
+    assert "is not a file but a pipe" in error_of(load_image, pipe)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_refused(path, error_of):
+    assert "is not a file but a pipe, socket or device" in error_of(load_image, Path(path))
+
+
+def test_a_socket_is_refused(tmp_path, monkeypatch, error_of):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.jpg")
+        assert "is not a file but a pipe" in error_of(load_image, Path("socket.jpg"))
+
+
+def test_a_name_with_a_zero_byte_is_refused():
+    with pytest.raises(decoding.ImageError, match="null byte"):
+        load_image("a\0b.jpg")
+
+
+def test_control_characters_of_a_name_are_shown_as_escapes(tmp_path):
+    with pytest.raises(decoding.ImageError) as caught:
+        load_image(tmp_path / "a\x1b[31m\nb\udcff.jpg")
+    assert str(caught.value).isprintable() and r"a\x1b[31m\nb" in str(caught.value)
+
+
+# Claims that the file cannot keep
+
+
+def claim(content: bytes, at: int, layout: str, size: int = 14_000) -> bytes:
+    body = struct.pack(layout, size, size)
+    return content[:at] + body + content[at + len(body) :]
+
+
+def encoded(name: str, mode: str = "RGB", **options) -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, (16, 16)).save(stream, name, **options)
+    return stream.getvalue()
+
+
+def bombs() -> dict[str, bytes]:
+    """Tiny files that claim 14000x14000 pixels."""
+    lossless = encoded("WEBP", lossless=True)
+    bits = struct.unpack("<I", lossless[21:25])[0] & 0xF0000000 | 13_999 | 13_999 << 14
+    extended = encoded("WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
+    assert extended[12:16] == b"VP8X"
+    three_bytes = struct.pack("<I", 13_999)[:3]
+    jpeg, progressive = encoded("JPEG"), encoded("JPEG", progressive=True)
+    run_length = claim(encoded("BMP", "P"), 18, "<ii")
+    made = {
+        "jpeg": claim(jpeg, jpeg.index(b"\xff\xc0") + 5, ">HH"),
+        "progressive jpeg": claim(progressive, progressive.index(b"\xff\xc2") + 5, ">HH"),
+        "bmp": claim(encoded("BMP"), 18, "<ii"),
+        "1-bit bmp": claim(encoded("BMP", "1"), 18, "<ii"),
+        "run-length bmp": run_length[:30] + struct.pack("<I", 1) + run_length[34:],
+        "gif": claim(encoded("GIF", "P"), 6, "<HH"),
+        "lossy webp": claim(encoded("WEBP"), 26, "<HH"),
+        "lossless webp": lossless[:21] + struct.pack("<I", bits) + lossless[25:],
+        "extended webp": extended[:24] + three_bytes * 2 + extended[30:],
+    }
+    for depth, color in ((1, 0), (8, 2), (8, 3), (16, 0), (16, 2), (16, 4), (16, 6)):
+        made[f"{depth}-bit png {color}"] = png_bytes(
+            height=14_000, width=14_000, bits=depth, color_type=color, rows=b"\0" * 1000
+        )
+    if HAS_AVIF:
+        avif = encoded("AVIF")
+        made["avif"] = claim(avif, avif.index(b"ispe") + 8, ">II")
+    return made
+
+
+@pytest.mark.parametrize("name", bombs())
+def test_a_tiny_file_that_claims_a_huge_picture_is_refused_before_memory_is_taken(tmp_path, name, error_of):
+    content = bombs()[name]
+    assert len(content) < 1000
+    (tmp_path / "bomb").write_bytes(content)
+    script = (
+        "import resource, sys; from pathlib import Path; from data.decoding import decode_file, ImageError\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9))\n"
+        "try: decode_file(Path(sys.argv[1]))\n"
+        "except ImageError as error: print(error)"
+    )
+    assert f"{len(content)} bytes cannot hold 14000x14000 pixels" in error_of(load_image, tmp_path / "bomb")
+    if name in ("lossless webp", "extended webp", "avif"):  # whose decoders allocate while they open
+        finished = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "bomb")],
+            cwd=Path(decoding.__file__).parents[1],
+            capture_output=True,
+            text=True,
+        )
+        assert "cannot hold" in finished.stdout, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".png", {"compress_level": 9}), (".jpg", {"progressive": True}), (".gif", {}), (".bmp", {})]
+    + [(".webp", {"quality": 1, "method": 0}), pytest.param(".avif", {"speed": 10}, marks=needs_avif)],
+)
+def test_a_large_black_picture_is_no_bomb(tmp_path, suffix, options):
+    Image.new("L" if suffix in (".gif", ".bmp") else "RGB", (4100, 4000)).save(
+        tmp_path / f"a{suffix}", **options
+    )
+    assert load_image(tmp_path / f"a{suffix}", max_side=41).shape == (40, 41, 3)
+
+
+def test_a_cut_bmp_is_refused_before_it_is_decoded(tmp_path, pixels_u8, error_of):
+    path = tmp_path / "cut.bmp"
+    Image.fromarray(pixels_u8).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-4])
+    assert "bytes cannot hold 30x20 pixels" in error_of(load_image, path)
+
+
+@pytest.mark.parametrize("name", ["WEBP", pytest.param("AVIF", marks=needs_avif)])
+def test_a_file_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path, name, error_of):
+    path = tmp_path / "large"
+    path.write_bytes(encoded(name))
+    os.truncate(path, 5 * 10**9)  # a hole, which takes no space on the disk
+    assert f"5000000000 bytes are too many for a {name} file" in error_of(load_image, path)
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path, pixels_u8, monkeypatch, error_of):
+    def fail(*arguments):
+        raise MemoryError
+
+    Image.fromarray(pixels_u8).save(tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "_decode_by_pillow", fail)
+    assert "too little memory to decode it" in error_of(load_image, tmp_path / "a.png")
+
+
+def test_too_little_memory_of_libvips_is_not_called_damage(tmp_path, gray_u16, monkeypatch, error_of):
+    def fail(*arguments):
+        raise pyvips.Error(
+            "unable to write to memory", "vips_image_write_to_memory: out of memory -- size == 9GB"
+        )
+
+    pixels = np.dstack([gray_u16] * 3)
+    pyvips.Image.new_from_array(pixels, interpretation="rgb16").write_to_file(str(tmp_path / "a.png"))
+    monkeypatch.setattr(pyvips.Image, "write_to_memory", fail)
+    assert "too little memory to decode it" in error_of(load_image, tmp_path / "a.png")
+
+
+# 16 bits and transparency of PNG
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_gray_of_a_png_counts_in_every_depth(tmp_path, bits):
+    white = 2**bits - 1
+    rows = bytes([0, 0b01_00_00_00 if bits < 8 else 1]) if bits <= 8 else b"\0" + struct.pack(">H", 1)
+    first = {1: 0, 2: 1, 4: 4, 8: 1, 16: 1}[bits]
+    key = b"tRNS" + struct.pack(">H", first)
+    content = png_bytes(height=1, width=1, bits=bits, color_type=0, rows=rows)
+    position = content.index(b"IDAT") - 4
+    chunk = struct.pack(">I", 2) + key + struct.pack(">I", zlib.crc32(key))
+    (tmp_path / "opaque.png").write_bytes(content)
+    (tmp_path / "key.png").write_bytes(content[:position] + chunk + content[position:])
+    np.testing.assert_allclose(
+        load_image(tmp_path / "opaque.png")[0, 0], [255 * first / white] * 3, atol=1e-3
+    )
+    np.testing.assert_array_equal(load_image(tmp_path / "key.png", background=(9, 8, 7))[0, 0], (9, 8, 7))
+
+
+def test_16_bit_gray_with_alpha_keeps_its_16_bits(tmp_path, gray_u16):
+    pixels = np.stack([gray_u16, gray_u16[::-1]], axis=-1)
+    image = pyvips.Image.new_from_array(pixels, interpretation="grey16")
+    image.write_to_file(str(tmp_path / "deep.png"))
+    decoded = decoding.decode_file(tmp_path / "deep.png").pixels
+    np.testing.assert_array_equal(decoded, pixels[..., [0, 0, 0, 1]])
+
+
 # AVIF, which not every Pillow reads
 
 
@@ -445,7 +706,7 @@ def test_an_old_pillow_that_does_not_know_avif_is_asked_without_a_warning(monkey
 
 def test_messages_do_not_offer_avif_where_it_cannot_be_read(tmp_path, monkeypatch, error_of):
     (tmp_path / "notes.jpg").write_text("these are words, not pixels")
-    monkeypatch.setattr(decoding, "can_read_avif", lambda: False)
+    monkeypatch.setattr(containers, "can_read_avif", lambda: False)
     assert error_of(load_image, tmp_path / "notes.jpg").endswith(
         "give a JPEG, PNG, WebP, TIFF, BMP or GIF file"
     )

@@ -3,14 +3,17 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import pyvips
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
-from data.decoding import Picture
+from data.decoding import Picture, decode_file
 from data.encoding import encode_file
 from data.images import check_image_suffix, load_image, save_image
 
@@ -203,3 +206,158 @@ def test_check_image_suffix_accepts_every_format_that_can_be_written(tmp_path, p
     check_image_suffix(tmp_path / f"stylized{suffix}")
     save_image(tmp_path / f"stylized{suffix}", pixels_u8)
     assert load_image(tmp_path / f"stylized{suffix}").shape == pixels_u8.shape
+
+
+# Faults while a picture is written
+
+WRITERS = [(suffix, np.uint8) for suffix in SAVED_SUFFIXES] + [
+    (suffix, np.uint16) for suffix in (".png", ".tif")
+]
+writers = pytest.mark.parametrize(
+    ("suffix", "dtype"), WRITERS, ids=[f"{suffix[1:]}-{np.iinfo(dtype).bits}" for suffix, dtype in WRITERS]
+)
+
+
+def noise(dtype: type, side: int = 120) -> np.ndarray:
+    """Pixels that no format compresses to less than 16 KB."""
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (side, side, 3), dtype, endpoint=True)
+
+
+WRITE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from data.encoding import encode_file
+from data.picture import ImageError, Picture
+pixels = np.load(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    encode_file(Path(sys.argv[1]), Picture(pixels))
+except ImageError as error:
+    sys.exit(str(error))
+"""
+
+
+@writers
+def test_a_file_size_limit_leaves_the_old_picture_and_is_reported(tmp_path, suffix, dtype):
+    np.save(tmp_path / "pixels.npy", noise(dtype))
+    path = tmp_path / "out" / f"picture{suffix}"
+    path.parent.mkdir()
+    path.write_bytes(b"older")
+    finished = subprocess.run(
+        [sys.executable, "-c", WRITE, str(path), str(tmp_path / "pixels.npy")],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(
+        f"{path}: cannot be written: File too large; check the folder's permissions and free space"
+    )
+    assert path.read_bytes() == b"older" and list(path.parent.iterdir()) == [path]
+
+
+@writers
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_every_encoder_writes_through_the_stream_that_it_is_given(
+    tmp_path, monkeypatch, suffix, dtype, fault, error_of
+):
+    """The stream fails after 4 KB, as a full disk does; no encoder can write around it."""
+    from system import files
+
+    path = tmp_path / f"picture{suffix}"
+    path.write_bytes(b"older")
+    written = 0
+    write = files._Stream.write
+
+    def failing_write(self, content):
+        nonlocal written
+        written += len(content)
+        if written > 4096:
+            raise OSError(fault, os.strerror(fault))
+        return write(self, content)
+
+    monkeypatch.setattr(files._Stream, "write", failing_write)
+    message = error_of(encode_file, path, Picture(noise(dtype)))
+    assert f"cannot be written: {os.strerror(fault)}" in message
+    assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+@writers
+def test_too_little_memory_leaves_the_old_picture(tmp_path, monkeypatch, suffix, dtype, error_of):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    path = tmp_path / f"picture{suffix}"
+    path.write_bytes(b"older")
+    monkeypatch.setattr(Image, "fromarray", fail)
+    monkeypatch.setattr(pyvips.Image, "new_from_array", fail)
+    assert "cannot be written: not enough memory" in error_of(encode_file, path, Picture(noise(dtype)))
+    assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+# Metadata that a format cannot store
+
+RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def exif_of(size: int) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * (size - 50)
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+@pytest.mark.parametrize("size", [60_000, 66_000, 3_000_000])
+def test_exif_of_any_size_costs_no_picture(tmp_path, pixels_u8, suffix, size):
+    path, exif = tmp_path / f"a{suffix}", exif_of(size)
+    notes = encode_file(path, Picture(pixels_u8, RGB_PROFILE, exif))
+    picture = decode_file(path)
+    assert picture.pixels.shape == pixels_u8.shape
+    if suffix == ".jpg" and size > 65_533:
+        assert notes == (f"EXIF ({len(exif)} bytes) was left out: it cannot be stored in a .jpg file",)
+        assert picture.exif is None and picture.icc_profile == RGB_PROFILE
+    elif suffix != ".bmp":  # which stores no metadata
+        assert notes == () and b"x" * (size - 50) in picture.exif and picture.icc_profile == RGB_PROFILE
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("size", [100_000, 3_000_000, 17_000_000])
+def test_a_profile_of_any_size_costs_no_picture(tmp_path, pixels_u8, suffix, size):
+    path = tmp_path / f"a{suffix}"
+    profile = RGB_PROFILE + np.random.default_rng(0).bytes(size)
+    notes = encode_file(path, Picture(pixels_u8, profile, exif_of(100)))
+    picture = decode_file(path)
+    assert picture.pixels.shape == pixels_u8.shape and picture.exif is not None
+    if size > 16_800_000 and suffix in (".jpg", ".png"):
+        assert notes == (
+            f"the ICC profile ({len(profile)} bytes) was left out: it cannot be stored in a {suffix} file",
+        )
+        assert picture.icc_profile is None
+    else:
+        assert notes == () and picture.icc_profile == profile
+
+
+@writers
+@pytest.mark.parametrize(
+    ("profile", "exif"),
+    [(None, b"nonsense"), (b"\0" * 16 + b"RGB " + b"q" * 9, None), (RGB_PROFILE[:200], exif_of(100))]
+    + [(RGB_PROFILE[:200], b"Exif\0\0MM\0*nonsense"), (b"short", b"")],
+)
+def test_malformed_metadata_costs_no_picture(tmp_path, pixels_u8, suffix, dtype, profile, exif):
+    notes = encode_file(tmp_path / f"a{suffix}", Picture(pixels_u8.astype(dtype), profile, exif))
+    assert decode_file(tmp_path / f"a{suffix}").pixels.shape == pixels_u8.shape
+    assert all("was left out" in note for note in notes)
+
+
+def test_16_bit_tiff_says_that_it_has_no_exif(tmp_path, pixels_u8):
+    notes = encode_file(tmp_path / "a.tif", Picture(pixels_u8.astype(np.uint16), RGB_PROFILE, exif_of(100)))
+    (note,) = notes
+    assert note.startswith("EXIF (") and "cannot be stored in a 16-bit .tif file" in note
+
+
+def test_a_picture_that_the_format_cannot_hold_is_not_blamed_on_metadata(tmp_path, error_of):
+    wide = Picture(np.zeros((2, 16_384, 3), np.uint8), RGB_PROFILE, exif_of(100))
+    assert "16383" in error_of(encode_file, tmp_path / "wide.webp", wide)
+    assert not any(tmp_path.iterdir())

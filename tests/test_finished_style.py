@@ -1,5 +1,6 @@
 """The style folder that a training exports, which old scripts can load."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -41,6 +42,15 @@ def contents(style_dir: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in style_dir.iterdir()}
 
 
+def digests_of(style_dir: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a style except style.json."""
+    return {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in contents(style_dir).items()
+        if name != "style.json"
+    }
+
+
 def test_a_style_is_exactly_these_files(style_dirs):
     assert {path.name for path in style_dirs["waves"].iterdir()} == STYLE_FILES
 
@@ -53,7 +63,9 @@ def test_style_json_is_the_given_values_as_valid_json(tmp_path, varied_network):
         raise AssertionError(f"{constant} is not JSON")
 
     text = (tmp_path / "style" / "style.json").read_text(encoding="utf-8")
-    assert json.loads(text, parse_constant=refuse) == {**info, "validation": None}
+    written = json.loads(text, parse_constant=refuse)
+    assert written.pop("sha256") == digests_of(tmp_path / "style")
+    assert written == {**info, "validation": None}
 
 
 def test_exporting_again_replaces_the_old_style_and_every_file_of_it(old_dir, tmp_path, varied_network):
@@ -61,7 +73,8 @@ def test_exporting_again_replaces_the_old_style_and_every_file_of_it(old_dir, tm
     before = (old_dir / "fast_style_transfer.onnx").read_bytes()
     export_style(old_dir, varied_network(2), {"name": "new"})
     assert {path.name for path in old_dir.iterdir()} == STYLE_FILES
-    assert json.loads((old_dir / "style.json").read_text()) == {"name": "new"}
+    info = json.loads((old_dir / "style.json").read_text())
+    assert info == {"name": "new", "sha256": digests_of(old_dir)}
     assert (old_dir / "fast_style_transfer.onnx").read_bytes() != before
     assert [path.name for path in tmp_path.iterdir()] == ["style"]
 

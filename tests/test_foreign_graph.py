@@ -1,5 +1,6 @@
 """Meta graphs of other people: what they may not do, and what they may."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 import infer
-from transformer.export.style_folder import StyleError
-from transformer.inference.foreign_graph import ALLOWED, ALLOWED_BESIDE, MetaGraphStylizer, fitted
+from transformer.export.style_folder import META_FILES, StyleError
+from transformer.inference.foreign_graph import ALLOWED, ALLOWED_BESIDE, MetaGraphStylizer
 from transformer.inference.loading import load_stylizer
+from transformer.inference.picture_fit import fed_images, fitted
 
 v1 = tf.compat.v1
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 9, 10, 3)).astype(np.float32)
@@ -41,7 +43,9 @@ def brightened(images: tf.Tensor, use_resource: bool = False) -> tf.Tensor:
 
 def refusal(style_dir: Path) -> str:
     with pytest.raises(StyleError) as error:
-        load_stylizer(style_dir)
+        MetaGraphStylizer(
+            style_dir
+        )  # what the child process of load_stylizer calls, see test_graph_process.py
     assert "\n" not in str(error.value) and str(style_dir) in str(error.value)
     return str(error.value)
 
@@ -217,6 +221,79 @@ def test_nothing_on_the_allow_list_reads_writes_or_calls_out():
     assert found <= harmless | {"RestoreV2"}  # the Saver's, which are never imported
 
 
+def endless_loop(images, *, as_function: bool):
+    v1.enable_control_flow_v2() if as_function else v1.disable_control_flow_v2()
+    try:
+        return brightened(
+            tf.while_loop(lambda *_: tf.constant(True), lambda i, x: (i + 1, x), (0, images))[1]
+        )
+    finally:
+        v1.enable_control_flow_v2()
+
+
+@pytest.mark.parametrize(
+    ("as_function", "operation"), [(True, "(Stateless)?While"), (False, "(Enter|LoopCond|NextIteration)")]
+)
+def test_a_loop_is_refused_by_its_operation(tmp_path, as_function, operation):
+    style_dir = write_style(tmp_path / "style", lambda images: endless_loop(images, as_function=as_function))
+    assert re.search(
+        f"operation {operation} .* is part of a loop, which may never end.*--trust", refusal(style_dir)
+    )
+
+
+def test_a_loop_in_a_function_is_refused(tmp_path):
+    @tf.function
+    def innocent(value):
+        return tf.while_loop(lambda *_: tf.constant(True), lambda i, x: (i + 1, x), (0, value))[1]
+
+    message = refusal(write_style(tmp_path / "style", lambda images: brightened(innocent(images))))
+    assert "is part of a loop" in message and "in function" in message
+
+
+def test_a_loop_of_the_training_is_no_reason_to_refuse(tmp_path):
+    def train(stylized):
+        tf.while_loop(lambda i: i < 3, lambda i: i + 1, [0])
+
+    style_dir = write_style(tmp_path / "style", brightened, train=train)
+    np.testing.assert_allclose(MetaGraphStylizer(style_dir)(IMAGE), 255 - IMAGE, atol=1e-3)
+
+
+def edited(style_dir: Path, edit) -> Path:
+    """The style with another meta graph."""
+    path = style_dir / "fast_style_transfer.meta"
+    meta_graph = v1.MetaGraphDef.FromString(path.read_bytes())
+    edit(meta_graph.graph_def)
+    path.write_bytes(meta_graph.SerializeToString())
+    return style_dir
+
+
+def call_themselves(graph_def) -> None:
+    for function in graph_def.library.function:
+        function.node_def.add(name="again", op=function.signature.name, input=["value"])
+
+
+def call_each_other(graph_def) -> None:
+    functions = graph_def.library.function
+    for function, other in zip(functions, [*functions[1:], functions[0]], strict=True):
+        call = function.node_def.add(name="again", op="PartitionedCall", input=["value"])
+        call.attr["f"].func.name = other.signature.name
+
+
+@pytest.mark.parametrize("edit", [call_themselves, call_each_other])
+def test_functions_that_call_themselves_are_refused(tmp_path, edit):
+    @tf.function
+    def twice(value):
+        return 2 * value
+
+    @tf.function
+    def half(value):
+        return value / 2
+
+    style_dir = write_style(tmp_path / "style", lambda images: brightened(half(twice(images))))
+    np.testing.assert_allclose(MetaGraphStylizer(style_dir)(IMAGE), 255 - IMAGE, atol=1e-3)
+    assert "calls itself, which may never end" in refusal(edited(style_dir, edit))
+
+
 # Graphs that are fine
 
 
@@ -251,13 +328,13 @@ def test_a_fat_training_graph_passes_and_only_what_the_picture_needs_is_imported
 
 def test_a_uint8_placeholder_is_fed_rounded(tmp_path):
     style_dir = write_style(tmp_path / "style", lambda x: tf.cast(x, tf.float32), dtype=tf.uint8)
-    np.testing.assert_array_equal(load_stylizer(style_dir)(IMAGE), np.rint(IMAGE))
+    np.testing.assert_array_equal(MetaGraphStylizer(style_dir)(IMAGE), np.rint(IMAGE))
 
 
 @pytest.mark.parametrize("margins", [((0, 0), (0, 3), (0, 2), (0, 0)), ((0, 0), (5, 5), (6, 6), (0, 0))])
 def test_a_picture_that_comes_back_larger_is_cropped_to_the_photo(tmp_path, margins):
     style_dir = write_style(tmp_path / "style", lambda x: tf.pad(x, margins))
-    np.testing.assert_array_equal(load_stylizer(style_dir)(IMAGE), IMAGE)
+    np.testing.assert_array_equal(MetaGraphStylizer(style_dir)(IMAGE), IMAGE)
 
 
 def test_a_picture_that_comes_back_smaller_is_extended_by_its_edge():
@@ -275,13 +352,49 @@ def test_a_picture_that_comes_back_smaller_is_extended_by_its_edge():
 def test_a_graph_of_a_fixed_size_says_which(tmp_path):
     style_dir = write_style(tmp_path / "style", brightened, shape=(1, 32, 32, 3))
     with pytest.raises(StyleError, match=r"does not accept images of shape \(1, 9, 10, 3\).*32, 32"):
-        load_stylizer(style_dir)(IMAGE)
+        MetaGraphStylizer(style_dir)(IMAGE)
 
 
 def test_a_graph_that_gives_no_images_is_named(tmp_path):
     style_dir = write_style(tmp_path / "style", lambda x: tf.reduce_mean(x, axis=3))
     with pytest.raises(StyleError, match=r"the graph returns shape"):
-        load_stylizer(style_dir)(IMAGE)
+        MetaGraphStylizer(style_dir)(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "words"),
+    [
+        (lambda x: tf.reduce_mean(x, axis=3, keepdims=True), {}, r"returns shape \(None, None, None, 1\)"),
+        (lambda x: x > 0, {}, "returns shape .* of type bool"),
+        (lambda x: tf.cast(x, tf.float32), {"dtype": tf.int8}, "takes shape .* of type int8"),
+        (lambda x: tf.cast(x, tf.float32), {"dtype": tf.bool}, "takes shape .* of type bool"),
+        (lambda x: x, {"shape": (None, None, 3)}, r"takes shape \(None, None, 3\)"),
+        (lambda x: x[..., :3], {"shape": (None, None, None, 4)}, r"takes shape \(None, None, None, 4\)"),
+        (lambda x: x[:, :1, :1], {}, r"the graph returns shape \(1, 1, 1, 3\)"),
+        (lambda x: tf.image.resize(x, 3 * tf.shape(x)[1:3]), {}, r"the graph returns shape \(1, 27, 30, 3\)"),
+        (lambda x: tf.tile(x, [2, 1, 1, 1]), {}, r"the graph returns shape \(2, 9, 10, 3\)"),
+    ],
+)
+def test_a_graph_that_takes_or_returns_no_images_of_the_photos_size_is_named(tmp_path, build, options, words):
+    style_dir = write_style(tmp_path / "style", build, **options)
+    with pytest.raises(StyleError, match=words) as error:
+        MetaGraphStylizer(style_dir)(IMAGE)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.3, 0.9])
+@pytest.mark.parametrize("file", META_FILES)
+def test_a_truncated_file_without_a_digest_is_refused_with_what_to_do(tmp_path, file, fraction):
+    style_dir = write_style(tmp_path / "style", brightened)
+    content = (style_dir / file).read_bytes()
+    (style_dir / file).write_bytes(content[: int(fraction * len(content))])
+    message = refusal(style_dir)
+    assert "damaged" in message and "export the style again" in message
+
+
+def test_the_values_that_feed_an_integer_placeholder_are_limited_to_its_range():
+    values = np.array([-3.0, 0.4, 254.6, 300.0], np.float32)
+    np.testing.assert_array_equal(fed_images(values, np.dtype(np.uint8)), [0, 0, 255, 255])
 
 
 def test_a_graph_without_the_tensors_of_the_contract_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """infer.py as its users meet it: where pictures go, what a mistake says, and which status it ends with."""
 
+import errno
 import json
 import os
 import re
@@ -661,3 +662,91 @@ def test_a_painting_given_as_a_style_is_called_that(photo, tmp_path, capsys):
     message = refusal(capsys, 1, path, "--style", path)
     assert "is a file, not a trained style; train a style with train.py --style" in message
     assert f"--mode optimize --style-images {path}" in message
+
+
+# One photo's fault is that photo's
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "too little memory; shrink the photo with --max-side"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "too little memory (Unable to allocate 9 GiB); shrink the photo",
+        ),
+        (OSError(5, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_any_fault_of_one_photo_is_that_photos(photo, waves, tmp_path, monkeypatch, capsys, error, words):
+    from data import photo as photo_module
+
+    load_photo = photo_module.load_photo
+
+    def failing_load(path, **options):
+        if path.name == "b.png":
+            raise error
+        return load_photo(path, **options)
+
+    monkeypatch.setattr(photo_module, "load_photo", failing_load)
+    for name in ("a.png", "b.png", "c.png"):
+        photo(tmp_path / "photos" / name)
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"a_waves.png", "c_waves.png"}
+    line, summary = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"infer.py: {tmp_path / 'photos' / 'b.png'}: ") and words in line
+    assert "wrote 2 pictures" in summary and "1 of 3 photos failed" in summary
+
+
+def test_places_that_cannot_be_read_end_with_status_1_and_the_others_are_done(photo, waves, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    photo(folder / "a.png")
+    (folder / "broken.jpg").symlink_to("missing.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert [path.name for path in (tmp_path / "art").iterdir()] == ["a_waves.png"]
+    *lines, summary = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"infer.py: {folder / 'broken.jpg'}: a broken link; remove it or mend it",
+        f"infer.py: {folder / 'pipe.jpg'}: is not a file but a pipe, socket or device; give an image file",
+    ]
+    assert "wrote 1 picture" in summary and "2 of 3 photos failed" in summary
+
+
+def test_metadata_that_does_not_fit_is_reported_and_the_picture_written(waves, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 66_000
+    Image.new("RGB", (30, 20), (9, 99, 200)).save(tmp_path / "a.png", exif=exif)
+    target = tmp_path / "art.jpg"
+    assert infer.main([str(tmp_path / "a.png"), "--style", waves, "-o", str(target)]) == 0
+    note, written = capsys.readouterr().err.splitlines()
+    assert re.match(
+        rf"infer.py: {target}: EXIF \(\d+ bytes\) was left out: it cannot be stored in a .jpg file$", note
+    )
+    assert written == f"infer.py: wrote {target} (30x20 pixels)" and Image.open(target).size == (30, 20)
+
+
+def test_a_name_with_control_characters_is_reported_on_one_line(waves, tmp_path, capsys):
+    path = tmp_path / "a\x1b[31m\nb.jpg"
+    path.write_bytes(b"no image at all")
+    message = refusal(capsys, 1, path, "--style", waves, "-o", tmp_path / "art.png")
+    assert (
+        message.isprintable()
+        and r"a\x1b[31m\nb.jpg: not an image" in message
+        and message.count("a\\x1b") == 1
+    )
+
+
+def test_a_picture_that_a_full_disk_cut_is_not_taken_as_done(photo, waves, tmp_path, monkeypatch, capsys):
+    from system import files
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path, target = photo(tmp_path / "a.png"), tmp_path / "art.jpg"
+    with monkeypatch.context() as patched:
+        patched.setattr(files._Stream, "write", full)
+        assert "No space left" in refusal(capsys, 1, path, "--style", waves, "-o", target)
+    assert not target.exists()
+    assert infer.main([str(path), "--style", waves, "-o", str(target), "--skip-existing"]) == 0
+    assert "wrote" in capsys.readouterr().err and Image.open(target).size == (48, 40)

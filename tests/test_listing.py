@@ -1,12 +1,20 @@
 """data/listing.py: which files of a folder are images, and what is said about the others."""
 
+import os
 import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from data import listing
 from data.listing import find_images, image_suffixes, list_images
+
+ROOT = Path(__file__).parent.parent
 
 
 def touch(*paths: Path) -> None:
@@ -154,3 +162,168 @@ def test_list_images_raises_for_a_bad_input_among_good_ones(tmp_path):
     touch(tmp_path / "a.png")
     with pytest.raises(listing.ImageError, match=r"misspelt\.png: no such file or folder"):
         list_images([tmp_path / "a.png", tmp_path / "misspelt.png"])
+
+
+# Places that cannot be read
+
+SEARCH = """
+import os, sys
+from pathlib import Path
+from data.listing import find_images
+find_images([Path(sys.argv[1])])  # imports what it needs
+if os.getuid() == 0:
+    os.setuid(65534)  # nobody: permissions do not stop root
+listing = find_images([Path(sys.argv[1])])
+print(len(listing.images))
+for error in (*listing.unread, *listing.errors):
+    print(error)
+"""
+
+
+def lines_of_search_by_nobody(folder: Path) -> list[str]:
+    finished = subprocess.run(
+        [sys.executable, "-c", SEARCH, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return finished.stdout.splitlines()
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user can reach, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o300])
+def test_a_folder_without_permission_is_reported_and_the_others_are_searched(open_folder, mode):
+    touch(open_folder / "a.jpg", open_folder / "locked" / "b.jpg", open_folder / "sub" / "c.jpg")
+    (open_folder / "locked").chmod(mode)
+    try:
+        count, *lines = lines_of_search_by_nobody(open_folder)
+    finally:
+        (open_folder / "locked").chmod(0o755)
+    assert count == "2"
+    assert lines == [
+        f"{open_folder / 'locked'}: cannot be read: Permission denied; check the path and its permissions"
+    ]
+
+
+def test_a_folder_whose_files_cannot_be_reached_is_reported(open_folder):
+    touch(open_folder / "a.jpg", open_folder / "listed" / "b.jpg")
+    (open_folder / "listed" / "c.jpg").symlink_to("b.jpg")
+    (open_folder / "listed").chmod(0o444)  # names can be listed, files not opened
+    try:
+        count, *lines = lines_of_search_by_nobody(open_folder)
+    finally:
+        (open_folder / "listed").chmod(0o755)
+    assert count == "1"
+    assert [line.split(": ")[0] for line in lines] == [
+        str(open_folder / "listed" / name) for name in ("b.jpg", "c.jpg")
+    ]
+    assert all("Permission denied" in line for line in lines)
+
+
+def test_a_folder_that_cannot_be_read_at_all_is_an_error_and_not_empty(open_folder):
+    touch(open_folder / "locked" / "b.jpg")
+    (open_folder / "locked").chmod(0)
+    try:
+        count, line = lines_of_search_by_nobody(open_folder)
+        below, line_below = lines_of_search_by_nobody(open_folder / "locked" / "b.jpg")
+    finally:
+        (open_folder / "locked").chmod(0o755)
+    assert count == below == "0"
+    assert "locked: cannot be read: Permission denied" in line
+    assert "b.jpg: cannot be read: Permission denied" in line_below
+
+
+def test_a_folder_that_vanishes_is_reported(tmp_path, monkeypatch):
+    touch(tmp_path / "a.jpg", tmp_path / "gone" / "b.jpg")
+    scandir = os.scandir
+
+    def vanishing_scandir(path):
+        if path == tmp_path / "gone":
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing_scandir)
+    found = find_images([tmp_path])
+    assert found.images == [tmp_path / "a.jpg"]
+    (error,) = found.unread
+    assert str(error).startswith(f"{tmp_path / 'gone'}: cannot be read: No such file or directory")
+
+
+@pytest.mark.parametrize("target", ["missing.jpg", "a.jpg/below.jpg", "loop.jpg"])
+def test_a_broken_link_named_like_an_image_is_reported(tmp_path, target):
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "loop.jpg").symlink_to(target)
+    found = find_images([tmp_path])
+    assert found.images == [tmp_path / "a.jpg"]
+    assert [str(error) for error in found.unread] == [
+        f"{tmp_path / 'loop.jpg'}: a broken link; remove it or mend it"
+    ]
+    assert found.skipped_lines() == [str(found.unread[0])]
+
+
+def test_pipes_and_sockets_named_like_images_are_reported(tmp_path, monkeypatch):
+    touch(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.webp")
+        found = find_images([tmp_path])
+    assert found.images == [tmp_path / "a.jpg"]
+    assert [str(error).split(": ")[0] for error in found.unread] == [
+        str(tmp_path / name) for name in ("null.png", "pipe.jpg", "socket.webp")
+    ]
+    assert all("is not a file but a pipe, socket or device" in str(error) for error in found.unread)
+
+
+def test_a_pipe_given_as_an_input_is_named(tmp_path, error_of):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert "is not a file but a pipe" in error_of(list_images, [tmp_path / "pipe.jpg"])
+
+
+def test_a_broken_link_given_as_an_input_is_called_that(tmp_path, error_of):
+    (tmp_path / "link.jpg").symlink_to("missing.jpg")
+    assert "a broken link" in error_of(list_images, [tmp_path / "link.jpg"])
+
+
+def test_links_that_lead_back_into_the_folder_end_and_lose_nothing(tmp_path):
+    touch(tmp_path / "photos" / "sub" / "a.jpg")
+    (tmp_path / "photos" / "sub" / "up").symlink_to("..")
+    (tmp_path / "photos" / "self").symlink_to(".")
+    (tmp_path / "photos" / "same.jpg").symlink_to("sub/a.jpg")
+    found = find_images([tmp_path / "photos"])
+    assert found.images == [tmp_path / "photos" / "same.jpg", tmp_path / "photos" / "sub" / "a.jpg"]
+    assert found.unread == []
+
+
+def test_a_link_to_a_folder_elsewhere_is_reported(tmp_path):
+    touch(tmp_path / "photos" / "a.jpg", tmp_path / "elsewhere" / "b.jpg")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere")
+    found = find_images([tmp_path / "photos"])
+    assert found.images == [tmp_path / "photos" / "a.jpg"]
+    assert [str(error) for error in found.unread] == [
+        f"{tmp_path / 'photos' / 'more'}: a link to another folder is not followed; give that folder as an input too"
+    ]
+
+
+def test_what_has_nothing_to_do_with_images_is_not_reported(tmp_path):
+    touch(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "notes.txt").symlink_to("missing.txt")
+    (tmp_path / ".hidden.jpg").symlink_to("missing.jpg")
+    assert find_images([tmp_path]) == listing.Listing([tmp_path / "a.jpg"])
+
+
+def test_list_images_goes_on_without_what_cannot_be_read(tmp_path, error_of):
+    """A training does not stop for a broken link; its log has the line of `skipped_lines`."""
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("missing.jpg")
+    assert list_images([tmp_path]) == [tmp_path / "a.jpg"]
+    (tmp_path / "a.jpg").unlink()
+    assert error_of(list_images, [tmp_path / "b.jpg"]).endswith("a broken link; check the spelling")
+    with pytest.raises(listing.ImageError, match=r"b\.jpg: a broken link; remove it"):
+        list_images([tmp_path])

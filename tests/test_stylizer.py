@@ -86,8 +86,8 @@ def test_a_large_image_is_computed_in_tiles_by_the_library_too(style_dirs, monke
     assert np.abs(stylizer(image) - whole).max() <= 2
 
 
-def test_tensorflow_has_no_tiles_and_says_so(style_dirs):
-    assert load_stylizer(style_dirs["waves"], "tensorflow").plan.tile_for(8400, 12000) is None
+def test_tensorflow_has_no_tiles_and_says_so(style_dirs, stylizers):
+    assert stylizers["tensorflow"].plan.tile_for(8400, 12000) is None
     with pytest.raises(StyleError, match="--tile off"):
         load_stylizer(style_dirs["waves"], "tensorflow", tile=64)(random_images(20, 20, 3))
 

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from system.faults import disk_fault, first_line
 from system.files import write_folder
+from transformer.export.checksums import CHECKSUMS, file_digests, read_files
 from transformer.export.meta_graph import write_meta_graph
 from transformer.export.onnx_graph import build_onnx_model
-from transformer.export.style_folder import META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
+from transformer.export.style_folder import META_FILES, META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
 from transformer.json_text import json_text
 from transformer.network import Transformer
 
@@ -21,6 +22,7 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
     Raises StyleError if the style is missing or damaged, or if its network is another one.
     """
     try:
+        read_files(style_dir, META_FILES)
         reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
         names = {f"transformer/{name}" for name in network.parameters}
         others = names ^ set(reader.get_variable_to_shape_map())
@@ -38,7 +40,7 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
 def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> None:
     """Writes the style folder `style_dir`, complete or not at all; an older folder is replaced.
 
-    style_info: JSON values, written to style.json.
+    style_info: JSON values, written to style.json with the SHA-256 digests of the other files.
     Raises OSError if the folder cannot be written.
     """
     parameters = {name: variable.numpy().astype(np.float32) for name, variable in network.parameters.items()}
@@ -54,4 +56,5 @@ def _write_style(
     write_meta_graph(folder, parameters, network.architecture)
     model = build_onnx_model(parameters, network.architecture)
     (folder / ONNX_FILE).write_bytes(model.SerializeToString())
-    (folder / STYLE_FILE).write_text(json_text(style_info, indent=2) + "\n", encoding="utf-8")
+    info = {**style_info, CHECKSUMS: file_digests(folder)}
+    (folder / STYLE_FILE).write_text(json_text(info, indent=2) + "\n", encoding="utf-8")

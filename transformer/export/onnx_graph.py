@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from system.faults import first_line
 from transformer.architecture import (
-    BASE_CHANNELS,
     MIN_SIDE,
     NORM_EPSILON,
     OUTPUT_CENTER,
@@ -22,13 +21,12 @@ from transformer.architecture import (
     Architecture,
     ConvSpec,
 )
+from transformer.export.onnx_shapes import block_of, onnx_shapes, source_offsets
 from transformer.export.style_folder import StyleError
 
 OPSET = 17  # ONNX Runtime 1.12 (2022) and later read it
 IR_VERSION = 8
 INPUT_NAME, OUTPUT_NAME = "X", "g"
-# The last layer computes blocks of 4x4 pixels as 48 channels: with 3 channels most SIMD lanes of a CPU would idle.
-OUTPUT_BLOCK = 4
 ONNX_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "linear": None}
 
 
@@ -80,11 +78,6 @@ def onnx_parameters(
     return converted
 
 
-def block_of(spec: ConvSpec) -> int:
-    """Returns the side of the block of pixels that the ONNX form computes as channels; 1 means no block."""
-    return OUTPUT_BLOCK if spec.out_channels == 3 else spec.upsample
-
-
 def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Returns the kernel [out * block**2, in, K, K] of a block for a kernel [out, in, k, k].
 
@@ -93,9 +86,7 @@ def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
     block, (out_channels, in_channels, size, _) = block_of(spec), kernel.shape
     if block == 1:
         return kernel
-    # Source pixels that the outputs of one block read. After upsampling, several of them are the same pixel.
-    span = size + block - 1
-    sources = np.arange(span) if spec.upsample == 1 else (np.arange(span) - size // 2) // block + 1
+    sources = source_offsets(spec)
     unrolled = np.zeros(
         (out_channels, block, block, in_channels, sources[-1] + 1, sources[-1] + 1), np.float32
     )
@@ -105,18 +96,23 @@ def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return unrolled.reshape(out_channels * block**2, *unrolled.shape[3:])
 
 
-def read_onnx_parameters(path: Path) -> tuple[dict[str, np.ndarray], Architecture]:
+def read_onnx_parameters(
+    path: Path, content: bytes | None = None
+) -> tuple[dict[str, np.ndarray], Architecture]:
     """Reads parameters, as `onnx_parameters` returns them, and architecture from a file of `build_onnx_model`.
 
+    content: the bytes of the file, if they have been read already.
     Raises StyleError if the file is damaged or contains another graph.
     """
     try:
-        model = onnx.load(str(path))
-        found = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
-        architecture = _architecture_of(found)
-        names = architecture.parameter_shapes().keys()
-        parameters = {name: found[name] for name in names}
-        same = build_whole_model(parameters, architecture).graph.node == model.graph.node
+        model = onnx.load_model_from_string(path.read_bytes() if content is None else content)
+        architecture = _architecture_of(model)
+        found = {item.name: item for item in model.graph.initializer}
+        shapes = onnx_shapes(architecture)
+        if not all(_is_plain(found[name], shape) for name, shape in shapes.items()):
+            raise ValueError("its parameters are not those of one network")
+        parameters = {name: numpy_helper.to_array(found[name]) for name in shapes}
+        same = _without_parameters(build_whole_model(parameters, architecture)) == _without_parameters(model)
     except Exception as error:  # of protobuf, ONNX, NumPy or Architecture, depending on the damage
         raise StyleError(
             f"{path}: is damaged or was not written by train.py ({first_line(error)})"
@@ -126,10 +122,27 @@ def read_onnx_parameters(path: Path) -> tuple[dict[str, np.ndarray], Architectur
     return parameters, architecture
 
 
-def _architecture_of(parameters: Mapping[str, np.ndarray]) -> Architecture:
-    narrow = parameters["encoder/conv1/kernel"].shape[0]
-    blocks = sum(name.startswith("residual") and name.endswith("conv1/kernel") for name in parameters)
-    return Architecture(width=narrow / BASE_CHANNELS, residual_blocks=blocks)
+def _is_plain(tensor: onnx.TensorProto, shape: tuple[int, ...]) -> bool:
+    """Returns whether a float32 tensor has this shape and its values are in the file itself."""
+    own_values = tensor.data_location == TensorProto.DEFAULT and not tensor.external_data
+    return own_values and tensor.data_type == TensorProto.FLOAT and tuple(tensor.dims) == shape
+
+
+def _without_parameters(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a copy without the values of the parameters, whose names contain a slash."""
+    rest = onnx.ModelProto()
+    rest.CopyFrom(model)
+    for item in rest.graph.initializer:
+        if "/" in item.name:
+            item.ClearField("raw_data")
+    return rest
+
+
+def _architecture_of(model: onnx.ModelProto) -> Architecture:
+    names = [item.name for item in model.graph.initializer]
+    blocks = sum(name.startswith("residual") and name.endswith("conv1/kernel") for name in names)
+    (width,) = (item.value for item in model.metadata_props if item.key == "width")
+    return Architecture(width=float(width), residual_blocks=blocks)
 
 
 class GraphWriter:

@@ -2,7 +2,8 @@
 
 A graph is a program. TensorFlow would run every operation in it, and some operations read files, write files or call
 Python. Therefore only the operations that compute the picture are imported, and all of them must be in ALLOWED. A
-graph is refused if any other part of it contains an operation that neither inference nor training needs.
+graph is refused if any other part of it contains an operation that neither inference nor training needs. Loops and
+functions that call themselves may never end; they are refused as well. Runs in a child process, see graph_process.py.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,17 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from system.faults import first_line
+from system.faults import one_line
 from transformer.export.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
 from transformer.export.style_folder import META_PREFIX, StyleError
+from transformer.inference.graph_frames import shown_name
+from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
+from transformer.inference.picture_fit import checked_pictures, fed_images
 
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
 # Operations of a network. None of these reaches outside the process: no files, sockets, Python or libraries.
 _COMPUTING = """
 Placeholder PlaceholderV2 PlaceholderWithDefault Const NoOp Identity IdentityN Snapshot StopGradient PreventGradient
-CheckNumerics EnsureShape Assert ReadVariableOp Switch RefSwitch Merge RefMerge Enter RefEnter Exit RefExit
-NextIteration LoopCond If StatelessIf While StatelessWhile PartitionedCall StatefulPartitionedCall Shape ShapeN Size
+CheckNumerics EnsureShape Assert ReadVariableOp Switch RefSwitch Merge RefMerge If StatelessIf PartitionedCall
+StatefulPartitionedCall Shape ShapeN Size
 Rank Reshape ExpandDims Squeeze Pack Unpack ParallelConcat Concat ConcatV2 Split SplitV Slice StridedSlice Pad PadV2
 MirrorPad Tile Transpose ConjugateTranspose Gather GatherV2 GatherNd ScatterNd Fill ZerosLike OnesLike Range LinSpace
 BroadcastTo BroadcastArgs BroadcastGradientArgs Reverse ReverseV2 OneHot Where Select SelectV2 InvertPermutation
@@ -36,6 +41,7 @@ FusedBatchNormV2 FusedBatchNormV3 BatchNormWithGlobalNormalization ResizeNearest
 ResizeArea CropAndResize RandomUniform RandomStandardNormal TruncatedNormal RandomUniformInt StatelessRandomUniform
 StatelessRandomNormal
 """
+_LOOPS = "Enter RefEnter Exit RefExit NextIteration RefNextIteration LoopCond While StatelessWhile For"
 # Other operations of a training graph. They are never imported; only those of the Saver read and write files.
 _TRAINING = """
 Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp
@@ -52,7 +58,8 @@ SegmentSum Unique Size Bucketize Save SaveSlices SaveV2 Restore RestoreSlice Res
 MergeV2Checkpoints StringJoin
 """
 ALLOWED = VARIABLES | frozenset(_COMPUTING.split())
-ALLOWED_BESIDE = ALLOWED | frozenset(_TRAINING.split())
+LOOPS = frozenset(_LOOPS.split())
+ALLOWED_BESIDE = ALLOWED | LOOPS | frozenset(_TRAINING.split())
 REMEDY = (
     "if you trust its author, run it with --trust; otherwise ask for a graph that contains inference only"
 )
@@ -62,20 +69,36 @@ class MetaGraphStylizer:
     """Callable: images [N, H, W, 3], RGB 0..255 -> stylized images of the same shape, in a session of its own.
 
     If the graph returns another height or width, its images are cropped or padded to those of the input.
-    Raises StyleError if the graph is refused (unless `trust`), is damaged, or does not fit its checkpoint.
+    named: the folder that messages name, by default `style_dir`.
+    Raises StyleError if the graph is refused (unless `trust`), is damaged, or does not fit its checkpoint, and
+    MemoryError if memory runs out.
     """
 
-    def __init__(self, style_dir: Path, *, trust: bool = False):
-        self._style_dir = style_dir
-        graph_def, variables = serving_graph(style_dir, trust=trust)
-        values = _checkpoint_values(style_dir, variables)
+    def __init__(self, style_dir: Path, *, trust: bool = False, named: Path | None = None):
+        self._named = named or style_dir
+        graph_def, variables = serving_graph(style_dir, trust=trust, named=self._named)
+        values = _checkpoint_values(style_dir, variables, self._named)
+        try:
+            self._open_session(graph_def, variables, values)
+        except tf.errors.ResourceExhaustedError as error:
+            raise _no_memory(self._named) from error
+        except (StyleError, MemoryError):
+            raise
+        except Exception as error:  # TensorFlow raises unrelated classes for incomplete graphs
+            raise StyleError(
+                f"{self._named}: damaged meta graph ({one_line(error)}); export the style again"
+            ) from error
+
+    def _open_session(self, graph_def: tf.compat.v1.GraphDef, variables: dict, values: dict) -> None:
         self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph)
+        self._session = tf.compat.v1.Session(graph=self._graph, config=_session_config())
         with self._graph.as_default():
             tf.import_graph_def(graph_def, name="")
             self._restore(values, variables)
             self._input = self._graph.get_tensor_by_name(INPUT_TENSOR)
             self._output = self._graph.get_tensor_by_name(OUTPUT_TENSOR)
+        _check_image_tensor(self._input, "takes", self._named)
+        _check_image_tensor(self._output, "returns", self._named)
         self._graph.finalize()
 
     def _restore(self, values: dict[str, np.ndarray], variables: dict[str, tf.compat.v1.NodeDef]) -> None:
@@ -91,55 +114,56 @@ class MetaGraphStylizer:
         self._session.run(assignments, feeds)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        number_type = self._input.dtype.base_dtype.as_numpy_dtype
-        fed = np.rint(images) if np.issubdtype(number_type, np.integer) else images
+        number_type = np.dtype(self._input.dtype.base_dtype.as_numpy_dtype)
         try:
-            stylized = self._session.run(self._output, {self._input: fed.astype(number_type)})
-        except (ValueError, tf.errors.OpError) as error:  # ValueError: the placeholder has another shape
+            stylized = self._session.run(self._output, {self._input: fed_images(images, number_type)})
+        except tf.errors.ResourceExhaustedError as error:
+            raise _no_memory(self._named) from error
+        except (
+            ValueError,
+            TypeError,
+            tf.errors.OpError,
+        ) as error:  # ValueError: the placeholder has another shape
             raise StyleError(
-                f"{self._style_dir}: the graph does not accept images of shape {images.shape} ({first_line(error)});"
+                f"{self._named}: the graph does not accept images of shape {images.shape} ({one_line(error)});"
                 f" its input has shape {self._input.shape}"
             ) from error
-        if (
-            stylized.ndim != 4
-            or stylized.shape[3] != 3
-            or 0 in stylized.shape
-            or len(stylized) != len(images)
-        ):
-            raise StyleError(
-                f"{self._style_dir}: the graph returns shape {stylized.shape} for images of shape {images.shape}"
-            )
-        return fitted(stylized.astype(np.float32), images.shape[1], images.shape[2])
+        return checked_pictures(stylized, images, self._named)
 
 
-def fitted(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Crops images [N, h, w, 3], or pads them by repeating the edge, to [N, height, width, 3].
+def _session_config() -> tf.compat.v1.ConfigProto:
+    """Without constant folding, which computes parts of a graph again and again where memory does not suffice."""
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.constant_folding = RewriterConfig.OFF
+    return config
 
-    A difference below 4 pixels comes from strides and is taken at the bottom and right; a larger one is a margin and
-    is taken equally on all sides.
-    """
-    for axis, side in ((1, height), (2, width)):
-        excess = images.shape[axis] - side
-        before = abs(excess) // 2 if abs(excess) >= 4 else 0
-        if excess > 0:
-            images = np.take(images, range(before, before + side), axis=axis)
-        elif excess < 0:
-            margins = [(0, 0)] * 4
-            margins[axis] = (before, -excess - before)
-            images = np.pad(images, margins, mode="edge")
-    return images
+
+def _check_image_tensor(tensor: tf.Tensor, verb: str, named: Path) -> None:
+    """Raises StyleError unless a tensor may hold images [N, H, W, 3] of numbers."""
+    kind, shape = tensor.dtype.base_dtype, tensor.shape
+    is_number = kind.is_floating or (kind.is_integer and not kind.is_quantized and kind.max >= 255)
+    if not is_number or (shape.rank is not None and (shape.rank != 4 or shape[3] not in (3, None))):
+        raise StyleError(
+            f"{named}: not a style: the graph {verb} shape {shape} of type {kind.name} ({tensor.name}); it must be"
+            " images [N, H, W, 3] of numbers 0..255"
+        )
+
+
+def _no_memory(named: Path) -> MemoryError:
+    return MemoryError(f"{named}: memory ran out in TensorFlow; {FOREIGN_MEMORY_REMEDY}")
 
 
 def serving_graph(
-    style_dir: Path, *, trust: bool
+    style_dir: Path, *, trust: bool, named: Path
 ) -> tuple[tf.compat.v1.GraphDef, dict[str, tf.compat.v1.NodeDef]]:
     """Returns the part of the graph that computes the picture, and its variables by name. Raises StyleError."""
-    path = style_dir / f"{META_PREFIX}.meta"
+    file = f"{META_PREFIX}.meta"
+    path = named / file
     try:
-        graph_def = tf.compat.v1.MetaGraphDef.FromString(path.read_bytes()).graph_def
+        graph_def = tf.compat.v1.MetaGraphDef.FromString((style_dir / file).read_bytes()).graph_def
     except Exception as error:  # protobuf's class depends on its implementation
         raise StyleError(
-            f"{path}: damaged meta graph ({first_line(error)}); export the style again"
+            f"{path}: damaged meta graph ({one_line(error, at_most=120)}); export the style again"
         ) from error
     names = {node.name for node in graph_def.node}
     for tensor in (INPUT_TENSOR, OUTPUT_TENSOR):
@@ -173,20 +197,63 @@ def _upstream(graph_def: tf.compat.v1.GraphDef, output: str) -> Iterator[tf.comp
 def _check_operations(path: Path, graph_def: tf.compat.v1.GraphDef, needed: Iterable) -> None:
     """Raises StyleError for the first operation that is not allowed, in the graph or in the body of a function."""
     functions = {function.signature.name: function for function in graph_def.library.function}
-    serving_names = {node.name for node in needed}
-    called = _called_functions(needed, functions)
-
-    def check(node, place: str, allowed: frozenset[str]) -> None:
+    placed = list(_placed_nodes(graph_def, needed, functions))
+    for node, place, is_run in placed:
+        allowed = ALLOWED | LOOPS if is_run else ALLOWED_BESIDE
         if node.op not in allowed and node.op not in functions:
             raise StyleError(
-                f"{path}: refused: operation {node.op} ({place}) is not on the allow-list; {REMEDY}"
+                f"{path}: refused: operation {shown_name(node.op)} ({shown_name(place, 120)}) is not on the allow-list;"
+                f" {REMEDY}"
             )
+    for (
+        node,
+        place,
+        is_run,
+    ) in placed:  # after the others, because an operation in a loop says more than the loop
+        if is_run and node.op in LOOPS:
+            raise StyleError(
+                f"{path}: refused: operation {node.op} ({shown_name(place, 120)}) is part of a loop, which may never"
+                f" end; {REMEDY}"
+            )
+    if name := _recursive_function(functions):
+        raise StyleError(
+            f"{path}: refused: function {shown_name(name)} calls itself, which may never end; {REMEDY}"
+        )
 
+
+def _placed_nodes(
+    graph_def: tf.compat.v1.GraphDef, needed: Iterable, functions: dict
+) -> Iterator[tuple[tf.compat.v1.NodeDef, str, bool]]:
+    """Yields all nodes of a graph and its functions, each with its place and whether computing the picture runs it."""
+    serving_names = {node.name for node in needed}
+    called = _called_functions(needed, functions)
     for node in graph_def.node:
-        check(node, node.name, ALLOWED if node.name in serving_names else ALLOWED_BESIDE)
+        yield node, node.name, node.name in serving_names
     for name, function in functions.items():
         for node in function.node_def:
-            check(node, f"{node.name} in function {name}", ALLOWED if name in called else ALLOWED_BESIDE)
+            yield node, f"{node.name} in function {name}", name in called
+
+
+def _recursive_function(functions: dict) -> str:
+    """Returns the name of a function that calls itself, directly or through others; "" if there is none."""
+    callees = {
+        name: {callee for node in function.node_def for callee in _names_in(node) if callee in functions}
+        for name, function in functions.items()
+    }
+    while leaves := [name for name, called in callees.items() if not called]:
+        for name in leaves:
+            del callees[name]
+        for called in callees.values():
+            called.difference_update(leaves)
+    return next(iter(callees), "")
+
+
+def _names_in(node: tf.compat.v1.NodeDef) -> Iterator[str]:
+    """Yields the names of the functions that a node may call: its operation, and those in its attributes."""
+    yield node.op
+    for attribute in node.attr.values():
+        yield attribute.func.name
+        yield from (item.name for item in attribute.list.func)
 
 
 def _called_functions(nodes: Iterable, functions: dict) -> set[str]:
@@ -194,39 +261,38 @@ def _called_functions(nodes: Iterable, functions: dict) -> set[str]:
     called: set[str] = set()
     waiting = list(nodes)
     while waiting:
-        node = waiting.pop()
-        names = [node.op]
-        for attribute in node.attr.values():
-            names += [attribute.func.name, *(item.name for item in attribute.list.func)]
-        for name in names:
+        for name in _names_in(waiting.pop()):
             if name in functions and name not in called:
                 called.add(name)
                 waiting += functions[name].node_def
     return called
 
 
-def _checkpoint_values(style_dir: Path, variables: dict) -> dict[str, np.ndarray]:
+def _checkpoint_values(style_dir: Path, variables: dict, named: Path) -> dict[str, np.ndarray]:
     """Returns the values of the variables. Raises StyleError if the checkpoint is damaged or does not fit."""
-    prefix = style_dir / META_PREFIX
+    prefix = named / META_PREFIX
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
+        reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
         shapes = reader.get_variable_to_shape_map()
         values = {name: reader.get_tensor(name) for name in variables if name in shapes}
     except Exception as error:  # TensorFlow raises many classes for damaged files
+        if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+            raise _no_memory(named) from error
         raise StyleError(
-            f"{prefix}: damaged checkpoint ({first_line(error)}); copy the whole folder or export the style again"
+            f"{prefix}: damaged checkpoint ({one_line(error, at_most=120)}); copy the whole folder or export the style"
+            " again"
         ) from error
     for name, node in variables.items():
         if name not in values:
             raise StyleError(
-                f"{prefix}: the checkpoint lacks {name}, which the graph needs; the graph and the checkpoint do not"
-                " belong together"
+                f"{prefix}: the checkpoint lacks {shown_name(name, 120)}, which the graph needs; the graph and the"
+                " checkpoint do not belong together"
             )
         shape = tuple(side.size for side in node.attr["shape"].shape.dim)
         known = not node.attr["shape"].shape.unknown_rank and -1 not in shape
         if known and shape != values[name].shape:
             raise StyleError(
-                f"{prefix}: {name} is {values[name].shape} in the checkpoint and {shape} in the graph;"
+                f"{prefix}: {shown_name(name, 120)} is {values[name].shape} in the checkpoint and {shape} in the graph;"
                 " the graph and the checkpoint do not belong together"
             )
     return values

@@ -4,17 +4,21 @@ Both runtimes are imported on first use, so fast inference never waits for Tenso
 """
 
 import functools
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from system.faults import first_line
 from system.machine import available_cores
+from transformer.architecture import Architecture
+from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
-from transformer.inference.memory_plan import GIGABYTE, MIN_TILE, MemoryPlan
-from transformer.inference.onnx_session import open_session
-from transformer.inference.stylizer import Network, StylizeBatch, Stylizer
+from transformer.inference.arguments import check_options, check_styles
+from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
+from transformer.inference.onnx_session import OnnxSession
+from transformer.inference.own_graph import own_claim
+from transformer.inference.stylizer import Network, Stylizer
 
-RUNTIMES = ("auto", "onnx", "tensorflow")
 WIDTH_UNKNOWN = 1.0  # assumed for networks that do not tell their width
 
 
@@ -36,23 +40,19 @@ def load_blend(
 
     runtime: "onnx", "tensorflow", or "auto": ONNX Runtime if the style has an .onnx file, otherwise TensorFlow.
     tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of tile "auto" in GB, for all styles
-    together; by default whole images may take 2 GB, and tiles the free memory. trust: run a TensorFlow graph whatever
-    operations it contains. threads: CPU threads of ONNX Runtime for one image, by default one per core; use 1 to
-    stylize several images at the same time.
-    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused.
+    together; by default whole images may take 2 GB, and tiles the free memory. trust: run a
+    graph of another project whatever operations it contains. threads: CPU threads of ONNX Runtime for one image, by
+    default one per core, at most 1024; use 1 to stylize several images at the same time.
+    Graphs of other projects run in a child process, one image at a time, each on all cores.
+    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused;
+    ValueError or TypeError for an impossible argument.
     """
-    if runtime not in RUNTIMES:
-        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
-    if max_memory is not None and not 0 < max_memory < float("inf"):
-        raise ValueError(f"max_memory must be above 0, in GB, got {max_memory}")
-    if tile not in ("auto", "off") and not (isinstance(tile, int) and tile >= MIN_TILE):
-        raise ValueError(f"tile must be 'auto', 'off' or at least {MIN_TILE} pixels, got {tile!r}")
-    if threads is not None and not (isinstance(threads, int) and threads >= 1):
-        raise ValueError(f"threads must be at least 1, got {threads!r}")
+    styles = check_styles(styles)
+    check_options(runtime, tile, max_memory, trust, threads)
     memory_limit = max_memory and max_memory * GIGABYTE
-    share = 1 / len(styles) if styles else 1.0
+    share = 1 / len(styles)
     networks = [
-        _load_network(find_style(str(style)), runtime, trust, threads, _tiled_memory(memory_limit, share))
+        _load_network(find_style(style), runtime, trust, threads, _tiled_memory(memory_limit, share))
         for style, _ in styles
     ]
     plan = MemoryPlan(
@@ -74,17 +74,35 @@ def _load_network(
 ) -> Network:
     onnx_path = style_dir / ONNX_FILE
     if runtime == "tensorflow" or (runtime == "auto" and not onnx_path.is_file()):
-        return Network(_load_tensorflow(style_dir, trust), WIDTH_UNKNOWN)
-    session = _load_onnx(onnx_path, threads or available_cores())
-    width = float(session.get_modelmeta().custom_metadata_map.get("width", WIDTH_UNKNOWN))
+        return _load_meta_graph(style_dir, trust)
+    if not onnx_path.is_file():
+        raise StyleError(f"{onnx_path}: no such file; use --runtime tensorflow or export the style again")
+    content = read_files(style_dir, [ONNX_FILE])[ONNX_FILE]
+    architecture = _own_architecture(onnx_path, content)
+    if architecture is None:
+        return _load_foreign(style_dir, "onnx", trust, content)
+    session = _open_session(onnx_path, content, threads or available_cores())
 
     @functools.cache
     def load_tiled():
         from transformer.inference.tiling import PRECISE_LIMIT, TiledStylizer
 
-        return TiledStylizer(onnx_path, available_cores(), min(PRECISE_LIMIT, tiled_memory() / 2))
+        return TiledStylizer(onnx_path, available_cores(), min(PRECISE_LIMIT, tiled_memory() / 2), content)
 
-    return Network(lambda images: session.run(None, {"X": images})[0], width, load_tiled)
+    return Network(lambda images: session.run({"X": images})[0], architecture.width, load_tiled)
+
+
+def _own_architecture(path: Path, content: bytes) -> Architecture | None:
+    """Returns the architecture of a graph that this project has written; None for other graphs."""
+    claim = own_claim(content)
+    if claim is None or claim.is_known:
+        return claim and claim.architecture
+    from transformer.export.onnx_graph import read_onnx_parameters
+
+    try:
+        return read_onnx_parameters(path, content)[1]
+    except StyleError:
+        return None
 
 
 def _held_bytes(loaders: Sequence[Callable | None]) -> Callable[[int, int], float] | None:
@@ -93,12 +111,10 @@ def _held_bytes(loaders: Sequence[Callable | None]) -> Callable[[int, int], floa
     return lambda height, width: sum(load().held_bytes(height, width) for load in loaders)
 
 
-def _load_onnx(path: Path, threads: int):
-    if not path.is_file():
-        raise StyleError(f"{path}: no such file; use --runtime tensorflow or export the style again")
+def _open_session(path: Path, content: bytes, threads: int) -> OnnxSession:
     try:
-        return open_session(path, threads=threads)
-    except ImportError:
+        return OnnxSession(content, threads=threads)
+    except (ImportError, MemoryError):
         raise
     except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
         raise StyleError(
@@ -106,24 +122,19 @@ def _load_onnx(path: Path, threads: int):
         ) from error
 
 
-def _load_tensorflow(style_dir: Path, trust: bool) -> StylizeBatch:
+def _load_meta_graph(style_dir: Path, trust: bool) -> Network:
     missing = [file for file in META_FILES if not (style_dir / file).is_file()]
     if missing:
         raise StyleError(f"{style_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again")
-    from system.tensorflow_start import start_tensorflow
-
-    try:
-        start_tensorflow()
-        from transformer.inference.foreign_graph import MetaGraphStylizer
-    except ImportError as error:
+    if importlib.util.find_spec("tensorflow") is None:
         raise StyleError(
             "TensorFlow is not installed, and --runtime tensorflow needs it; run pip install -r requirements.txt"
-        ) from error
-    try:
-        return MetaGraphStylizer(style_dir, trust=trust)
-    except StyleError:
-        raise
-    except Exception as error:  # TensorFlow raises unrelated classes for incomplete graphs
-        raise StyleError(
-            f"{style_dir}: damaged meta graph ({first_line(error)}); export the style again"
-        ) from error
+        )
+    return _load_foreign(style_dir, "tensorflow", trust)
+
+
+def _load_foreign(style_dir: Path, runtime: str, trust: bool, content: bytes = b"") -> Network:
+    from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
+
+    graph = ForeignGraph(style_dir, runtime, trust, content)
+    return Network(ForeignNetwork(graph), WIDTH_UNKNOWN, one_at_a_time=True)

@@ -23,7 +23,7 @@ from transformer.export.onnx_graph import (
     margin_of,
     value_info,
 )
-from transformer.inference.onnx_session import open_session
+from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.tiles import Tile
 
 # Number types in which pre-activations wait for the next stage; the residual sum itself is always float32.
@@ -63,7 +63,7 @@ class Stage:
     ):
         self.specs, self.returns_map = specs, returns_map
         model = _stage_model(parameters, specs, _ONNX_TYPES[stored], after, returns_map)
-        self._session = open_session(model.SerializeToString(), threads=1)
+        self._session = OnnxSession(model.SerializeToString(), threads=1)
 
     def input_region(self, place: Tile, height: int, width: int) -> tuple[Tile, list[Tile]]:
         """Returns the region of the input that `place` of the output needs, and the padding of each convolution.
@@ -89,7 +89,7 @@ class Stage:
         first = len(self.specs) - len(norms)
         for index, norm in enumerate(norms, first):
             feeds[f"gain{index}"], feeds[f"shift{index}"] = norm
-        return self._session.run(None, feeds)
+        return self._session.run(feeds)
 
 
 def _stage_model(

@@ -5,13 +5,17 @@ Neither TensorFlow nor ONNX Runtime is imported here: networks are handed in, se
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from system.faults import one_line
 from transformer.export.style_folder import StyleError
+from transformer.inference.arguments import check_shape, checked_images, shares
 from transformer.inference.memory_plan import MemoryPlan
+from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.part import Part, Progress, no_progress
 
 StylizeBatch = Callable[[np.ndarray], np.ndarray]  # images [B, H, W, 3], RGB float32 0..255 -> the same shape
@@ -30,6 +34,7 @@ class Network:
     stylize_batch: StylizeBatch
     width: float  # multiplier of the channels
     load_tiled: Callable[[], Tiled] | None = None  # called when the first image needs tiles
+    one_at_a_time: bool = False  # whether images that threads give at the same time wait for each other
 
     def parts(self, image, tile: int | None, on_progress: Progress) -> Iterator[Part]:
         """Yields the stylized image in tiles, or as one part if `tile` is None."""
@@ -43,7 +48,8 @@ class Network:
     def _tiled(self) -> Tiled:
         if self.load_tiled is None:
             raise StyleError(
-                "only ONNX Runtime computes images in tiles; use --tile off or a style with an .onnx file"
+                "only ONNX Runtime computes images in tiles, with the .onnx files of train.py; use --tile off or"
+                " another style"
             )
         return self.load_tiled()
 
@@ -54,21 +60,20 @@ class Stylizer:
     stylize(images) takes an image [H, W, 3] or images [B, H, W, 3] of any size, RGB 0..255 of any number type. It
     returns the stylized images as float32 of the same shape. An image that would take too much memory is computed in
     tiles, with the same result. Several networks give the mean of their pictures, weighted by `weights`.
-    Raises ValueError for another shape or an empty array, MemoryError if even tiles need too much memory, StyleError
-    if a network gives NaN or infinite values. Warns if a floating-point image seems to be in 0..1.
+    Raises ValueError for another shape, an empty array or values that are no pixels, MemoryError if even tiles need
+    too much memory, StyleError if a network gives NaN or infinite values. Warns if a floating-point image seems to be
+    in 0..1.
     """
 
     def __init__(self, networks: Sequence[Network], weights: Sequence[float], plan: MemoryPlan):
-        is_valid = len(networks) == len(weights) > 0 and min(weights) >= 0 and 0 < sum(weights) < float("inf")
-        if not is_valid:
-            raise ValueError(
-                f"{len(networks)} styles need as many finite weights of at least 0, not all 0; got {list(weights)}"
-            )
+        if len(networks) != len(weights):
+            raise ValueError(f"{len(networks)} styles need as many weights, got {len(weights)}")
         self._networks, self.plan = networks, plan
-        self._shares = [np.float32(weight / sum(weights)) for weight in weights]
+        self.one_at_a_time = any(network.one_at_a_time for network in networks)
+        self._shares = [np.float32(share) for share in shares(weights)]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        images = _checked(np.asarray(images))
+        images = _checked(images)
         if images.ndim == 4:
             return np.stack([self._stylized(image) for image in images])
         return self._stylized(images)
@@ -84,6 +89,11 @@ class Stylizer:
 
         `image` needs only `shape` and slicing to arrays [rows, columns, 3]. The networks of a blend take turns.
         """
+        check_shape(image.shape, ranks=(3,))
+        with _memory_errors_with_remedy():
+            yield from self._parts(image, on_progress)
+
+    def _parts(self, image, on_progress: Progress) -> Iterator[Part]:
         height, width = image.shape[:2]
         tile = self.plan.tile_for(height, width)
         if tile is None:
@@ -117,16 +127,21 @@ class _SharedProgress:
         return report
 
 
-def _checked(images: np.ndarray) -> np.ndarray:
-    expected = "expected an image [H, W, 3] or images [B, H, W, 3], RGB 0..255"
-    if images.ndim not in (3, 4) or images.shape[-1] != 3:
-        raise ValueError(f"{expected}, got shape {images.shape}")
-    if images.size == 0:
-        raise ValueError(f"{expected}, got an empty array of shape {images.shape}")
-    if not np.issubdtype(images.dtype, np.number) or np.issubdtype(images.dtype, np.complexfloating):
-        raise ValueError(f"{expected}, got values of type {images.dtype}")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise ValueError(f"{expected}, got NaN or infinite values")
+@contextmanager
+def _memory_errors_with_remedy() -> Iterator[None]:
+    """Adds what to do to the memory errors of NumPy and of threads that cannot start."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError) or "start new thread" in str(error)
+        has_remedy = "--max-side" in str(error) or "free some memory" in str(error)
+        if not is_memory or has_remedy:
+            raise
+        raise MemoryError(f"memory ran out ({one_line(error)}); {MEMORY_REMEDY}") from error
+
+
+def _checked(images: object) -> np.ndarray:
+    images = checked_images(images)
     if images.dtype.kind == "f" and any(image.min() >= 0 and 0 < image.max() <= 1 for image in _each(images)):
         warnings.warn(
             "the values of an image are all in 0..1; images are RGB 0..255: multiply by 255", stacklevel=3

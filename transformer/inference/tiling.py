@@ -22,10 +22,19 @@ PRECISE_LIMIT = 2e9  # bytes up to which pre-activations are stored in PRECISE
 
 
 class TiledStylizer:
-    """A style's network for images of any size. Raises StyleError for an .onnx file of another network."""
+    """A style's network for images of any size. Raises StyleError for an .onnx file of another network.
 
-    def __init__(self, onnx_path: Path, threads: int, precise_limit: float = PRECISE_LIMIT):
-        self._parameters, self._architecture = read_onnx_parameters(onnx_path)
+    content: the bytes of the file, if they have been read already.
+    """
+
+    def __init__(
+        self,
+        onnx_path: Path,
+        threads: int,
+        precise_limit: float = PRECISE_LIMIT,
+        content: bytes | None = None,
+    ):
+        self._parameters, self._architecture = read_onnx_parameters(onnx_path, content)
         self._threads, self._precise_limit = threads, precise_limit
 
     def parts(

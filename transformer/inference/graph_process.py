@@ -1,0 +1,247 @@
+"""Runs foreign graphs in a child process that can be ended: by Ctrl-C, after a time limit, or by its own crash.
+
+A graph is a program, even if all its operations are harmless: it may run for ever, take all memory, or crash the
+runtime. The child process checks the graph again and runs it, see graph_child.py. It has a memory limit where the
+system supports one. What it sends is not trusted: pictures are raw pixels of the expected number, errors are text.
+"""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from system.machine import available_cores, available_memory
+from transformer.export.checksums import read_files
+from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
+from transformer.inference import graph_frames as frames
+from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
+
+CHILD = Path(__file__).with_name("graph_child.py")
+END_SECONDS = 5.0  # for a process that has closed its streams
+LOAD_SECONDS = 180.0  # for the import of TensorFlow from a slow disk, and the graph
+RUN_SECONDS, RUN_SECONDS_PER_MEGAPIXEL = 60.0, 120.0  # ten times what our own graph takes on one slow core
+MORE_ADDRESS_SPACE = 2e9  # bytes that threads and allocators reserve beyond the memory they use
+RUNTIME_NAMES = {"onnx": "ONNX Runtime", "tensorflow": "TensorFlow"}
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ForeignGraph:
+    """A graph that this project did not write: its folder, the runtime it needs, and whether the user trusts it.
+
+    content: the bytes of an .onnx file, which have been read and compared already.
+    """
+
+    style_dir: Path
+    runtime: str  # "onnx" or "tensorflow"
+    trust: bool
+    content: bytes = b""
+
+    @property
+    def path(self) -> Path:
+        """What messages name."""
+        return self.style_dir / ONNX_FILE if self.runtime == "onnx" else self.style_dir
+
+    @contextlib.contextmanager
+    def private_folder(self) -> Iterator[str]:
+        """Gives a folder with copies of the meta graph's files, which nobody can change any more; "" for .onnx."""
+        if self.runtime == "onnx":
+            yield ""
+            return
+        contents = read_files(self.style_dir, META_FILES)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in contents.items():
+                    (Path(folder) / name).write_bytes(content)
+                yield folder
+        except OSError as error:
+            raise StyleError(
+                f"{self.style_dir}: cannot be copied to the folder for temporary files: {error.strerror or error}; free"
+                " some space or set TMPDIR"
+            ) from error
+
+
+class ForeignNetwork:
+    """Callable: images [N, H, W, 3], RGB float32 0..255 -> stylized images of the same shape, by a child process.
+
+    Threads may share it; their images are computed one after the other, each on all cores. After a crash or a time
+    limit the next call starts another child.
+    Raises StyleError if the graph is refused, crashes or takes too long, MemoryError if memory runs out.
+    """
+
+    def __init__(self, graph: ForeignGraph):
+        self._graph, self._lock = graph, threading.Lock()
+        self._child = _Child(graph)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        with self._lock:
+            if self._child.has_ended:
+                self._child = _Child(self._graph)
+            return self._child.stylized(images)
+
+
+class _Child:
+    """One child process and its graph."""
+
+    def __init__(self, graph: ForeignGraph):
+        self._graph = graph
+        with graph.private_folder() as folder:
+            self._process = _started(graph)
+            self._end = weakref.finalize(self, _end, self._process)
+            try:
+                self._asked(LOAD_SECONDS, lambda: self._send_graph(folder), self._read_ready)
+            except BaseException:
+                self._end()
+                raise
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._end.alive
+
+    def stylized(self, images: np.ndarray) -> np.ndarray:
+        """Returns stylized images; see ForeignNetwork."""
+        count, height, width = images.shape[:3]
+        seconds = RUN_SECONDS + RUN_SECONDS_PER_MEGAPIXEL * count * height * width / 1e6
+
+        def send() -> None:
+            frames.write_frame(self._process.stdin, frames.IMAGES, *frames.packed_images(images))
+
+        return self._asked(seconds, send, lambda: self._read_pictures(images.shape))
+
+    def _send_graph(self, folder: str) -> None:
+        graph, memory = self._graph, available_memory() + MORE_ADDRESS_SPACE
+        settings = {
+            "runtime": graph.runtime,
+            "path": str(graph.path),
+            "folder": folder,
+            "trust": graph.trust,
+            "threads": available_cores(),
+            "memory": memory if math.isfinite(memory) else None,
+        }
+        frames.write_frame(self._process.stdin, frames.SETTINGS, json.dumps(settings).encode())
+        frames.write_frame(self._process.stdin, frames.MODEL, graph.content)
+
+    def _read_ready(self) -> None:
+        self._read_expected(frames.READY, 0)
+
+    def _read_pictures(self, shape: tuple[int, ...]) -> np.ndarray:
+        pictures = np.empty(shape, np.float32)
+        self._read_expected(frames.PICTURES, pictures.nbytes)
+        frames.read_into(self._process.stdout, frames.pixels_of(pictures))
+        return pictures
+
+    def _read_expected(self, expected: bytes, expected_length: int) -> None:
+        """Reads the start of a message of this kind and length; raises what another message tells."""
+        kind, length = frames.read_header(self._process.stdout)
+        if (kind, length) == (expected, expected_length):
+            return
+        if kind not in (frames.REFUSED, frames.NO_MEMORY) or length > frames.MAX_TEXT_BYTES:
+            raise StyleError(f"{self._graph.path}: the graph's process sent a malformed answer and was ended")
+        text = frames.one_line_of(frames.read_exactly(self._process.stdout, length))
+        raise _Told(StyleError(text) if kind == frames.REFUSED else MemoryError(text))
+
+    def _asked(self, seconds: float, send: Callable[[], None], receive: Callable[[], Result]) -> Result:
+        """Sends a message and returns what `receive` makes of the answer.
+
+        Ends the child if anything fails, signals included, unless the child itself has told what.
+        """
+        deadline = _Deadline(math.inf if self._graph.trust else seconds, self._process)
+        try:
+            with deadline:
+                send()
+                return receive()
+        except _Told as told:
+            raise told.error from None
+        except (EOFError, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+            self._end()
+            raise self._death(deadline) from None
+        except BaseException:
+            self._end()
+            raise
+
+    def _death(self, deadline: "_Deadline") -> Exception:
+        """Returns the error that says why the child has ended."""
+        path, status = self._graph.path, self._process.returncode
+        if deadline.has_passed:
+            return StyleError(
+                f"{path}: the graph was ended because it took longer than {deadline.seconds:.0f} s; use a smaller"
+                " picture (--max-side), or --trust, which lifts the limit"
+            )
+        if status == -getattr(signal, "SIGKILL", 9):
+            return MemoryError(
+                f"{path}: the system ended the graph's process, probably because memory ran out;"
+                f" {FOREIGN_MEMORY_REMEDY}"
+            )
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return StyleError(
+            f"{path}: the graph crashed {RUNTIME_NAMES[self._graph.runtime]} ({how}); it is damaged or needs too much"
+            " memory; use another export of the style or a smaller picture"
+        )
+
+
+class _Told(Exception):
+    """The child has answered with an error, and waits for the next images."""
+
+    def __init__(self, error: Exception):
+        super().__init__()
+        self.error = error
+
+
+class _Deadline:
+    """Within this context the process is killed after `seconds`; `has_passed` says that it was."""
+
+    def __init__(self, seconds: float, process: subprocess.Popen):
+        self.seconds, self.has_passed = seconds, False
+        self._process = process
+
+    def __enter__(self) -> None:
+        self._timer = threading.Timer(min(self.seconds, threading.TIMEOUT_MAX), self._kill)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *_) -> None:
+        self._timer.cancel()
+
+    def _kill(self) -> None:
+        self.has_passed = True
+        self._process.kill()
+
+
+def _started(graph: ForeignGraph) -> subprocess.Popen:
+    # Few arenas, because each reserves address space, which is limited. A session of its own, because a Ctrl-C at the
+    # terminal is for the parent, which then ends the child.
+    try:
+        return subprocess.Popen(
+            [sys.executable, str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "MALLOC_ARENA_MAX": "4"},
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    except OSError as error:
+        raise StyleError(
+            f"{graph.path}: no process can be started for the graph: {error.strerror or error}; close other programs"
+        ) from error
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    for stream in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError, ValueError):  # what is not written yet cannot be written any more
+            stream.close()
+    process.wait()
