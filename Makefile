@@ -2,12 +2,13 @@
 # make install         set up everything that train.py and infer.py use
 # make test            set everything up and run the tests
 # make test-processes  the tests that start, kill and connect whole trainings; minutes
+# make test-lowest     the tests of inference with the lowest versions of its packages, without TensorFlow
 # make check           linter and formatter, changing nothing
 
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo install test test-processes check clean
+.PHONY: demo install test test-processes test-lowest check clean
 
 demo: .venv/.infer
 	.venv/bin/python infer.py examples/coffee.jpg --style starry_night -o out/coffee_starry_night.png
@@ -22,14 +23,27 @@ test: .venv/.dev
 test-processes: .venv/.dev
 	.venv/bin/python -m pytest -q -m processes
 
+test-lowest: .venv-lowest/.done
+	.venv-lowest/bin/python -m pytest -q -m "not processes"
+
 check: .venv/.dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+define CHECK_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10 to 3.13 is needed, $$($(PYTHON) --version) was found; try: make PYTHON=python3.12" >&2; exit 1; }
+endef
+
+.venv/bin/python:
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv
+
+.venv-lowest/.done: requirements-lowest.txt
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	@touch $@
 
 .venv/.infer: .venv/bin/python requirements-infer.txt
 	@echo "Installing the packages for inference (about 100 MB to download) ..."
@@ -47,4 +61,4 @@ check: .venv/.dev
 	@touch $@
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv .venv-lowest out

@@ -14,15 +14,17 @@ PROG = "infer.py"
 
 
 def stylize_clip(config: FastConfig) -> int:
-    """Stylizes one video; returns the exit status."""
-    from data.images import ImageError
+    """Stylizes one video; returns the exit status.
+
+    Raises ImageError, also for a damaged video after what could be read of it was written.
+    """
+    from data.clip_source import check_clip
     from data.video import check_video_suffix, stylize_video
 
     if len(config.photos) > 1:
         raise UsageError("give one video at a time, and no photos beside it")
     (source_path,) = config.photos
-    if not source_path.is_file():
-        raise ImageError(f"{source_path}: no such file; check the spelling")
+    check_clip(source_path)
     target = _target_path(config, source_path)
     check_outputs([target], [source_path, config.mask])
     check_video_suffix(target)

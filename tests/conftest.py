@@ -1,6 +1,11 @@
 """What several test modules share."""
 
+import json
+import re
+import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +14,52 @@ from vgg_files import random_vgg_weights, save_vgg_weights
 
 from loss_net.weights import VggWeights
 
+# `make test-lowest` runs the tests with the packages of inference alone. What imports one of these is skipped there.
+TRAINING_PACKAGES = {"tensorflow", "keras", "scipy", "h5py", "tensorboard"}
+HAS_TENSORFLOW = find_spec("tensorflow") is not None
 SHARED_DIR = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("tensorflow") and not HAS_TENSORFLOW:
+            item.add_marker(pytest.mark.skip(reason="needs tensorflow"))
     if (SHARED_DIR / "vgg19" / "vgg19_notop.h5").is_file():
         return
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(pytest.mark.skip(reason=f"{SHARED_DIR} with VGG19 weights and photos is absent"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    missing = re.search(r"No module named '(\w+)", str(report.longrepr)) if report.failed else None
+    if not HAS_TENSORFLOW and missing and missing[1] in TRAINING_PACKAGES:
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 1, f"needs {missing[1]}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    with _skipped_without_tensorflow():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with _skipped_without_tensorflow():
+        return (yield)
+
+
+@contextmanager
+def _skipped_without_tensorflow():
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if HAS_TENSORFLOW or error.name not in TRAINING_PACKAGES:
+            raise
+        pytest.skip(f"needs {error.name}")
 
 
 @pytest.fixture(scope="session")
@@ -137,11 +179,26 @@ def varied_network():
 
 @pytest.fixture(scope="session")
 def style_dirs(tmp_path_factory) -> dict[str, Path]:
-    """Two exported styles, "waves" and "stars", that differ in their weights only. Read them only."""
+    """Two exported styles, "waves" and "stars", that differ in their weights only. Read them only.
+
+    Without TensorFlow they are copies of the shipped ones.
+    """
+    folder = tmp_path_factory.mktemp("styles")
+    if not HAS_TENSORFLOW:
+        return _shipped_styles(folder)
     from transformer.export.finished_style import export_style
 
-    folder = tmp_path_factory.mktemp("styles")
     for seed, name in enumerate(("waves", "stars"), 1):
         info = {"name": name, "style_picture": {"file": f"{name}.png", "source": f"museum of {name}"}}
         export_style(folder / name, _varied_network(seed), info)
+    return {name: folder / name for name in ("waves", "stars")}
+
+
+def _shipped_styles(folder: Path) -> dict[str, Path]:
+    checkpoints_dir = Path(__file__).resolve().parents[1] / "checkpoints"
+    for name, shipped in {"waves": "great_wave", "stars": "starry_night"}.items():
+        shutil.copytree(checkpoints_dir / shipped, folder / name)
+        info = json.loads((folder / name / "style.json").read_text())  # with its checksums
+        info |= {"name": name, "style_picture": {"file": f"{name}.png", "source": f"museum of {name}"}}
+        (folder / name / "style.json").write_text(json.dumps(info))
     return {name: folder / name for name in ("waves", "stars")}

@@ -72,7 +72,9 @@ def test_the_file_of_another_style_is_refused(style_dir, style_dirs, file, varie
         assert "of another style" in refusal(style_dir, file)
 
 
-@pytest.mark.parametrize("options", [{}, {"runtime": "tensorflow"}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"runtime": "tensorflow"}, marks=pytest.mark.tensorflow)]
+)
 def test_loading_compares_the_digests_before_anything_runs(style_dir, style_dirs, options):
     for file in (ONNX_FILE, META_FILES[-1]):
         shutil.copy(style_dirs["stars"] / file, style_dir)

@@ -285,6 +285,7 @@ for limit in (0, 100, 1000, size // 4, size - 1):
 """
 
 
+@pytest.mark.tensorflow
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 def test_a_style_that_does_not_fit_on_the_disk_keeps_the_old_one(tmp_path):
     import subprocess

@@ -1,6 +1,7 @@
 """infer.py as its users meet it: where pictures go, what a mistake says, and which status it ends with."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -204,6 +205,7 @@ def test_a_style_is_found_by_its_name(shelf, photo, tmp_path, working_dir):
     assert [found.name for found in working_dir.iterdir()] == ["a_stars.png"]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
 def test_the_runtime_can_be_chosen(photo, style_dirs, tmp_path, monkeypatch, runtime):
     style_dir = tmp_path / "waves"  # with the files of one runtime only
@@ -252,9 +254,24 @@ def test_no_styles_to_list_is_said_with_how_to_get_one(shelf, capsys):
     assert "train one with train.py" in refusal(capsys, 1, "--list-styles")
 
 
-def test_a_style_with_a_damaged_style_json_is_named_when_listed(shelf, capsys):
+def test_a_style_with_a_damaged_style_json_is_named_when_listed_and_hides_no_other(shelf, capsys):
     (shelf / "stars" / "style.json").write_text("{")
-    assert str(shelf / "stars" / "style.json") in refusal(capsys, 1, "--list-styles")
+    assert infer.main(["--list-styles"]) == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"infer.py: {shelf / 'stars' / 'style.json'}: ")
+    assert captured.out.split(maxsplit=1) == ["waves", "museum of waves\n"]
+
+
+def test_a_listed_source_cannot_command_the_terminal(shelf, capsys):
+    source = "red \x1b[31m, title \x1b]0;x\x07, c1 \x9b5m, right to left \u202e, line\nend, separator \u2028"
+    info = {"style_picture": {"source": source + "long" * 1000}}
+    (shelf / "stars" / "style.json").write_text(json.dumps(info))
+    (shelf / "waves").rename(shelf / "wa\x1b[2Jves")
+    assert infer.main(["--list-styles"]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert len(lines) == 3 and all(line.isprintable() and len(line) < 300 for line in lines)
+    assert "museum of waves" in lines[1] and lines[0].startswith("stars ")
 
 
 @pytest.mark.parametrize(
@@ -311,6 +328,7 @@ def test_tiles_give_the_picture_of_the_whole_and_show_how_far_they_are(
     assert "in tiles: 100%" in capsys.readouterr().err
 
 
+@pytest.mark.tensorflow
 def test_too_little_memory_is_said_with_the_size_that_would_do(photo, waves, tmp_path, capsys):
     path = photo(tmp_path / "a.png", height=500, width=700)
     arguments = (path, "--style", waves, "-o", tmp_path / "b.png", "--max-memory", 0.2)
@@ -446,6 +464,24 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
         == 0
     )
     assert next(video_frames(target)).shape == (24, 32, 3)
+
+
+def test_a_cut_clip_is_written_and_reported_in_one_line_with_status_1(clip, waves, tmp_path, capsys):
+    import av
+
+    whole, target = tmp_path / "whole.mkv", tmp_path / "art.mkv"
+    with av.open(str(clip)) as source, av.open(str(whole), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    cut = tmp_path / "12:30.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    message = refusal(capsys, 1, cut, "--style", waves, "-o", target)
+    assert "is damaged or cut off: it has" in message and f"wrote {target} with the" in message
+    with av.open(str(target)) as written:
+        assert 0 < sum(1 for _ in written.decode(video=0)) < 6
 
 
 def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, capsys):

@@ -29,6 +29,7 @@ def blended(style_dirs, weights, **options):
     return load_blend(list(zip(style_dirs.values(), weights, strict=True)), **options)
 
 
+@pytest.mark.tensorflow
 def test_auto_prefers_onnx_and_falls_back_to_tensorflow(style_dirs, style_dir):
     image = random_images(16, 16, 3)
     pictures = {name: load_stylizer(folder, "onnx")(image) for name, folder in style_dirs.items()}
@@ -77,7 +78,9 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path, runtime):
 
 
 @pytest.mark.parametrize("fraction", [0, 0.3, 0.9])
-@pytest.mark.parametrize("file", [ONNX_FILE, *META_FILES])
+@pytest.mark.parametrize(
+    "file", [ONNX_FILE, *(pytest.param(file, marks=pytest.mark.tensorflow) for file in META_FILES)]
+)
 def test_a_truncated_file_is_refused_with_what_to_do(style_dir, file, fraction):
     content = (style_dir / file).read_bytes()
     (style_dir / file).write_bytes(content[: int(fraction * len(content))])

@@ -25,6 +25,7 @@ def test_small_images_are_computed_whole_and_large_ones_in_tiles(style_dirs):
     assert load_stylizer(style_dirs["waves"], tile=64).plan.tile_for(10, 10) == 64
 
 
+@pytest.mark.tensorflow
 def test_less_memory_means_smaller_tiles_and_at_last_an_error(style_dirs):
     def tile_within(gigabytes: float) -> int | None:
         return load_stylizer(style_dirs["waves"], max_memory=gigabytes).plan.tile_for(2000, 3000)
@@ -45,6 +46,7 @@ def test_what_is_free_is_the_limit_where_none_is_given(style_dirs, monkeypatch):
         load_stylizer(style_dirs["waves"]).plan.tile_for(20_000, 20_000)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(("runtime", "tile"), [("onnx", "off"), ("tensorflow", "auto")])
 def test_a_whole_image_that_memory_cannot_hold_is_refused(style_dirs, monkeypatch, runtime, tile):
     stylizer = load_stylizer(style_dirs["waves"], runtime, tile=tile)

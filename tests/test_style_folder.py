@@ -1,9 +1,13 @@
 """transformer/export/style_folder.py: which styles there are, and what their folders contain."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transformer.export.style_folder import (
     META_FILES,
@@ -12,6 +16,7 @@ from transformer.export.style_folder import (
     find_style,
     list_styles,
     style_info,
+    style_source,
 )
 
 
@@ -71,3 +76,82 @@ def test_a_damaged_style_json_is_named(style_dir):
     with pytest.raises(StyleError, match=r"style\.json: cannot be read") as error:
         style_info(style_dir)
     assert "\n" not in str(error.value)
+
+
+BAD_INFOS = {
+    "empty": b"",
+    "cut off": b"{",
+    "a list": b"[]",
+    "a number": b"7",
+    "null": b"null",
+    "a text": b'"x"',
+    "not UTF-8": b'{"name": "\xff"}',
+    "deep": b"[" * 100_000,
+    "deep object": b'{"a":' * 100_000,
+    "huge number": b'{"a": ' + b"9" * 5000 + b"}",
+    "too large": b'{"name": "' + b"x" * 1_000_001 + b'"}',
+    "name twice": b'{"name": "a", "name": "b"}',
+    "name a list": b'{"name": []}',
+    "style_picture a text": b'{"style_picture": "x"}',
+    "style_picture a list": b'{"style_picture": [1]}',
+    "source a number": b'{"style_picture": {"source": 1}}',
+    "source a list": b'{"style_picture": {"source": ["a"]}}',
+    "file an object": b'{"style_picture": {"file": {}}}',
+    "source half a character": b'{"style_picture": {"source": "\\ud800"}}',
+    "config a number": b'{"config": 3}',
+}
+
+
+@pytest.mark.parametrize("content", BAD_INFOS.values(), ids=BAD_INFOS)
+def test_a_malformed_style_json_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "style.json").write_bytes(content)
+    with pytest.raises(
+        StyleError, match=r"style\.json: cannot be read \(.+\); export the style again"
+    ) as error:
+        style_info(tmp_path)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_what_is_no_file_is_refused_as_style_json_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "style.json")
+    with pytest.raises(StyleError, match="not a file"):
+        style_info(tmp_path)
+    (tmp_path / "style.json").unlink()
+    (tmp_path / "style.json").symlink_to("/dev/zero")
+    with pytest.raises(StyleError, match="not a file"):
+        style_info(tmp_path)
+    (tmp_path / "style.json").unlink()
+    (tmp_path / "style.json").mkdir()
+    with pytest.raises(StyleError, match="not a file"):
+        style_info(tmp_path)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
+    max_leaves=6,
+)
+INFOS = st.dictionaries(
+    st.sampled_from(["name", "style_picture", "config", "losses"]),
+    JSON_VALUES | st.dictionaries(st.sampled_from(["source", "file", "sha256"]), JSON_VALUES, max_size=3),
+    max_size=4,
+)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(info=INFOS | JSON_VALUES)
+def test_any_json_is_read_as_it_is_or_refused(tmp_path_factory, info):
+    folder = tmp_path_factory.mktemp("style")
+    (folder / "style.json").write_text(json.dumps(info), encoding="utf-8")
+    try:
+        read = style_info(folder)
+    except StyleError as error:
+        assert str(error).startswith(f"{folder / 'style.json'}: cannot be read (")
+    else:
+        assert read == info and isinstance(style_source(read), str)
+
+
+def test_the_source_of_a_style_is_that_of_its_picture_or_its_file():
+    assert style_source({"style_picture": {"source": "a museum", "file": "a.png"}}) == "a museum"
+    assert style_source({"style_picture": {"source": None, "file": "a.png"}}) == "a.png"
+    assert style_source({"style_picture": None}) == style_source({}) == ""

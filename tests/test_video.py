@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from data.decoding import ImageError
-from data.video import check_video_suffix, is_video, stylize_video, video_frames
+from data.guarded_stream import GuardedStream
+from data.video import DamagedClipError, check_video_suffix, is_video, stylize_video, video_frames
+from system.signals import Interrupted, raised_interrupts
 
 FRAMES, RATE = 12, Fraction(30000, 1001)
 
@@ -21,7 +24,7 @@ def write_clip(
 ) -> Path:
     """Writes a clip with sound. Each frame is brighter than the one before; its upper left corner is red."""
     with av.open(str(path), "w") as target:
-        pictures = target.add_stream(codec, rate=RATE, options={"crf": "5"})
+        pictures = target.add_stream(codec, rate=RATE, options={"crf": "5"} if codec == "libx264" else {})
         pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
         pictures.codec_context.time_base = unit
         tone = target.add_stream("aac", rate=44100) if sound else None
@@ -258,3 +261,177 @@ def test_suffixes_tell_videos():
     assert is_video(Path("a.MP4")) and is_video(Path("a.avi")) and not is_video(Path("a.png"))
     with pytest.raises(ImageError, match=r"end the name in one of \.mp4"):
         check_video_suffix(Path("a.avi"))
+
+
+def cut(clip: Path, target: Path, share: float) -> Path:
+    content = clip.read_bytes()
+    target.write_bytes(content[: int(share * len(content))])
+    return target
+
+
+def test_a_cut_clip_is_written_as_far_as_it_goes_and_then_reported(tmp_path):
+    whole = write_clip(tmp_path / "whole.mkv")
+    with pytest.raises(DamagedClipError) as caught:
+        stylize_video(cut(whole, tmp_path / "cut.mkv", 0.6), tmp_path / "new.mp4", negative)
+    written = len(list(video_frames(tmp_path / "new.mp4")))
+    assert 0 < written < FRAMES
+    size = (tmp_path / "cut.mkv").stat().st_size
+    assert f"cut.mkv: is damaged or cut off: it has {size} of {whole.stat().st_size} bytes" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith(
+        f"wrote {tmp_path / 'new.mp4'} with the {written} frames that could be read"
+    )
+
+
+def test_a_clip_with_nothing_to_read_leaves_the_older_picture(clip, tmp_path):
+    (tmp_path / "new.mp4").write_bytes(b"older")
+    with pytest.raises(ImageError, match=r"is damaged or not a video \(it has \d+ of \d+ bytes\)"):
+        stylize_video(cut(clip, tmp_path / "cut.mp4", 0.5), tmp_path / "new.mp4", negative)
+    assert (tmp_path / "new.mp4").read_bytes() == b"older"
+
+
+def test_frames_of_a_damaged_clip_are_given_before_the_error(tmp_path):
+    path = cut(write_clip(tmp_path / "whole.mkv"), tmp_path / "cut.mkv", 0.7)
+    frames = video_frames(path)
+    assert next(frames).shape == (36, 48, 3)
+    with pytest.raises(DamagedClipError, match=r"cut\.mkv: is damaged or cut off"):
+        list(frames)
+
+
+def with_times(clip: Path, target: Path, change) -> Path:
+    """A copy of a clip without B-frames in which the times of the packets are change(time)."""
+    with av.open(str(clip)) as source, av.open(str(target), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts = packet.dts = change(packet.pts)
+                packet.stream = stream
+                copy.mux(packet)
+    return target
+
+
+def repeated(milliseconds: int) -> int:
+    return milliseconds // 67 * 67
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("change", [repeated, lambda milliseconds: 0], ids=["pairs", "all"])
+def test_times_that_repeat_are_made_to_increase(tmp_path, suffix, change):
+    clip = write_clip(tmp_path / "clip.mkv", sound=False, codec="mpeg4")
+    clip = with_times(clip, tmp_path / "repeated.mkv", change)
+    assert stylize_video(clip, tmp_path / f"new{suffix}", negative) == FRAMES
+    times = np.array([time for time, _ in packets(tmp_path / f"new{suffix}", "video")])
+    assert (np.diff(sorted(times)) > 0).all()
+    if change is repeated:
+        originals = np.array([time for time, _ in packets(clip, "video")])
+        np.testing.assert_allclose(sorted(times), originals, atol=4e-3)
+
+
+def test_joined_recordings_follow_each_other(tmp_path):
+    first, second = (write_clip(tmp_path / f"{name}.ts") for name in "ab")
+    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    assert stylize_video(tmp_path / "both.ts", tmp_path / "new.mp4", negative) == 2 * FRAMES
+    for kind in ("video", "audio"):
+        times = np.array([time for time, _ in packets(tmp_path / "new.mp4", kind)])
+        assert len(times) > FRAMES and (np.diff(sorted(times)) > 0).all()
+        assert times.max() - times.min() == pytest.approx(2 * FRAMES / RATE, abs=0.15)
+
+
+@pytest.mark.parametrize("size", [{"height": 72, "width": 64}, {"height": 20, "width": 100}])
+def test_frames_that_change_their_size_are_scaled_to_the_first(tmp_path, size):
+    first = write_clip(tmp_path / "a.ts", sound=False)
+    second = write_clip(tmp_path / "b.ts", sound=False, **size)
+    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    assert stylize_video(tmp_path / "both.ts", tmp_path / "new.mp4", negative) == 2 * FRAMES
+    frames = list(video_frames(tmp_path / "new.mp4"))
+    assert len(frames) == 2 * FRAMES and {frame.shape for frame in frames} == {(36, 48, 3)}
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"),
+    [
+        ("ffv1", "bgr0"),
+        ("ffv1", "yuv420p10le"),
+        ("qtrle", "argb"),
+        ("png", "rgba"),
+        ("ffv1", "gray"),
+        ("ffv1", "gray16le"),
+    ],
+)
+def test_any_pixel_format_becomes_8_bit_without_transparency(tmp_path, codec, pixel_format):
+    with av.open(str(tmp_path / "a.mov" if codec != "ffv1" else tmp_path / "a.mkv"), "w") as target:
+        stream = target.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, pixel_format
+        frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), 200, np.uint8), format="rgb24")
+        target.mux(stream.encode(frame.reformat(format=pixel_format)) + stream.encode())
+    assert stylize_video(next(tmp_path.iterdir()), tmp_path / "new.mp4", lambda image: image) == 1
+    np.testing.assert_allclose(next(video_frames(tmp_path / "new.mp4")), 200, atol=5)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 3)])
+def test_tiny_frames_are_written(tmp_path, size, suffix):
+    with av.open(str(tmp_path / "dot.mkv"), "w") as target:
+        stream = target.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *size, "bgr0"
+        frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 90, np.uint8), format="rgb24")
+        target.mux(stream.encode(frame.reformat(format="bgr0")) + stream.encode())
+    assert stylize_video(tmp_path / "dot.mkv", tmp_path / f"new{suffix}", negative) == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_frames_that_are_too_wide_to_write_are_refused_with_what_to_do(tmp_path_factory, tmp_path, suffix):
+    clip = write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", sound=False)
+    with pytest.raises(
+        ImageError, match=r"frames of 17000x4 pixels cannot be written, 16384 a side at most; give --max"
+    ):
+        stylize_video(clip, tmp_path / f"new{suffix}", lambda image: np.zeros((4, 17_000, 3), np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_times_that_the_container_cannot_store_are_refused_in_one_line(tmp_path):
+    clip = write_clip(tmp_path / "gap.mkv", times=[0, 40, 10**9], unit=Fraction(1, 1000), sound=False)
+    with pytest.raises(
+        ImageError, match=r"gap\.mkv: cannot be written as .*new\.mp4 \(.*\); try a name that ends in \.mkv"
+    ):
+        stylize_video(clip, tmp_path / "new.mp4", negative)
+    assert not (tmp_path / "new.mp4").exists()
+
+
+def test_too_little_memory_is_said_with_the_size_of_the_frames(clip, tmp_path):
+    def fail(image):
+        raise MemoryError
+
+    with pytest.raises(
+        ImageError, match=r"clip\.mp4: too little memory for frames of 48x36 pixels; scale it down"
+    ):
+        stylize_video(clip, tmp_path / "new.mp4", fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_display_matrix_of_zeros_turns_nothing(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", sound=False)
+    content = bytearray(clip.read_bytes())
+    start = content.index(
+        struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30), content.index(b"tkhd")
+    )
+    content[start : start + 36] = bytes(36)
+    clip.write_bytes(content)
+    stylize_video(clip, tmp_path / "new.mp4", lambda image: image)
+    assert next(video_frames(tmp_path / "new.mp4")).shape == (36, 48, 3)
+
+
+def test_a_signal_while_the_copy_is_written_is_obeyed_and_leaves_no_file(clip, tmp_path, monkeypatch):
+    write, signals = GuardedStream.write, []
+
+    def interrupted(self, content):
+        if not signals:
+            signals.append("SIGINT")
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(self, content)
+
+    monkeypatch.setattr(GuardedStream, "write", interrupted)
+    with raised_interrupts(), pytest.raises(Interrupted):
+        stylize_video(clip, tmp_path / "new.mp4", negative)
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,22 @@
 """The layout of a style folder, and where the styles are. Imports no TensorFlow."""
 
 import json
+import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from system.faults import one_line
 
 META_PREFIX = "fast_style_transfer"
 META_FILES = tuple(f"{META_PREFIX}.{part}" for part in ("meta", "index", "data-00000-of-00001"))
 ONNX_FILE = f"{META_PREFIX}.onnx"
 STYLE_FILE = "style.json"
+MAX_INFO_BYTES = 1_000_000  # of style.json, which has 2 KB
+# The keys of style.json that the project reads, and their types; null is allowed.
+_INFO_TYPES = {"name": str, "style_picture": dict, "config": dict}
+_JSON_NAMES = {str: "a text", dict: "an object"}
 CHECKPOINTS_DIR = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
@@ -41,7 +51,7 @@ def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
 
 def is_style(style_dir: Path) -> bool:
     """Returns whether the folder contains a network that one of the runtimes can load."""
-    return any((style_dir / file).is_file() for file in (ONNX_FILE, f"{META_PREFIX}.meta"))
+    return any(os.path.isfile(style_dir / file) for file in (ONNX_FILE, f"{META_PREFIX}.meta"))
 
 
 def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
@@ -57,12 +67,64 @@ def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
 def style_info(style_dir: Path) -> dict:
     """Returns the contents of style.json; empty if there is none, as in checkpoints of other projects.
 
-    Raises StyleError if the file cannot be read.
+    The file may come from anywhere. Of the keys that the project reads, the types are checked; the texts may still
+    contain control characters, see system.console.printable.
+    Raises StyleError if the file cannot be read, is larger than MAX_INFO_BYTES or has a value of another type.
     """
     path = style_dir / STYLE_FILE
+    remedy = "export the style again, or delete this file"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(_content(path), object_pairs_hook=_unique_keys)
+        _check_types(info)
     except FileNotFoundError:
         return {}
+    except RecursionError as error:
+        raise StyleError(f"{path}: cannot be read (it is nested too deeply); {remedy}") from error
     except (OSError, ValueError) as error:
-        raise StyleError(f"{path}: cannot be read ({error}); export the style again") from error
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise StyleError(f"{path}: cannot be read ({reason}); {remedy}") from error
+    return info
+
+
+def style_source(info: Mapping) -> str:
+    """Returns where the style picture comes from, or its file name, of what `style_info` returned; "" if unknown."""
+    picture = info.get("style_picture") or {}
+    return picture.get("source") or picture.get("file") or ""
+
+
+def _content(path: Path) -> str:
+    """Reads a small regular file. Never waits, as reading a named pipe would."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("it is a folder, device or pipe, not a file")
+    with open(descriptor, "rb") as file:
+        content = file.read(MAX_INFO_BYTES + 1)
+    if len(content) > MAX_INFO_BYTES:
+        raise ValueError(f"it has more than {MAX_INFO_BYTES // 1000} KB")
+    return content.decode("utf-8")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict:
+    """A JSON object; readers do not agree which of two values of one key counts."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(
+            f"it has the key {next(name for name in names if names.count(name) > 1)!r:.60} twice"
+        )
+    return values
+
+
+def _check_types(info: Any) -> None:
+    if not isinstance(info, dict):
+        raise ValueError(f"it must contain a JSON object, got {type(info).__name__}")
+    for name, expected in _INFO_TYPES.items():
+        if not isinstance(info.get(name), expected | None):
+            raise ValueError(f"{name} must be {_JSON_NAMES[expected]}, got {type(info[name]).__name__}")
+    picture = info.get("style_picture") or {}
+    for name in ("source", "file"):
+        text = picture.get(name)
+        if not isinstance(text, str | None):
+            raise ValueError(f"{name} of style_picture must be a text, got {type(text).__name__}")
+        (text or "").encode("utf-8")  # JSON can write halves of characters, which nothing can print

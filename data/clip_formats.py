@@ -1,0 +1,22 @@
+"""Which video files are read: their suffixes, and FFmpeg's names of the containers and codecs."""
+
+READABLE_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts"}
+)
+# The demuxers of these formats; the last two read bare MPEG streams. None of them opens other files, as those of
+# playlists and lists of files do.
+DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "asf", "mpegvideo", "m4v")
+# The decoders of what cameras, editors and these containers use. FFmpeg has hundreds more, of games and old formats.
+# Each is code that a malformed file can attack: before 8.1.2 MagicYUV wrote beyond its buffers (CVE-2026-8461).
+_VIDEO_DECODERS = (
+    "h264 hevc vvc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4 h263 h263p flv theora"
+    " msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 wmv3 vc1 mjpeg mjpegb prores dnxhd dvvideo cfhd ffv1 huffyuv ffvhuff"
+    " utvideo rawvideo v210 qtrle rpza png svq1 svq3 cinepak msvideo1 msrle indeo3 indeo4 indeo5"
+)
+_SOUND_DECODERS = (
+    "aac aac_latm mp1 mp1float mp2 mp2float mp3 mp3float ac3 eac3 dca truehd mlp flac alac opus libopus vorbis"
+    " wmav1 wmav2 wmapro wmalossless wmavoice amrnb amrwb pcm_s16le pcm_s16be pcm_s24le pcm_s24be pcm_s32le"
+    " pcm_s32be pcm_u8 pcm_s8 pcm_f32le pcm_f32be pcm_alaw pcm_mulaw pcm_bluray pcm_dvd adpcm_ms adpcm_ima_wav"
+    " adpcm_ima_qt"
+)
+DECODERS = frozenset(f"{_VIDEO_DECODERS} {_SOUND_DECODERS}".split())
