@@ -106,7 +106,7 @@ def run(config: SharedConfig) -> int:
         from cli.optimize import optimize_photo
 
         return optimize_photo(config)
-    from data.video import is_video
+    from data.clip_formats import is_video
 
     has_video = any(is_video(path) for path in config.photos)
     if config.benchmark:

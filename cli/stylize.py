@@ -68,12 +68,14 @@ class PhotoJob:
         self.failures = 0
 
     def load(self, threads: int) -> None:
-        """Loads the style while the first photo is read."""
+        """Loads the style while the first photo is read and the encoder is imported."""
+        from data.encoding import import_encoder
         from system.threads import MemoryBudget
 
         with ThreadPoolExecutor(1) as reader:
             for path in self._missing[:1]:
                 self._being_read[path] = reader.submit(self._read, path)
+                reader.submit(import_encoder)
             self._stylizer = load_styles(self._config, threads)
         self._controls = load_controls(self._config)
         self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())

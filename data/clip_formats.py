@@ -1,8 +1,8 @@
 """Which video files are read: their suffixes, and FFmpeg's names of the containers and codecs."""
 
-READABLE_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts"}
-)
+from pathlib import Path
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts"})
 # The demuxers of these formats; the last two read bare MPEG streams. None of them opens other files, as those of
 # playlists and lists of files do.
 DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "asf", "mpegvideo", "m4v")
@@ -20,3 +20,8 @@ _SOUND_DECODERS = (
     " adpcm_ima_qt"
 )
 DECODERS = frozenset(f"{_VIDEO_DECODERS} {_SOUND_DECODERS}".split())
+
+
+def is_video(path: Path) -> bool:
+    """Returns whether the suffix of a path is that of a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES

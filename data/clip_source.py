@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from data.clip_formats import DECODERS, DEMUXERS, READABLE_SUFFIXES
+from data.clip_formats import DECODERS, DEMUXERS, VIDEO_SUFFIXES
 from data.clip_structure import structure_fault
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream, signals_wait
@@ -104,7 +104,7 @@ class SourceClip:
         import av
 
         suffix = self.path.suffix.lower()  # all that FFmpeg needs of the name
-        self._stream = GuardedStream(self._file, f"clip{suffix if suffix in READABLE_SUFFIXES else ''}")
+        self._stream = GuardedStream(self._file, f"clip{suffix if suffix in VIDEO_SUFFIXES else ''}")
         options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "none"}
         options["codec_whitelist"] = ",".join(DECODERS)
         options["max_pixels"] = str(MAX_FRAME_PIXELS)
@@ -119,7 +119,7 @@ class SourceClip:
                 "its format is not supported" if is_refused else getattr(error, "strerror", None) or "unknown"
             )
             reason = self._structure_fault() or reason
-            allowed = " ".join(sorted(READABLE_SUFFIXES))
+            allowed = " ".join(sorted(VIDEO_SUFFIXES))
             raise ImageError(
                 f"{self.path}: is damaged or not a video ({reason}); give a video such as {allowed}"
             ) from error

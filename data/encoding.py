@@ -125,6 +125,15 @@ def write_error(path: Path, error: Exception) -> ImageError:
     return ImageError(f"{path}: cannot be written: {reason}; {WRITE_REMEDY}")
 
 
+def import_encoder() -> None:
+    """Imports what `encode_file` needs for most formats, for a thread that has time before the first picture."""
+    import imageio.plugins.pillow
+    import imageio.v3  # noqa: F401
+    from PIL import Image
+
+    Image.init()
+
+
 def _encode_by_pillow(stream: BinaryIO, *, suffix: str, picture: Picture) -> None:
     import imageio.v3 as iio
 

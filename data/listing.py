@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.clip_formats import VIDEO_SUFFIXES
 from data.containers import can_read_avif
 from data.encoding import SAVE_SUFFIXES
 from data.picture import ImageError
-from data.video import VIDEO_SUFFIXES
 from system.console import printable
 
 _CAMERA_SUFFIXES = (  # raw files

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.clip_source import READABLE_SUFFIXES, SourceClip
+from data.clip_source import SourceClip
 from data.decoding import ImageError
 from data.encoding import write_error
 from data.guarded_stream import GuardedStream, signals_wait
@@ -22,8 +22,6 @@ _FORMATS = {
     ".mkv": ("matroska", "libx264"),
     ".webm": ("webm", "libvpx-vp9"),
 }
-READ_ONLY_SUFFIXES = READABLE_SUFFIXES - frozenset(_FORMATS)
-VIDEO_SUFFIXES = READABLE_SUFFIXES
 # Constant rate factor by codec; a lower number is better. The codecs' own defaults are 23 and 31.
 CONSTANT_QUALITY = {"libx264": "18", "libvpx-vp9": "24"}
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
@@ -41,11 +39,6 @@ OnFrame = Callable[[int, int], None]
 
 class DamagedClipError(ImageError):
     """A video was damaged or cut off. What could be read of it was written. The message tells what is missing."""
-
-
-def is_video(path: Path) -> bool:
-    """Returns whether the suffix of a path is that of a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def check_video_suffix(path: Path) -> None:

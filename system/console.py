@@ -18,10 +18,10 @@ def printable(text: object) -> str:
     Control and format characters, line ends included, and bytes that are not UTF-8 become escapes such as `\\x1b`.
     They come from names of files and from the files themselves.
     """
-    decoded = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if decoded.isprintable():
-        return decoded
-    return "".join(character if _is_shown(character) else _escape(character) for character in decoded)
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(character if _is_shown(character) else _escape(character) for character in text)
 
 
 def _is_shown(character: str) -> bool:
@@ -31,6 +31,8 @@ def _is_shown(character: str) -> bool:
 
 
 def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # Python's form of a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 

@@ -118,6 +118,9 @@ class _Stream(io.BufferedIOBase):
     def __init__(self, file: BinaryIO):
         self._file = file
 
+    def __del__(self) -> None:  # that of IOBase flushes, and a signal that arrives meanwhile would be lost
+        pass
+
     def writable(self) -> bool:
         return True
 

@@ -131,9 +131,9 @@ def test_the_size_of_a_box_may_take_64_bits():
 
 
 def test_clips_of_every_suffix_that_is_read_are_tested():
-    from data.clip_formats import READABLE_SUFFIXES
+    from data.clip_formats import VIDEO_SUFFIXES
 
-    assert {Path(name).suffix for name in CLIPS} == READABLE_SUFFIXES - {
+    assert {Path(name).suffix for name in CLIPS} == VIDEO_SUFFIXES - {
         ".m4v",
         ".mpeg",
     }  # other names of these

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("a\u2028b", "a\\u2028b"),
         ("gpj.\u202eexe", "gpj.\\u202eexe"),  # would show the rest from right to left
         (os.fsdecode(b"caf\xe9.png"), "caf\\xe9.png"),
+        ("\ud800", "\\ud800"),  # half of a pair, as JSON may contain it
         ("\x9b31m", "\\x9b31m"),  # a control sequence in one character
     ],
 )

@@ -11,9 +11,10 @@ import av
 import numpy as np
 import pytest
 
+from data.clip_formats import is_video
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream
-from data.video import DamagedClipError, check_video_suffix, is_video, stylize_video, video_frames
+from data.video import DamagedClipError, check_video_suffix, stylize_video, video_frames
 from system.signals import Interrupted, raised_interrupts
 
 FRAMES, RATE = 12, Fraction(30000, 1001)
