@@ -3,12 +3,13 @@
 # make test            set everything up and run the tests
 # make test-processes  the tests that start, kill and connect whole trainings; minutes
 # make test-lowest     the tests of inference with the lowest versions of its packages, without TensorFlow
+# make fuzz            damaged pictures, clips and styles, a fixed number of each; minutes
 # make check           linter and formatter, changing nothing
 
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo install test test-processes test-lowest check clean
+.PHONY: demo install test test-processes test-lowest fuzz check clean
 
 demo: .venv/.infer
 	.venv/bin/python infer.py examples/coffee.jpg --style starry_night -o out/coffee_starry_night.png
@@ -25,6 +26,13 @@ test-processes: .venv/.dev
 
 test-lowest: .venv-lowest/.done
 	.venv-lowest/bin/python -m pytest -q -m "not processes"
+
+fuzz: .venv/.dev
+	.venv/bin/python -m fuzz.picture --cases 3000
+	.venv/bin/python -m fuzz.clip --cases 800
+	.venv/bin/python -m fuzz.style_json --cases 3000
+	.venv/bin/python -m fuzz.onnx_style --cases 300
+	.venv/bin/python -m fuzz.meta_graph --cases 60
 
 check: .venv/.dev
 	.venv/bin/ruff check .

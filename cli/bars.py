@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from system.console import printable
+
 LINE_SECONDS = 30.0  # between lines where stderr is no terminal
 _LINE_FORMAT = (
     "{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt}{unit}, {elapsed} passed, {remaining} left{postfix}"
@@ -25,6 +27,7 @@ def progress_bar(
     """
     from tqdm import tqdm
 
+    desc = printable(desc)
     if sys.stderr.isatty():
         return tqdm(total=total, unit=unit, desc=desc, bar_format=bar_format, **options)
     line_format = line_format or (_LINE_FORMAT if total else _OPEN_LINE_FORMAT)

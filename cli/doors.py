@@ -1,10 +1,13 @@
 """What the doors share: errors and signals as one line on stderr, and the exit status."""
 
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from cli.flags import UsageError, report
-from system.console import unfailing_streams
+from system.console import printable, unfailing_streams
 from system.signals import Interrupted, raised_interrupts
 
 Call = TypeVar("Call")
@@ -22,7 +25,7 @@ def run_door(
     expected_errors: the errors that users can cause. All others keep their traceback. A signal gives 128 and its
     number. A line that cannot be shown never ends the work; if stdout could not be written, the status is 1 at its end.
     """
-    with unfailing_streams() as streams:
+    with unfailing_streams() as streams, _printable_log():
         try:
             status = _uninterrupted(lambda: _status(prog, parse, run, expected_errors))
         except Interrupted as error:
@@ -71,3 +74,20 @@ def _text_of(error: Exception) -> str:
     return (
         "not enough memory; close other programs" if isinstance(error, MemoryError) else type(error).__name__
     )
+
+
+@contextmanager
+def _printable_log() -> Iterator[None]:
+    """Within this context log messages go to stderr, and names of files in them cannot command a terminal."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter())
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class _PrintableFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))

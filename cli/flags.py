@@ -343,5 +343,9 @@ def read_json(path: Path, source: str) -> Any:
 
 
 def report(prog: str, message: object) -> None:
-    """Writes one line of a command to stderr."""
-    print(f"{prog}: {printable(message)}", file=sys.stderr, flush=True)
+    """Writes one line of a command to stderr, above any bar."""
+    line = f"{prog}: {printable(message)}"
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr, flush=True)

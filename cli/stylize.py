@@ -1,7 +1,6 @@
 """infer.py --mode fast: stylizes photos and folders of photos with a trained network."""
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -105,7 +104,7 @@ class PhotoJob:
             line = f"too little memory{line and f' ({line})'}; shrink the photo with --max-side"
         known = (path, self._targets.get(path, path))
         named = any(printable(name) in line for name in known)
-        PhotoProgress.report_above(line if named else f"{printable(path)}: {line}")
+        report(PROG, line if named else f"{printable(path)}: {line}")
 
     def _read(self, path: Path) -> Any:
         from data.photo import load_photo
@@ -141,7 +140,7 @@ class PhotoJob:
             raise error
         else:
             for note in future.result() or ():
-                PhotoProgress.report_above(f"{self._targets[path]}: {note}")
+                report(PROG, f"{self._targets[path]}: {note}")
         self._progress.advance()
 
     def _report_end(self, seconds: float, skipped: int) -> None:
@@ -191,14 +190,6 @@ class PhotoProgress:
         """One photo is done."""
         if self._bar is not None:
             self._bar.update()
-
-    @staticmethod
-    def report_above(line: str) -> None:
-        """Writes one line to stderr, above any bar."""
-        if "tqdm" in sys.modules:
-            sys.modules["tqdm"].tqdm.write(f"{PROG}: {line}", file=sys.stderr)
-        else:
-            report(PROG, line)
 
     @contextmanager
     def of_photo(self, *, is_tiled: bool) -> Iterator[Callable[[float], None]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import doors
 from cli.doors import run_door
 from cli.flags import UsageError, report
 from system.console import printable, unfailing_streams
@@ -116,6 +118,18 @@ def test_every_error_of_a_door_is_one_line(capsys):
 
     assert run_door("x.py", lambda: None, fail, lambda call: ()) == 2
     assert capsys.readouterr().err == "x.py: bad name \\x1b[2J\\nsecond line\n"
+
+
+def test_log_messages_cannot_command_a_terminal(capsys):
+    def run(call):
+        logging.getLogger("data.pipeline").warning("%s is skipped\nadvice", "a\x1b[2J.png")
+        return 0
+
+    assert run_door("x.py", lambda: None, run, lambda call: ()) == 0
+    assert capsys.readouterr().err == "a\\x1b[2J.png is skipped\nadvice\n"
+    assert not any(
+        isinstance(handler.formatter, doors._PrintableFormatter) for handler in logging.getLogger().handlers
+    )
 
 
 def test_an_interrupt_while_flags_are_read_is_one_line(capsys):

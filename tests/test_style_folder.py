@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from system.files import write_folder
+from system.locks import mark_of
 from transformer.export.style_folder import (
     META_FILES,
     ONNX_FILE,
@@ -155,3 +157,12 @@ def test_the_source_of_a_style_is_that_of_its_picture_or_its_file():
     assert style_source({"style_picture": {"source": "a museum", "file": "a.png"}}) == "a museum"
     assert style_source({"style_picture": {"source": None, "file": "a.png"}}) == "a.png"
     assert style_source({"style_picture": None}) == style_source({}) == ""
+
+
+def test_a_style_that_a_killed_training_left_renamed_is_found_again(tmp_path, monkeypatch):
+    style = tmp_path / "waves"
+    write_folder(style, lambda folder: (folder / ONNX_FILE).write_bytes(b"network"))
+    retired = style.with_name(f"{mark_of(style)}.999999999.00000000.old")
+    style.rename(retired)
+    assert find_style("waves", tmp_path) == style
+    assert not retired.exists()

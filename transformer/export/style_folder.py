@@ -1,5 +1,6 @@
 """The layout of a style folder, and where the styles are. Imports no TensorFlow."""
 
+import contextlib
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from system.faults import one_line
+from system.files import restore_retired
 
 META_PREFIX = "fast_style_transfer"
 META_FILES = tuple(f"{META_PREFIX}.{part}" for part in ("meta", "index", "data-00000-of-00001"))
@@ -30,7 +32,15 @@ def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
     Raises StyleError, which lists the available styles, if there is no such style.
     """
     checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
-    for style_dir in (checkpoints_dir / name_or_dir, Path(name_or_dir)):
+    candidates = (checkpoints_dir / name_or_dir, Path(name_or_dir))
+    for style_dir in candidates:
+        if is_style(style_dir):
+            return style_dir
+    for (
+        style_dir
+    ) in candidates:  # a training that was killed while it replaced a style may have renamed the old one
+        with contextlib.suppress(OSError):
+            restore_retired(style_dir)
         if is_style(style_dir):
             return style_dir
     if Path(name_or_dir).is_file():
