@@ -28,11 +28,11 @@ test-lowest: .venv-lowest/.done
 	.venv-lowest/bin/python -m pytest -q -m "not processes"
 
 fuzz: .venv/.dev
-	.venv/bin/python -m fuzz.picture --cases 3000
-	.venv/bin/python -m fuzz.clip --cases 800
-	.venv/bin/python -m fuzz.style_json --cases 3000
-	.venv/bin/python -m fuzz.onnx_style --cases 300
-	.venv/bin/python -m fuzz.meta_graph --cases 60
+	.venv/bin/python -m fuzz.picture --cases 10000
+	.venv/bin/python -m fuzz.clip --cases 3000
+	.venv/bin/python -m fuzz.style_json --cases 10000
+	.venv/bin/python -m fuzz.onnx_style --cases 1000
+	.venv/bin/python -m fuzz.meta_graph --cases 200
 
 check: .venv/.dev
 	.venv/bin/ruff check .
