@@ -14,6 +14,7 @@ from cli.infer_config import FastConfig
 from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
+from system.files import remove_leftovers
 from system.signals import Interrupted
 
 PROG = "infer.py"
@@ -40,9 +41,7 @@ def stylize_photos(config: FastConfig) -> int:
     check_folder_outputs(targets.values(), [path for path in config.photos if os.path.isdir(path)])
     for target in targets.values():
         check_image_suffix(target)
-    missing = [
-        path for path, target in targets.items() if not (config.skip_existing and os.path.isfile(target))
-    ]
+    missing = _without_pictures(targets) if config.skip_existing else list(targets)
     # One photo uses all cores; several photos are faster with one core each.
     workers = min(available_cores(), len(photos))
     not_found = len(listing.errors) + len(listing.unread)
@@ -53,6 +52,13 @@ def stylize_photos(config: FastConfig) -> int:
         job.fail(path, fault)
     job.stylize_all(workers)
     return 1 if job.failures else 0
+
+
+def _without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
+    """The photos whose pictures do not exist. Removes what killed runs left beside the pictures."""
+    for folder in {target.parent for target in targets.values()}:
+        remove_leftovers(folder)
+    return [path for path, target in targets.items() if not os.path.isfile(target)]
 
 
 class PhotoJob:

@@ -750,3 +750,13 @@ def test_a_picture_that_a_full_disk_cut_is_not_taken_as_done(photo, waves, tmp_p
     assert not target.exists()
     assert infer.main([str(path), "--style", waves, "-o", str(target), "--skip-existing"]) == 0
     assert "wrote" in capsys.readouterr().err and Image.open(target).size == (48, 40)
+
+
+def test_skip_existing_removes_what_a_killed_run_left_even_if_nothing_is_missing(photo, waves, tmp_path):
+    photos, art = tmp_path / "photos", tmp_path / "art"
+    photo(photos / "a.png"), photo(photos / "b.png", seed=1)
+    arguments = [str(photos), "--style", waves, "-o", str(art)]
+    assert infer.main(arguments) == 0
+    (art / ".0123456789abcdef.999999999.01234567.tmp").write_bytes(b"half a picture")
+    assert infer.main([*arguments, "--skip-existing"]) == 0
+    assert {path.name for path in art.iterdir()} == {"a_waves.png", "b_waves.png"}
