@@ -238,11 +238,10 @@ def test_a_place_that_cannot_be_written_is_named_with_its_reason(tmp_path):
 def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path, monkeypatch, kind, is_replaced):
     path = tmp_path / "place"
     {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
-    if is_replaced:
-        a_file = os.stat(__file__)
-        monkeypatch.setattr(os, "stat", lambda path: a_file)
-    open_before = len(os.listdir("/dev/fd"))
-    with pytest.raises(NotAFile) as caught:
+    a_file, open_before = os.stat(__file__), len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patch, pytest.raises(NotAFile) as caught:
+        if is_replaced:
+            patch.setattr(os, "stat", lambda path: a_file)
         open_regular(path)
     assert caught.value.is_folder == (kind == "folder")
     assert len(os.listdir("/dev/fd")) == open_before
