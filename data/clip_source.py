@@ -8,7 +8,6 @@ text names.
 import errno
 import math
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +16,7 @@ from data.clip_formats import DECODERS, DEMUXERS, VIDEO_SUFFIXES
 from data.clip_structure import structure_fault
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream, signals_wait
+from system.files import NotAFile, open_regular
 from system.machine import available_memory
 
 MAX_FRAME_PIXELS = 100_000_000  # 12K video has 80 million; a file that claims more is more likely an attack
@@ -240,22 +240,22 @@ class SourceClip:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Opens a regular file that is not empty. Never waits, as opening a named pipe would."""
-    remedy = "check the path and its permissions"
+    """Opens a regular file that is not empty."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        stream = open_regular(path)
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file; check the spelling") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}; {remedy}") from error
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size:
-        return open(descriptor, "rb")
-    os.close(descriptor)
-    if stat.S_ISREG(status.st_mode):
+    except NotAFile as error:
+        kind = "a folder" if error.is_folder else "a device or pipe"
+        raise ImageError(f"{path}: is {kind}, not a video file; give a video file") from error
+    except OSError as error:
+        raise ImageError(
+            f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
+        ) from error
+    if os.fstat(stream.fileno()).st_size == 0:
+        stream.close()
         raise ImageError(f"{path}: is empty (0 bytes); give a video that is complete")
-    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
-    raise ImageError(f"{path}: is {kind}, not a video file; give a video file")
+    return stream
 
 
 def _refuse_other_files(url: str, flags: int, options: dict):

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -49,6 +48,7 @@ from data.tiff import (
     rgb_from_cmyk,
 )
 from system.faults import one_line
+from system.files import NotAFile, open_regular
 
 __all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
 
@@ -242,31 +242,20 @@ def _rgb_or_gray(path: Path, pixels: np.ndarray, layout: TiffLayout | None) -> n
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Opens a regular file. Pipes and devices are refused, and never waited for."""
-    remedy = "check the path and its permissions"
     try:
-        _check_regular(path, os.stat(path).st_mode)
-        # Not by Path.open: if a pipe has taken the place of the file meanwhile, O_NONBLOCK keeps it from waiting.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        stream = os.fdopen(os.open(path, flags), "rb")
+        stream = open_regular(path)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}; {remedy}") from error
-    except ImageError:
-        raise
-    except ValueError as error:  # a zero byte in the name
-        raise ImageError(f"{path}: cannot be read: {error}; {remedy}") from error
+        if isinstance(error, NotAFile) and not error.is_folder:
+            raise ImageError(
+                f"{path}: is not a file but a pipe, socket or device; give an image file"
+            ) from error
+        raise ImageError(
+            f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
+        ) from error
     with stream:
-        status = os.fstat(stream.fileno())
-        _check_regular(path, status.st_mode)
-        if status.st_size == 0:
+        if os.fstat(stream.fileno()).st_size == 0:
             raise ImageError(f"{path}: is empty (0 bytes); replace it with an image")
         yield stream
-
-
-def _check_regular(path: Path, mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(21, "Is a directory")
-    if not stat.S_ISREG(mode):
-        raise ImageError(f"{path}: is not a file but a pipe, socket or device; give an image file")
 
 
 def _configure_pillow() -> None:

@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import re
-import stat
 import threading
 import time
 import zlib
@@ -32,12 +31,13 @@ import numpy as np
 from data.images import MIN_CONTENT_SIDE, ImageError, load_pixels, resize_pixels, shrunk_to_short_side
 from system.arguments import check_count
 from system.faults import disk_fault, one_line
-from system.files import write_whole
-from system.json_reader import read_json_file
+from system.files import NotAFile, open_regular, write_whole
+from system.json_reader import JsonError, read_json_file
 from system.locks import locked
 from system.threads import in_order
 
 FORMAT = 2  # 1 had no checksums
+HEADER_BYTES = 128  # of an .npy file of pixels; Python's parser reports a long damaged one as MemoryError
 INDEX_BYTES = 64 * 2**20  # far more than the index of SHARD_PHOTOS photos
 WAIT_SECONDS = 1.0  # between two looks whether another training has ended packing
 SHARD_BYTES = 128 * 2**20  # at most this much is packed again after the process was killed
@@ -84,6 +84,7 @@ class PhotoCache:
 
     Raises:
         ImageError: the cache was packed for another `short_side`.
+        OSError: a shard cannot be read at present. It may be complete, so it is kept.
         ValueError: `short_side` is below 1.
     """
 
@@ -167,10 +168,10 @@ class PhotoCache:
                 f"{self.cache_dir}: cannot be a cache ({error.strerror}); give a folder to --cache"
             ) from error
         with self._alone():
-            self._open_shards()
+            self._open_shards()  # another training may have packed photos, and may have replaced damaged shards
             _remove_unindexed(self.cache_dir)
-            for index_path in self._unusable:
-                _remove_shard(index_path)
+            while self._unusable:
+                _remove_shard(self._unusable.pop())
             yield from self._pack_missing(threads)
             self._write_skipped()
 
@@ -244,16 +245,18 @@ class PhotoCache:
     def _open_shards(self) -> None:
         """Opens the shards that are not open yet."""
         for index_path in _shard_files(self.cache_dir, suffix=".json"):
-            if _shard_number(index_path) not in self._shards and index_path not in self._unusable:
+            if _shard_number(index_path) not in self._shards:
                 self._open_shard(index_path)
 
     def _open_shard(self, index_path: Path) -> None:
         try:
             shard = _read_shard(index_path)
         except DamagedShard as error:
+            if index_path not in self._unusable:
+                logger.warning("%s: cannot be used (%s); its photos are packed again", index_path, error)
             self._unusable.add(index_path)
-            logger.warning("%s: cannot be used (%s); its photos are packed again", index_path, error)
             return
+        self._unusable.discard(index_path)
         if shard is None:
             return
         if shard.short_side != self.short_side:
@@ -296,11 +299,18 @@ def _shard_number(path: Path) -> int:
 
 
 def _read_shard(index_path: Path) -> Shard | None:
-    """Returns a shard; None for one of a later version. Raises DamagedShard if it is not as it was written."""
+    """Returns a shard; None for one of a later version, or one that was removed meanwhile.
+
+    Raises DamagedShard if it is not as it was written, and OSError if it cannot be read at present.
+    """
     try:
         content = read_json_file(index_path, most_bytes=INDEX_BYTES)
-    except ValueError as error:
-        raise DamagedShard(str(error)) from error
+    except JsonError as error:
+        if isinstance(error.file_error, FileNotFoundError):
+            return None
+        if error.file_error is None or isinstance(error.file_error, NotAFile):
+            raise DamagedShard(str(error)) from error
+        raise _unreadable(index_path, error.file_error) from error
     if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise DamagedShard("it is not the index of a shard")
     if content["format"] > FORMAT:
@@ -323,9 +333,14 @@ def _read_shard(index_path: Path) -> Shard | None:
 
 def _mapped_pixels(path: Path) -> np.ndarray:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("not a file")
-        pixels = np.lib.format.open_memmap(path, mode="r")
+        open_regular(path).close()
+        pixels = np.lib.format.open_memmap(path, mode="r", max_header_size=HEADER_BYTES)
+    except (FileNotFoundError, NotAFile) as error:
+        raise DamagedShard(f"{path.name}: {error.strerror}") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except MemoryError:
+        raise
     except Exception as error:  # damaged headers raise many classes
         raise DamagedShard(f"{path.name}: {one_line(error, at_most=80)}") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 1:
@@ -369,6 +384,13 @@ def _unwritable(cache_dir: Path, error: OSError) -> OSError:
     return OSError(
         f"{cache_dir}: cannot be written ({disk_fault(error)}); free some space there or give another --cache"
         " folder; photos packed so far are kept"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> OSError:
+    return OSError(
+        f"{path}: cannot be read ({disk_fault(error)}); it is kept; mend this and start again, or give another --cache"
+        " folder"
     )
 
 

@@ -7,15 +7,16 @@ shapes and values. The libraries of each format are imported only when a file of
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from system.child_python import run_python
 from system.console import printable
 from system.faults import one_line
+from system.machine import available_memory
 
 # Mean color of the ImageNet training set, blue first, 0..255.
 # Source: keras/src/applications/imagenet_utils.py, mode "caffe".
@@ -42,6 +43,8 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # HDF5 file format specification, section
 ZIP_SIGNATURE = b"PK\x03\x04"  # .ZIP file format specification, 4.3.7
 MAT_VARIABLES = ("layers", "normalization", "meta")
 MOST_VALUES = 2**28  # of one array: 1 GB in float32; the largest of the published networks has 2.4 million
+MAT_SECONDS = 300  # for the 500 MB of a published file from a slow network disk
+MORE_ADDRESS_SPACE = 2e9  # bytes that SciPy, its threads and allocators reserve beyond the memory they use
 MAT_HEADER_BYTES = 128  # MAT-File Format (MathWorks), "Level 5 MAT-File Header Format"
 
 Layers = dict[str, dict[str, np.ndarray]]  # "conv1_1" -> {"kernel": [3, 3, in, out], "bias": [out]}
@@ -171,16 +174,28 @@ def _read_mat(path: Path) -> WeightsFile:
     return WeightsFile(layers, _mat_mean_bgr(variables))
 
 
+_TRY_MAT = """
+from scipy.io import loadmat
+try:
+    loadmat(sys.argv[1], variable_names=sys.argv[2:])
+except MemoryError:
+    sys.exit(3)
+"""
+
+
 def _try_mat_reader(path: Path) -> None:
     """Reads the file in a process of its own first: some damaged bytes crash SciPy's reader. Raises WeightsError."""
-    program = "import sys; from scipy.io import loadmat; loadmat(sys.argv[1], variable_names=sys.argv[2:])"
-    finished = subprocess.run(
-        [sys.executable, "-c", program, str(path.absolute()), *MAT_VARIABLES],
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-    )
+    memory = available_memory() + MORE_ADDRESS_SPACE
+    try:
+        finished = run_python(
+            _TRY_MAT, str(path.absolute()), *MAT_VARIABLES, seconds=MAT_SECONDS, more_memory=memory
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(f"cannot be read within {MAT_SECONDS} s, it may be damaged") from error
     if finished.returncode < 0:
         raise WeightsError("is truncated or damaged (it crashes SciPy's reader of .mat files)")
+    if finished.returncode == 3:
+        raise WeightsError("needs more memory than there is, or is damaged")
 
 
 def _mat_mean_bgr(variables: dict) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and checks that a place can be written.
+"""Files and folders that appear whole or not at all, checks that a place can be written, and opening without waiting.
 
 The new content goes into a temporary file or folder beside the target. It reaches the disk before it gets the
 target's name, so a crash leaves the old content or the new content, never a part. The process that writes holds a lock
@@ -15,6 +15,7 @@ import io
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +29,39 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.[0-9]{1,10}\.[0-9a-f]{8}\.(tmp|old)")
 
 _swept: set[str] = set()  # folders in which this process has removed temporary files of killed processes
+
+
+class NotAFile(OSError):
+    """A folder, pipe, socket or device where a regular file is needed."""
+
+    @property
+    def is_folder(self) -> bool:
+        return self.errno == errno.EISDIR
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file to read bytes. Never waits, as opening a pipe that nobody writes to would.
+
+    Raises NotAFile, and OSError for everything else, a path with a NUL character included.
+    """
+    try:
+        _check_regular(path, os.stat(path).st_mode)  # opening a device can have effects
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check_regular(path, os.fstat(descriptor).st_mode)  # a pipe may have taken the place of the file
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise NotAFile(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise NotAFile(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

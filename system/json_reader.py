@@ -4,21 +4,33 @@ Python's parser accepts more than JSON (NaN, keys that occur twice), and it fail
 values. A file can also be a device or a pipe that never ends. All JSON from outside is read here.
 """
 
+import errno
 import json
 import math
-import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from system.files import open_regular
 
 MOST_BYTES = 4_000_000  # of a file; a configuration has 2000
 MOST_DEPTH = 32  # of lists and objects in each other; a configuration has 2
 MOST_DIGITS = 30  # of a whole number
 
 
+_FILE_FAULTS = {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder, not a file"}
+
+
 class JsonError(ValueError):
-    """Text that is not JSON, or is beyond the limits: one line."""
+    """Text that is not JSON, or is beyond the limits: one line.
+
+    reason: the line without "cannot be read". file_error: why the file cannot be opened or read; None if its content
+    is the fault.
+    """
+
+    def __init__(self, reason: str, *, file_error: OSError | None = None):
+        super().__init__(f"cannot be read{'' if file_error else ' as JSON'}: {reason}")
+        self.reason, self.file_error = reason, file_error
 
 
 def read_json_file(path: Path, *, most_bytes: int = MOST_BYTES) -> Any:
@@ -28,13 +40,13 @@ def read_json_file(path: Path, *, most_bytes: int = MOST_BYTES) -> Any:
     refused by `parse_json`.
     """
     try:
-        content = _content(path, most_bytes)
-    except FileNotFoundError:
-        raise JsonError("cannot be read: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        raise JsonError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        with open_regular(path) as stream:
+            content = stream.read(most_bytes + 1)
+    except OSError as error:
+        reason = _FILE_FAULTS.get(error.errno) or error.strerror or str(error)
+        raise JsonError(reason, file_error=error) from error
     if len(content) > most_bytes:
-        raise JsonError(f"cannot be read as JSON: it has more than {most_bytes / 1e6:g} MB")
+        raise JsonError(f"it has more than {most_bytes / 1e6:g} MB")
     return parse_json(content)
 
 
@@ -56,22 +68,13 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise JsonError(_too_deep()) from None
     except UnicodeDecodeError as error:
-        raise JsonError(f"cannot be read as JSON: byte {error.start} is not UTF-8") from None
-    except JsonError as error:
-        raise JsonError(f"cannot be read as JSON: {error}") from None
+        raise JsonError(f"byte {error.start} is not UTF-8") from None
+    except JsonError:
+        raise
     except ValueError as error:
-        raise JsonError(f"cannot be read as JSON ({error})") from None
+        raise JsonError(str(error)) from None
     _check_depth(value)
     return value
-
-
-def _content(path: Path, most_bytes: int) -> bytes:
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait forever
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is a device or a pipe, not a file")
-        return stream.read(most_bytes + 1)
 
 
 def _whole_number(text: str) -> int:
@@ -92,11 +95,11 @@ def _refuse_constant(text: str) -> None:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for position, key in enumerate(keys) if key in keys[:position])
-        raise JsonError(f"the key {twice[:40]!r} occurs twice")
+    values = {}
+    for key, value in pairs:
+        if key in values:
+            raise JsonError(f"the key {key[:40]!r} occurs twice")
+        values[key] = value
     return values
 
 
@@ -116,4 +119,4 @@ def _children(value: Any) -> Iterable[Any]:
 
 
 def _too_deep() -> str:
-    return f"cannot be read as JSON: lists and objects are nested more than {MOST_DEPTH} deep"
+    return f"lists and objects are nested more than {MOST_DEPTH} deep"

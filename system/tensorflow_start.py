@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 
+from system.child_python import run_python
 from system.machine import NotEnoughMemory, available_address_space, nvidia_devices
 
 # What the messages of TensorFlow about missing GPU libraries contain.
@@ -71,15 +73,12 @@ def _gpu_messages() -> list[str]:
 
     This process has set a log level that hides most of them, and TensorFlow reads it only once.
     """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
     try:
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=environment,
-            timeout=_PROBE_SECONDS,
+        probe = run_python(
+            _PROBE,
+            seconds=_PROBE_SECONDS,
+            more_memory=math.inf,  # CUDA reserves more address space than there is memory, and fails with a limit
+            environment={"TF_CPP_MIN_LOG_LEVEL": "0"},
         )
     except (OSError, subprocess.SubprocessError) as error:
         return [f"(the check failed: {error})"]

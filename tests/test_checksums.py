@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -111,6 +112,24 @@ def test_a_file_of_absurd_size_is_refused_before_it_is_read(style_dir):
         file.truncate(10**12)  # a sparse file
     with pytest.raises(StyleError, match="has 1000000 MB; a file of a style may have at most 1074 MB"):
         read_files(style_dir, [ONNX_FILE])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "pipe that replaces the file", "folder", "device"])
+def test_what_is_no_file_is_refused_and_never_waited_for(style_dir, monkeypatch, kind):
+    path = style_dir / ONNX_FILE
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+    if kind == "pipe that replaces the file":
+        real_stat, a_file = os.stat, os.stat(__file__)
+        monkeypatch.setattr(
+            os, "stat", lambda name, **options: a_file if name == path else real_stat(name, **options)
+        )
+    assert f"{path}: is not a file" in refusal(style_dir, ONNX_FILE)
 
 
 DAMAGES = st.one_of(

@@ -9,9 +9,11 @@ import pytest
 
 from system import files
 from system.files import (
+    NotAFile,
     _exchange,
     check_folder_writable,
     check_writable,
+    open_regular,
     remove_leftovers,
     restore_retired,
     write_folder,
@@ -230,3 +232,28 @@ def test_a_place_that_cannot_be_written_is_named_with_its_reason(tmp_path):
         check_folder_writable(tmp_path / "file")
     check_writable(tmp_path / "new" / "a.png")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["there at once", "in the place of a file"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path, monkeypatch, kind, is_replaced):
+    path = tmp_path / "place"
+    {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
+    a_file, open_before = os.stat(__file__), len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patch, pytest.raises(NotAFile) as caught:
+        if is_replaced:
+            patch.setattr(os, "stat", lambda path: a_file)
+        open_regular(path)
+    assert caught.value.is_folder == (kind == "folder")
+    assert len(os.listdir("/dev/fd")) == open_before
+
+
+def test_a_regular_file_is_opened_to_read_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    with open_regular(tmp_path / "file") as stream:
+        assert stream.read() == b"content"
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "missing")
+    with pytest.raises(OSError, match="null"):
+        open_regular(tmp_path / "a\0b")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from system.json_reader import MOST_DEPTH, JsonError, parse_json, read_json_file
+from system.json_reader import MOST_BYTES, MOST_DEPTH, JsonError, parse_json, read_json_file
 
 REFUSED = {
     "nothing": ("", "Expecting value"),
@@ -68,3 +68,23 @@ def test_a_file_that_is_none_or_too_large_is_refused_at_once(tmp_path, kind, wor
     with pytest.raises(JsonError, match=words):
         read_json_file(path)
     assert time.perf_counter() - start < 5
+
+
+def test_a_key_twice_among_hundreds_of_thousands_is_found_at_once():
+    text = '{"' + '":0,"'.join(map(str, range(370_000))) + '":0,"369999":0}'
+    assert 0.9 * MOST_BYTES < len(text) < MOST_BYTES
+    start = time.perf_counter()
+    with pytest.raises(JsonError, match="the key '369999' occurs twice"):
+        parse_json(text)
+    assert time.perf_counter() - start < 20
+
+
+def test_an_error_tells_a_missing_file_from_a_wrong_one(tmp_path):
+    with pytest.raises(JsonError) as missing:
+        read_json_file(tmp_path / "missing.json")
+    (tmp_path / "wrong.json").write_text("{")
+    with pytest.raises(JsonError) as wrong:
+        read_json_file(tmp_path / "wrong.json")
+    assert isinstance(missing.value.file_error, FileNotFoundError) and wrong.value.file_error is None
+    assert str(missing.value) == f"cannot be read: {missing.value.reason}"
+    assert str(wrong.value) == f"cannot be read as JSON: {wrong.value.reason}"

@@ -117,3 +117,68 @@ def test_a_log_folder_that_is_a_file_costs_neither_training_nor_validation(varie
     monitor.open()
     assert monitor.evaluate(1)["total"] > 0 and monitor.is_incomplete
     assert len(caplog.messages) == 1
+
+
+def failing(error: Exception):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+PROGRAMMING_ERRORS = [
+    tf.errors.InvalidArgumentError(None, None, "Incompatible shapes: [1,8,9,3] vs. [1,8,10,3]"),
+    tf.errors.UnimplementedError(None, None, "no such kernel"),
+    tf.errors.NotFoundError(None, None, "no such variable"),
+    tf.errors.FailedPreconditionError(None, None, "a variable has no value"),
+    OSError("not of the disk"),
+    ValueError("wrong shape"),
+]
+
+
+@pytest.mark.parametrize("error", PROGRAMMING_ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("part", ["_stylize", "_loss"])
+def test_an_error_of_the_network_or_the_loss_is_no_fault_of_the_disk(monitor, monkeypatch, part, error):
+    monitor.open()
+    monkeypatch.setattr(monitor, part, failing(error))
+    with pytest.raises(type(error)):
+        monitor.evaluate(1)
+
+
+@pytest.mark.parametrize("error", PROGRAMMING_ERRORS[:2], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("method", CALLS)
+def test_wrong_arguments_of_a_summary_are_no_fault_of_the_disk(monitor, monkeypatch, method, error):
+    if method != "open":
+        monitor.open()
+    for name in ("write_config", "write_losses", "write_previews"):
+        monkeypatch.setattr(f"transformer.training.monitor.TrainingSummaries.{name}", failing(error))
+    with pytest.raises(type(error)):
+        CALLS[method](monitor)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[1]"),
+        tf.errors.ResourceExhaustedError(None, None, "Out of memory while trying to allocate 5 bytes"),
+        tf.errors.InternalError(None, None, "CUDA_ERROR_OUT_OF_MEMORY"),
+    ],
+    ids=["Python", "TensorFlow", "XLA", "CUDA"],
+)
+def test_without_the_memory_for_validation_the_training_continues(monitor, monkeypatch, caplog, error):
+    monitor.open()
+    monkeypatch.setattr(monitor, "_loss", failing(error))
+    assert monitor.evaluate(1) == {} and monitor.is_incomplete
+    [message] = caplog.messages
+    assert "(not enough memory)" in message
+
+
+def test_a_log_folder_with_too_long_a_name_costs_no_training(varied_network, tmp_path, caplog):
+    monitor = Monitor(
+        tmp_path / ("x" * 300), varied_network(1), loss, photos={}, val_images=VAL_IMAGES, config=CONFIG
+    )
+    monitor.open()
+    assert monitor.evaluate(1)["total"] > 0
+    [message] = caplog.messages
+    assert "File name too long" in message

@@ -1,5 +1,6 @@
 """data/photo_cache.py: crops are those of the files, and each photo is packed once, even after interruptions."""
 
+import errno
 import hashlib
 import json
 import os
@@ -407,3 +408,67 @@ def test_two_trainings_that_pack_one_cache_pack_each_photo_once(photos_dir, deco
 def test_threads_below_one_are_refused(photos_dir):
     with pytest.raises(ValueError, match="threads must be a whole number of at least 1, got -1"):
         list(cache_of(photos_dir).pack(threads=-1))
+
+
+FAULTS = {
+    name: OSError(number, os.strerror(number))
+    for name, number in {
+        "no memory to map": errno.ENOMEM,
+        "many open files": errno.EMFILE,
+        "no permission": errno.EACCES,
+        "failing disk": errno.EIO,
+    }.items()
+} | {"no memory": MemoryError()}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("kind", ["json", "npy"])
+@pytest.mark.parametrize("moment", ["opening", "packing"])
+def test_a_shard_that_cannot_be_read_at_present_is_kept(photos_dir, monkeypatch, fault, kind, moment):
+    packed(photos_dir)
+    files = {path: path.read_bytes() for path in (photos_dir.parent / "cache").iterdir()}
+    cache = PhotoCache(photos_dir.parent / "elsewhere", PhotoFolder(photos_dir).paths, SHORT_SIDE)
+    cache.cache_dir = photos_dir.parent / "cache"  # a cache that has opened no shard yet
+
+    def fail(*_, **__):
+        raise fault
+
+    if kind == "json":
+        monkeypatch.setattr("system.json_reader.open_regular", fail)
+    else:
+        monkeypatch.setattr(np.lib.format, "open_memmap", fail)
+    with pytest.raises(OSError if isinstance(fault, OSError) else MemoryError) as caught:
+        cache_of(photos_dir) if moment == "opening" else list(cache.pack(threads=1))
+    if isinstance(fault, OSError):
+        assert f".{kind}: cannot be read ({fault.strerror}); it is kept" in str(caught.value)
+    assert {path: path.read_bytes() for path in files} == files
+    monkeypatch.undo()
+    assert cache_of(photos_dir).missing == []
+
+
+def test_a_long_damaged_header_of_pixels_is_damage(photos_dir):
+    packed(photos_dir)
+    [pixels_path] = (photos_dir.parent / "cache").glob("*.npy")
+    pixels_path.write_bytes(b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"-" * 9000)
+    assert packed(photos_dir).missing == []
+
+
+def test_a_shard_that_another_training_has_mended_meanwhile_is_kept(photos_dir, decoded):
+    packed(photos_dir)
+    [index_path] = (photos_dir.parent / "cache").glob("*.json")
+    index_path.write_text("damaged")
+    waiting = cache_of(photos_dir)
+    packed(photos_dir)  # removes the damaged shard, and uses its number again
+    decoded.clear()
+    list(waiting.pack(threads=1))
+    assert decoded == [] and waiting.missing == [] == cache_of(photos_dir).missing
+
+
+def test_packing_twice_keeps_what_the_first_time_has_mended(photos_dir):
+    packed(photos_dir)
+    [index_path] = (photos_dir.parent / "cache").glob("*.json")
+    index_path.write_text("damaged")
+    cache = cache_of(photos_dir)
+    for _ in range(2):
+        list(cache.pack(threads=1))
+    assert cache_of(photos_dir).missing == []

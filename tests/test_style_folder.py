@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,10 @@ BAD_INFOS = {
     "file an object": b'{"style_picture": {"file": {}}}',
     "source half a character": b'{"style_picture": {"source": "\\ud800"}}',
     "config a number": b'{"config": 3}',
+    "NaN": b'{"loss": NaN}',
+    "infinity by its digits": b'{"loss": 1e999}',
+    "31 digits": b'{"steps": ' + b"9" * 31 + b"}",
+    "33 lists": b'{"a": ' + b"[" * 33 + b"]" * 33 + b"}",
 }
 
 
@@ -126,6 +131,15 @@ def test_what_is_no_file_is_refused_as_style_json_and_never_waited_for(tmp_path)
     (tmp_path / "style.json").mkdir()
     with pytest.raises(StyleError, match="not a file"):
         style_info(tmp_path)
+
+
+def test_a_key_twice_at_the_end_of_a_large_style_json_is_found_at_once(tmp_path):
+    keys = '":0,"'.join(map(str, range(90_000)))
+    (tmp_path / "style.json").write_text('{"' + keys + '":0,"89999":0}')
+    start = time.perf_counter()
+    with pytest.raises(StyleError, match="the key '89999' occurs twice"):
+        style_info(tmp_path)
+    assert time.perf_counter() - start < 20
 
 
 JSON_VALUES = st.recursive(

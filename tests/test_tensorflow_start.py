@@ -77,3 +77,13 @@ def test_tensorflow_starts_where_its_messages_cannot_be_held_back(monkeypatch):
 
     monkeypatch.setattr(tensorflow_start.tempfile, "TemporaryFile", fail)
     assert start_tensorflow() == "CPU"
+
+
+def test_the_probe_imports_nothing_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "colorsys.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        tensorflow_start, "_PROBE", "import colorsys, sys; sys.stderr.write('] gpu is there')"
+    )
+    assert tensorflow_start._gpu_messages() == ["] gpu is there"]
+    assert not (tmp_path / "ran").exists()

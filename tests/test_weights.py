@@ -16,7 +16,7 @@ import scipy.io
 from vgg_files import TINY_VGG_CHANNELS, random_vgg_weights, save_vgg_weights
 
 from loss_net.topology import BLOCK_CHANNELS, CONV_LAYERS, expected_kernel_shape
-from loss_net.weight_files import KERAS_MEAN_BGR, KNOWN_BLUE_FILTERS
+from loss_net.weight_files import KERAS_MEAN_BGR, KNOWN_BLUE_FILTERS, read_weights_file
 from loss_net.weights import (
     KERAS_MD5S,
     KERAS_URLS,
@@ -602,6 +602,29 @@ def test_a_mat_file_that_would_crash_its_reader_is_refused(tiny, tmp_path, monke
     assert "is truncated or damaged (it crashes SciPy's reader" in refusal(
         write_mat(tmp_path / "vgg.mat", tiny)
     )
+
+
+def test_the_process_against_a_crash_imports_nothing_from_the_working_directory(tiny, tmp_path, monkeypatch):
+    (tmp_path / "scipy.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    read_weights_file(write_mat(tmp_path / "vgg.mat", tiny))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_process_against_a_crash_may_not_hang(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("loss_net.weight_files._TRY_MAT", "import time; time.sleep(60)")
+    monkeypatch.setattr("loss_net.weight_files.MAT_SECONDS", 0.5)
+    assert refusal(write_mat(tmp_path / "vgg.mat", tiny)) == "cannot be read within 0.5 s, it may be damaged"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_the_process_against_a_crash_may_not_take_all_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("loss_net.weight_files.available_memory", lambda: 0)
+    path = tmp_path / "vgg.mat"
+    scipy.io.savemat(path, {"layers": np.zeros(10)})
+    head, _, values = path.read_bytes().rpartition((80).to_bytes(4, "little"))
+    path.write_bytes(head + b"\xf8\xff\xff\xff" + values)  # claims 4 GB
+    assert refusal(path) == "needs more memory than there is, or is damaged"
 
 
 def test_values_that_only_damage_gives_are_refused(tiny, tmp_path):

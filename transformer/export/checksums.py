@@ -4,10 +4,12 @@ They show damage, not malice: whoever can replace a file can replace its digest 
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from system.files import NotAFile, open_regular
 from transformer.export.style_folder import STYLE_FILE, StyleError, style_info
 
 CHECKSUMS = "sha256"  # the key in style.json
@@ -61,14 +63,14 @@ def _digests(style_dir: Path) -> dict[str, str] | None:
 
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise StyleError(f"{path}: is not a file; {_REMEDY}")
-        if size > MAX_FILE_BYTES:
-            raise StyleError(
-                f"{path}: has {size / 1e6:.0f} MB; a file of a style may have at most {MAX_FILE_BYTES / 1e6:.0f} MB"
-            )
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise StyleError(
+                    f"{path}: has {size / 1e6:.0f} MB; a file of a style may have at most {MAX_FILE_BYTES / 1e6:.0f} MB"
+                )
             return file.read(size)  # a limit that is far larger would be allocated
+    except NotAFile as error:
+        raise StyleError(f"{path}: is not a file; {_REMEDY}") from error
     except OSError as error:
         raise StyleError(f"{path}: cannot be read: {error.strerror or error}; {_REMEDY}") from error

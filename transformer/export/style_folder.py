@@ -1,15 +1,13 @@
 """The layout of a style folder, and where the styles are. Imports no TensorFlow."""
 
 import contextlib
-import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from system.faults import one_line
 from system.files import restore_retired
+from system.json_reader import JsonError, read_json_file
 
 META_PREFIX = "fast_style_transfer"
 META_FILES = tuple(f"{META_PREFIX}.{part}" for part in ("meta", "index", "data-00000-of-00001"))
@@ -84,15 +82,14 @@ def style_info(style_dir: Path) -> dict:
     path = style_dir / STYLE_FILE
     remedy = "export the style again, or delete this file"
     try:
-        info = json.loads(_content(path), object_pairs_hook=_unique_keys)
+        info = read_json_file(path, most_bytes=MAX_INFO_BYTES)
         _check_types(info)
-    except FileNotFoundError:
-        return {}
-    except RecursionError as error:
-        raise StyleError(f"{path}: cannot be read (it is nested too deeply); {remedy}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise StyleError(f"{path}: cannot be read ({reason}); {remedy}") from error
+    except JsonError as error:
+        if isinstance(error.file_error, FileNotFoundError):
+            return {}
+        raise StyleError(f"{path}: cannot be read ({error.reason}); {remedy}") from error
+    except ValueError as error:
+        raise StyleError(f"{path}: cannot be read ({error}); {remedy}") from error
     return info
 
 
@@ -100,30 +97,6 @@ def style_source(info: Mapping) -> str:
     """Returns where the style picture comes from, or its file name, of what `style_info` returned; "" if unknown."""
     picture = info.get("style_picture") or {}
     return picture.get("source") or picture.get("file") or ""
-
-
-def _content(path: Path) -> str:
-    """Reads a small regular file. Never waits, as reading a named pipe would."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("it is a folder, device or pipe, not a file")
-    with open(descriptor, "rb") as file:
-        content = file.read(MAX_INFO_BYTES + 1)
-    if len(content) > MAX_INFO_BYTES:
-        raise ValueError(f"it has more than {MAX_INFO_BYTES // 1000} KB")
-    return content.decode("utf-8")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict:
-    """A JSON object; readers do not agree which of two values of one key counts."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(
-            f"it has the key {next(name for name in names if names.count(name) > 1)!r:.60} twice"
-        )
-    return values
 
 
 def _check_types(info: Any) -> None:

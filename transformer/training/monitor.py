@@ -1,7 +1,7 @@
 """Shows a training in TensorBoard: losses, preview photos, validation loss, graph and configuration."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,13 +51,13 @@ class Monitor:
 
     def open(self) -> None:
         """Creates the event file and writes the configuration and the graph. Must be called first."""
-        with self._attempt():
+        with self._attempt(_is_write_fault):
             write_text(self._log_dir / CONFIG_FILE, json_text(self._config, indent=2) + "\n")
         self._open_events()
 
     def write_scalars(self, step: int, means: Mapping[str, float]) -> None:
         """Writes mean losses and other scalars of the training, by name."""
-        with self._attempt():
+        with self._attempt(_is_write_fault):
             if self._summaries is not None:
                 self._summaries.write_losses(step, means)
 
@@ -68,15 +68,17 @@ class Monitor:
         """
         if self._summaries is None:
             self._open_events()
-        with self._attempt():
+        stylized, validation = [], {}
+        with self._attempt(_is_memory_fault):
             stylized = [self._stylize(photo[np.newaxis])[0].numpy() for photo in self._photos.values()]
+        with self._attempt(_is_write_fault):
             if stylized and self._summaries is not None:
                 self._summaries.write_previews(
                     step, list(self._photos), list(self._photos.values()), stylized
                 )
-        validation = {}
-        with self._attempt():
+        with self._attempt(_is_memory_fault):
             validation = self._validation()
+        with self._attempt(_is_write_fault):
             if validation and self._summaries is not None:
                 self._summaries.write_validation(step, validation)
         return validation
@@ -90,21 +92,20 @@ class Monitor:
 
     def _open_events(self) -> None:
         graph = self._stylize.get_concrete_function()
-        with self._attempt():
+        with self._attempt(_is_write_fault):
+            self._log_dir.mkdir(parents=True, exist_ok=True)
             self._summaries = TrainingSummaries(self._log_dir)
             self._summaries.write_config(self._config)
             self._summaries.write_graph(graph)
 
     @contextmanager
-    def _attempt(self) -> Iterator[None]:
-        """Within this context a failure to write or to allocate is logged once and does not end the training."""
+    def _attempt(self, is_expected: Callable[[Exception], bool]) -> Iterator[None]:
+        """Within this context an error that is expected is logged once and does not end the training."""
         try:
             yield
-        except (
-            OSError,
-            MemoryError,
-            tf.errors.OpError,
-        ) as error:  # OpError: TensorFlow's own, even for a full disk
+        except Exception as error:
+            if not is_expected(error):
+                raise
             if not self.is_incomplete:
                 logger.warning(
                     "%s: TensorBoard events cannot be written (%s); the training continues without them, and its states"
@@ -116,6 +117,17 @@ class Monitor:
             self._summaries = None  # a cut record makes the rest of its file unreadable
 
 
+def _is_write_fault(error: Exception) -> bool:
+    """TensorFlow has errors of its own for the disk; two of them tell of wrong arguments instead."""
+    is_programming = isinstance(error, tf.errors.InvalidArgumentError | tf.errors.UnimplementedError)
+    return isinstance(error, OSError | MemoryError | tf.errors.OpError) and not is_programming
+
+
+def _is_memory_fault(error: Exception) -> bool:
+    words = ("oom when allocating", "failed to allocate", "out of memory", "out_of_memory")
+    is_told = isinstance(error, tf.errors.OpError) and any(word in str(error).lower() for word in words)
+    return isinstance(error, MemoryError) or is_told
+
+
 def _fault(error: Exception) -> str:
-    is_memory = isinstance(error, MemoryError) or "OOM when allocating" in str(error)
-    return "not enough memory" if is_memory else disk_fault(error)[:120]
+    return "not enough memory" if _is_memory_fault(error) else disk_fault(error)[:120]

@@ -1,0 +1,41 @@
+"""Runs a short Python program in a process of its own, because it may crash, hang or take all memory."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_START = """
+import sys
+sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
+from system.limits import limit_memory
+limit_memory(float(sys.argv.pop(1)))
+exec(sys.argv.pop(1))
+"""
+
+
+def run_python(
+    program: str,
+    *arguments: str,
+    seconds: float,
+    more_memory: float,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs `program` with `arguments` in sys.argv[1:], and returns its exit status and output.
+
+    The program finds the modules that this process finds, but none in the working directory, which may be anyone's.
+    more_memory: bytes of address space that it may take after its start; infinity for no limit.
+    environment: variables that are added to those of this process.
+    Raises OSError if no process can be started, and subprocess.TimeoutExpired after `seconds`.
+    """
+    return subprocess.run(
+        [sys.executable, "-c", _START, str(ROOT), str(more_memory), program, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, **(environment or {})},
+        timeout=seconds,
+    )
