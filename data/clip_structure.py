@@ -13,6 +13,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 _CHUNK = 1 << 20  # bytes read at once
+_ZEROS = bytes(8192)  # padding is skipped in blocks of this size
+# Boxes, elements, chunks or packets, about a second of work. A recording of hours has fewer; the rest of a file with
+# more is not judged.
+_MOST_PARTS = 500_000
 _MOV_BOXES = frozenset(
     (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"uuid", b"meta", b"udta")
     + (b"pnot", b"PICT", b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"pdin")
@@ -69,7 +73,11 @@ def _unreadable(at: int) -> str:
 
 def _mov_fault(file: BinaryIO, size: int) -> str:
     at, kinds = 0, set()
-    while at + 8 <= size:
+    for _ in range(_MOST_PARTS):
+        if at > size:
+            return _cut_off(size, at)
+        if at + 8 > size:
+            return "" if b"moov" in kinds else "its index (moov) is missing"
         file.seek(at)
         head = file.read(16)
         length, kind = struct.unpack(">I4s", head[:8])
@@ -84,9 +92,7 @@ def _mov_fault(file: BinaryIO, size: int) -> str:
         if length < 8:
             return _unreadable(at)
         at += length
-    if at > size:
-        return _cut_off(size, at)
-    return "" if b"moov" in kinds else "its index (moov) is missing"
+    return ""
 
 
 class _Element(NamedTuple):
@@ -135,7 +141,9 @@ def _elements(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, _Element
 
     The last is None where something else stands.
     """
-    while at < end:
+    for _ in range(_MOST_PARTS):
+        if at >= end:
+            return
         element = _element(file, at)
         if element.identifier not in _SEGMENT_CHILDREN | _CLUSTER_CHILDREN:
             yield at, None
@@ -173,15 +181,16 @@ def _is_intact(file: BinaryIO, element: _Element) -> bool | None:
 
 def _avi_fault(file: BinaryIO, size: int) -> str:
     at, riff_end = 0, 0
-    while at + 8 <= size:
+    for _ in range(_MOST_PARTS):
+        if at + 8 > size:
+            break
         file.seek(at)
         head = file.read(12)
         name, length = struct.unpack("<4sI", head[:8])
         end = at + 8 + length + length % 2
         if name == b"RIFF":
-            riff_end = (
-                0 if length in (0, 0xFFFFFFFF) else end
-            )  # not known in a recording that was not finished
+            is_unknown = length in (0, 0xFFFFFFFF)  # in a recording that was not finished
+            riff_end = 0 if is_unknown else end
             if riff_end > size + 1:
                 return _cut_off(size, riff_end)
             at += 12
@@ -210,11 +219,13 @@ def _asf_fault(file: BinaryIO, size: int) -> str:
 
 def _program_stream_fault(file: BinaryIO, size: int) -> str:
     at = 0
-    while at + 4 <= size:
+    for _ in range(_MOST_PARTS):
+        if at + 4 > size:
+            break
         file.seek(at)
         head = file.read(14)
-        if head[:3] == b"\0\0\0":  # padding between packs
-            at += 1
+        if head[:3] == _ZEROS[:3]:  # padding between packs
+            at = _end_of_padding(file, at)
             continue
         if head[:3] != b"\0\0\1" or head[3] < _PROGRAM_END:
             return _unreadable(at)
@@ -225,6 +236,15 @@ def _program_stream_fault(file: BinaryIO, size: int) -> str:
         else:
             at += 6 + int.from_bytes(head[4:6], "big")
     return _cut_off(size, at) if at > size else ""
+
+
+def _end_of_padding(file: BinaryIO, at: int) -> int:
+    """Returns the end of the zeros that start at `at`, or where the start code begins that has its zeros from them."""
+    file.seek(at)
+    while (block := file.read(len(_ZEROS))) == _ZEROS:
+        at += len(block)
+    rest = block.lstrip(b"\0")
+    return at + len(block) - len(rest) - (2 if rest else 0)
 
 
 def _transport_stream_fault(file: BinaryIO, size: int) -> str:
