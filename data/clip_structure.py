@@ -253,7 +253,7 @@ def _transport_stream_fault(file: BinaryIO, size: int) -> str:
     if layout is None:
         return ""  # a bare stream
     start, packet_size = layout
-    last_numbers: dict[int, int] = {}
+    last_numbers = np.full(_TS_STUFFING_PID + 1, -1)
     lost = 0
     file.seek(start)
     for first in range(start, size, 4096 * packet_size):
@@ -280,8 +280,8 @@ def _transport_layout(head: bytes) -> tuple[int, int] | None:
     return best
 
 
-def _lost_packets(packets: np.ndarray, last_numbers: dict[int, int]) -> int:
-    """Counts gaps in packets [N, 188 or more], uint8. last_numbers: of each stream; it is updated.
+def _lost_packets(packets: np.ndarray, last_numbers: np.ndarray) -> int:
+    """Counts gaps in packets [N, 188 or more], uint8. last_numbers: of each stream, -1 before it; it is updated.
 
     A gap does not count before a frame that a program table precedes: so begins each part of a joined recording.
     """
@@ -292,13 +292,14 @@ def _lost_packets(packets: np.ndarray, last_numbers: dict[int, int]) -> int:
     numbers = packets[:, 3].astype(int) & 0x0F
     tables = np.cumsum(streams == _TS_TABLE_PID)
     lost = int((packets[:, 1] & 0x80 > 0).sum())  # packets with the mark of a transmission error
-    for stream in np.unique(streams[has_payload]).tolist():
-        if stream < _TS_FIRST_STREAM or stream == _TS_STUFFING_PID:
-            continue
-        chosen = has_payload & (streams == stream)
-        own = numbers[chosen]
-        gaps = np.diff(own, prepend=last_numbers.get(stream, own[0])) % 16 > 1
-        joins = starts[chosen] & (np.diff(tables[chosen], prepend=0) > 0)
-        lost += int((gaps & ~joins & ~announced[chosen]).sum())
-        last_numbers[stream] = int(own[-1])
-    return lost
+    counted = has_payload & (streams >= _TS_FIRST_STREAM) & (streams != _TS_STUFFING_PID)
+    order = np.flatnonzero(counted)[
+        np.argsort(streams[counted], kind="stable")
+    ]  # the packets of each stream together
+    streams, numbers, tables = streams[order], numbers[order], tables[order]
+    is_first = np.diff(streams, prepend=-1) > 0
+    known = np.where(last_numbers[streams] < 0, numbers, last_numbers[streams])
+    gaps = (numbers - np.where(is_first, known, np.roll(numbers, 1))) % 16 > 1
+    joins = starts[order] & (tables > np.where(is_first, 0, np.roll(tables, 1)))
+    last_numbers[streams] = numbers  # of several packets the last one counts
+    return lost + int((gaps & ~joins & ~announced[order]).sum())

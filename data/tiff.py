@@ -27,7 +27,7 @@ _CHANNELS = {"gray": 1, "RGB": 3, "palette": 1, "CMYK": 4, "YCbCr": 3, "CIELab":
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _SAMPLE_FORMATS = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " float"}
 # Kinds of extra channels; 1 is premultiplied alpha, 2 is alpha.
-_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
+_ASSOCIATED, _UNASSOCIATED = 1, 2
 _CODECS = {
     1: "no", 2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "deflate", 32773: "PackBits",
     32946: "deflate", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
