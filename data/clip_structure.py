@@ -14,8 +14,7 @@ import numpy as np
 
 _CHUNK = 1 << 20  # bytes read at once
 _ZEROS = bytes(8192)  # padding is skipped in blocks of this size
-# Boxes, elements, chunks or packets, about a second of work. A recording of hours has fewer; the rest of a file with
-# more is not judged.
+# About a second of work; the rest of a file with more boxes, elements, chunks or packets is not judged.
 _MOST_PARTS = 500_000
 _MOV_BOXES = frozenset(
     (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"uuid", b"meta", b"udta")
@@ -293,9 +292,8 @@ def _lost_packets(packets: np.ndarray, last_numbers: np.ndarray) -> int:
     tables = np.cumsum(streams == _TS_TABLE_PID)
     lost = int((packets[:, 1] & 0x80 > 0).sum())  # packets with the mark of a transmission error
     counted = has_payload & (streams >= _TS_FIRST_STREAM) & (streams != _TS_STUFFING_PID)
-    order = np.flatnonzero(counted)[
-        np.argsort(streams[counted], kind="stable")
-    ]  # the packets of each stream together
+    # The packets of each stream together.
+    order = np.flatnonzero(counted)[np.argsort(streams[counted], kind="stable")]
     streams, numbers, tables = streams[order], numbers[order], tables[order]
     is_first = np.diff(streams, prepend=-1) > 0
     known = np.where(last_numbers[streams] < 0, numbers, last_numbers[streams])
