@@ -8,8 +8,9 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".m
 DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "asf", "mpegvideo", "m4v")
 # The decoders of what cameras, editors and these containers use. FFmpeg has hundreds more, of games and old formats.
 # Each is code that a malformed file can attack: before 8.1.2 MagicYUV wrote beyond its buffers (CVE-2026-8461).
+# VVC does so before FFmpeg 8.1.3 (CVE-2026-125244) and is not listed, because PyAV 18.1 contains 8.1.2.
 _VIDEO_DECODERS = (
-    "h264 hevc vvc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4 h263 h263p flv theora"
+    "h264 hevc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpegvideo mpeg4 h263 h263p flv theora"
     " msmpeg4 msmpeg4v1 msmpeg4v2 wmv1 wmv2 wmv3 vc1 mjpeg mjpegb prores dnxhd dvvideo cfhd ffv1 huffyuv ffvhuff"
     " utvideo rawvideo v210 qtrle rpza png svq1 svq3 cinepak msvideo1 msrle indeo3 indeo4 indeo5"
 )

@@ -5,6 +5,7 @@ address, and may use only the demuxers of the documented formats, because some o
 text names.
 """
 
+import contextlib
 import errno
 import math
 import os
@@ -42,14 +43,12 @@ class SourceClip:
 
     def __init__(self, path: Path):
         self.path, self.frames = path, 0
-        self._file = _opened(path)
-        try:
-            self._container = self._open_container()
+        with contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(_opened(path))
+            self._container = stack.enter_context(self._open_container())
             self.video, self.sounds = self._streams()
             self._check_size()
-        except BaseException:
-            self._file.close()
-            raise
+            self._resources = stack.pop_all()
         self._damaged_packets = {"video": 0, "sound": 0}
         self._intact_sounds: set[int] = set()  # streams of which a packet could be decoded
         self._has_key_frame = False
@@ -60,8 +59,7 @@ class SourceClip:
         return self
 
     def __exit__(self, *error) -> None:
-        self._container.close()
-        self._file.close()
+        self._resources.close()
 
     def parts(self) -> Iterator:
         """Yields the frames of the video and the packets of all sounds, in the order of the file.
@@ -210,9 +208,8 @@ class SourceClip:
                 packet.stream.codec_context.decode(packet)
                 self._intact_sounds.add(index)
             except av.FFmpegError:
-                is_damaged = (
-                    index in self._intact_sounds
-                )  # the first packets of a recording may be incomplete
+                # The first packets of a recording may be incomplete.
+                is_damaged = index in self._intact_sounds
         self._damaged_packets["sound"] += is_damaged
 
     def note_damaged_sound(self) -> None:

@@ -13,6 +13,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 _CHUNK = 1 << 20  # bytes read at once
+_ZEROS = bytes(8192)  # padding is skipped in blocks of this size
+# About a second of work; the rest of a file with more boxes, elements, chunks or packets is not judged.
+_MOST_PARTS = 500_000
 _MOV_BOXES = frozenset(
     (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"uuid", b"meta", b"udta")
     + (b"pnot", b"PICT", b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"pdin")
@@ -69,7 +72,11 @@ def _unreadable(at: int) -> str:
 
 def _mov_fault(file: BinaryIO, size: int) -> str:
     at, kinds = 0, set()
-    while at + 8 <= size:
+    for _ in range(_MOST_PARTS):
+        if at > size:
+            return _cut_off(size, at)
+        if at + 8 > size:
+            return "" if b"moov" in kinds else "its index (moov) is missing"
         file.seek(at)
         head = file.read(16)
         length, kind = struct.unpack(">I4s", head[:8])
@@ -84,9 +91,7 @@ def _mov_fault(file: BinaryIO, size: int) -> str:
         if length < 8:
             return _unreadable(at)
         at += length
-    if at > size:
-        return _cut_off(size, at)
-    return "" if b"moov" in kinds else "its index (moov) is missing"
+    return ""
 
 
 class _Element(NamedTuple):
@@ -135,7 +140,9 @@ def _elements(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, _Element
 
     The last is None where something else stands.
     """
-    while at < end:
+    for _ in range(_MOST_PARTS):
+        if at >= end:
+            return
         element = _element(file, at)
         if element.identifier not in _SEGMENT_CHILDREN | _CLUSTER_CHILDREN:
             yield at, None
@@ -173,15 +180,16 @@ def _is_intact(file: BinaryIO, element: _Element) -> bool | None:
 
 def _avi_fault(file: BinaryIO, size: int) -> str:
     at, riff_end = 0, 0
-    while at + 8 <= size:
+    for _ in range(_MOST_PARTS):
+        if at + 8 > size:
+            break
         file.seek(at)
         head = file.read(12)
         name, length = struct.unpack("<4sI", head[:8])
         end = at + 8 + length + length % 2
         if name == b"RIFF":
-            riff_end = (
-                0 if length in (0, 0xFFFFFFFF) else end
-            )  # not known in a recording that was not finished
+            is_unknown = length in (0, 0xFFFFFFFF)  # in a recording that was not finished
+            riff_end = 0 if is_unknown else end
             if riff_end > size + 1:
                 return _cut_off(size, riff_end)
             at += 12
@@ -210,11 +218,13 @@ def _asf_fault(file: BinaryIO, size: int) -> str:
 
 def _program_stream_fault(file: BinaryIO, size: int) -> str:
     at = 0
-    while at + 4 <= size:
+    for _ in range(_MOST_PARTS):
+        if at + 4 > size:
+            break
         file.seek(at)
         head = file.read(14)
-        if head[:3] == b"\0\0\0":  # padding between packs
-            at += 1
+        if head[:3] == _ZEROS[:3]:  # padding between packs
+            at = _end_of_padding(file, at)
             continue
         if head[:3] != b"\0\0\1" or head[3] < _PROGRAM_END:
             return _unreadable(at)
@@ -227,13 +237,22 @@ def _program_stream_fault(file: BinaryIO, size: int) -> str:
     return _cut_off(size, at) if at > size else ""
 
 
+def _end_of_padding(file: BinaryIO, at: int) -> int:
+    """Returns the end of the zeros that start at `at`, or where the start code begins that has its zeros from them."""
+    file.seek(at)
+    while (block := file.read(len(_ZEROS))) == _ZEROS:
+        at += len(block)
+    rest = block.lstrip(b"\0")
+    return at + len(block) - len(rest) - (2 if rest else 0)
+
+
 def _transport_stream_fault(file: BinaryIO, size: int) -> str:
     file.seek(0)
     layout = _transport_layout(file.read(16 * max(_TS_SIZES)))
     if layout is None:
         return ""  # a bare stream
     start, packet_size = layout
-    last_numbers: dict[int, int] = {}
+    last_numbers = np.full(_TS_STUFFING_PID + 1, -1)
     lost = 0
     file.seek(start)
     for first in range(start, size, 4096 * packet_size):
@@ -260,8 +279,8 @@ def _transport_layout(head: bytes) -> tuple[int, int] | None:
     return best
 
 
-def _lost_packets(packets: np.ndarray, last_numbers: dict[int, int]) -> int:
-    """Counts gaps in packets [N, 188 or more], uint8. last_numbers: of each stream; it is updated.
+def _lost_packets(packets: np.ndarray, last_numbers: np.ndarray) -> int:
+    """Counts gaps in packets [N, 188 or more], uint8. last_numbers: of each stream, -1 before it; it is updated.
 
     A gap does not count before a frame that a program table precedes: so begins each part of a joined recording.
     """
@@ -272,13 +291,13 @@ def _lost_packets(packets: np.ndarray, last_numbers: dict[int, int]) -> int:
     numbers = packets[:, 3].astype(int) & 0x0F
     tables = np.cumsum(streams == _TS_TABLE_PID)
     lost = int((packets[:, 1] & 0x80 > 0).sum())  # packets with the mark of a transmission error
-    for stream in np.unique(streams[has_payload]).tolist():
-        if stream < _TS_FIRST_STREAM or stream == _TS_STUFFING_PID:
-            continue
-        chosen = has_payload & (streams == stream)
-        own = numbers[chosen]
-        gaps = np.diff(own, prepend=last_numbers.get(stream, own[0])) % 16 > 1
-        joins = starts[chosen] & (np.diff(tables[chosen], prepend=0) > 0)
-        lost += int((gaps & ~joins & ~announced[chosen]).sum())
-        last_numbers[stream] = int(own[-1])
-    return lost
+    counted = has_payload & (streams >= _TS_FIRST_STREAM) & (streams != _TS_STUFFING_PID)
+    # The packets of each stream together.
+    order = np.flatnonzero(counted)[np.argsort(streams[counted], kind="stable")]
+    streams, numbers, tables = streams[order], numbers[order], tables[order]
+    is_first = np.diff(streams, prepend=-1) > 0
+    known = np.where(last_numbers[streams] < 0, numbers, last_numbers[streams])
+    gaps = (numbers - np.where(is_first, known, np.roll(numbers, 1))) % 16 > 1
+    joins = starts[order] & (tables > np.where(is_first, 0, np.roll(tables, 1)))
+    last_numbers[streams] = numbers  # of several packets the last one counts
+    return lost + int((gaps & ~joins & ~announced[order]).sum())

@@ -71,6 +71,10 @@ _WHITE_OF_12_BITS, _WHITE_OF_16_BITS = 4095, 65535
 _NOTE = "its metadata is damaged and was left out"
 
 
+class _DecoderError(Exception):
+    """Pillow or libvips cannot decode a file; `__cause__` is what they raised."""
+
+
 def decode_file(path: Path) -> Picture:
     """Reads an image file, or the first frame of an animation.
 
@@ -79,7 +83,7 @@ def decode_file(path: Path) -> Picture:
     its bytes can hold; also if memory does not suffice.
     """
     _configure_pillow()
-    with _opened(path) as stream, _decoder_errors(path):
+    with _opened(path) as stream, _described_errors(path):
         size = os.fstat(stream.fileno()).st_size
         header = stream.read(HEADER_BYTES)
         name = format_of(header)
@@ -91,20 +95,26 @@ def decode_file(path: Path) -> Picture:
             )
         try:
             return _decode(path, stream, name, size)
-        except (ImageError, MemoryError, MissingPixels, UnsupportedLayout):
-            raise
-        except Exception:
-            if size > MAX_BYTES_IN_MEMORY:
-                raise
-            stream.seek(0)
-            content = stream.read()
-            pixels_only = without_metadata(name, content)
-            if len(pixels_only) == len(content):
-                raise
-            with contextlib.suppress(Exception):
-                picture = _decode(path, io.BytesIO(pixels_only), name, len(pixels_only))
-                return replace(picture, notes=(*picture.notes, _NOTE))
-            raise
+        except _DecoderError as error:
+            return _decode_without_metadata(path, stream, name, size, error)
+
+
+def _decode_without_metadata(
+    path: Path, stream: BinaryIO, name: str, size: int, first_error: _DecoderError
+) -> Picture:
+    """Decodes the pixels of a file whose metadata may be damaged; raises `first_error` if that does not help."""
+    if size > MAX_BYTES_IN_MEMORY:
+        raise first_error
+    stream.seek(0)
+    content = stream.read()
+    pixels_only = without_metadata(name, content)
+    if len(pixels_only) == len(content):
+        raise first_error
+    try:
+        picture = _decode(path, io.BytesIO(pixels_only), name, len(pixels_only))
+    except (_DecoderError, ImageError, MissingPixels):
+        raise first_error from first_error.__cause__
+    return replace(picture, notes=(*picture.notes, _NOTE))
 
 
 def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
@@ -116,15 +126,18 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
     layout = None
     if name == "TIFF":
         _silence_libtiff()
-        layout = read_layout(stream)
-        _check_claim(path, name, header, (layout.width, layout.height), file_size)
-        check_pixels_are_there(layout, file_size)
+        with _decoder_errors():  # Pillow parses the tags
+            layout = read_layout(stream)
+            _check_claim(path, name, header, (layout.width, layout.height), file_size)
+            check_pixels_are_there(layout, file_size)
     elif name == "WEBP":
         _check_claim(path, name, header, webp_size(header), file_size)
     stream.seek(0)
     if is_deep_png(header) or (layout is not None and layout.is_for_vips):
         return _decode_by_vips(path, stream, name, header, layout, file_size)
-    with _unsupported_codecs(layout), Image.open(stream, formats=(name,)) as image:
+    with _decoder_errors(layout):
+        image = Image.open(stream, formats=(name,))
+    with image:
         _check_claim(path, name, header, image.size, file_size)
         _check_raw(image, file_size)
         if name == "PNG" and image.mode == "I;16" and "transparency" in image.info:
@@ -133,17 +146,24 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
 
 
 @contextlib.contextmanager
-def _unsupported_codecs(layout: TiffLayout | None) -> Iterator[None]:
-    """Names the layout of a TIFF file that Pillow does not know, or that its libtiff cannot decompress."""
+def _decoder_errors(layout: TiffLayout | None = None) -> Iterator[None]:
+    """Converts what Pillow and libvips raise for damage: OSError, SyntaxError, struct.error, IndexError and others.
+
+    Only their calls belong into this context, so that a fault of our own code is not reported as damage.
+    layout: of a TIFF file; it is named if Pillow does not know it, or if its libtiff cannot decompress it.
+    """
     from PIL import UnidentifiedImageError
 
     try:
         yield
-    except OSError as error:
-        is_unknown = isinstance(error, UnidentifiedImageError)
-        if layout is not None and (is_unknown or layout.codec in OPTIONAL_CODECS):
-            raise UnsupportedLayout(str(layout)) from error
+    except (ImageError, MemoryError, MissingPixels, UnsupportedLayout):
         raise
+    except Exception as error:
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        is_optional = layout is not None and layout.codec in OPTIONAL_CODECS and isinstance(error, OSError)
+        if layout is not None and (is_unknown or is_optional):
+            raise UnsupportedLayout(str(layout)) from error
+        raise _DecoderError from error
 
 
 def _check_claim(path: Path, name: str, header: bytes, size: tuple[int, int], file_size: int) -> None:
@@ -170,16 +190,16 @@ def _check_raw(image, file_size: int) -> None:
 
 def _decode_by_pillow(path: Path, image, header: bytes, layout: TiffLayout | None) -> Picture:
     mode = _decoding_mode(path, image)
-    if layout is not None:
-        use_tiff_tags_only(image)
     if image.mode == "L" and (png_depth(header) or 8) < 8 and isinstance(image.info.get("transparency"), int):
         # Pillow scales gray of 2 and 4 bits to 8, but not the transparent gray.
         image.info["transparency"] *= 255 // (2 ** png_depth(header) - 1)
+    with _decoder_errors(layout):
+        if layout is not None:
+            use_tiff_tags_only(image)
+        pixels = np.asarray(image if mode is None else image.convert(mode))
     if mode is None:
         white = _WHITE_OF_12_BITS if layout is not None and layout.bits == 12 else _WHITE_OF_16_BITS
-        pixels = _full_range_gray(path, np.asarray(image), white)
-    else:
-        pixels = np.asarray(image.convert(mode))
+        pixels = _full_range_gray(path, pixels, white)
     # The orientation is read after the pixels: Pillow turns a TIFF upright while it decodes, then drops the tag.
     return Picture(
         _upright(pixels, orientation_of(image)),
@@ -195,15 +215,18 @@ def _decode_by_vips(
 
     pyvips.block_untrusted_set(True)
     load = pyvips.Image.pngload_source if name == "PNG" else pyvips.Image.tiffload_source
-    try:
-        image = load(_vips_source(stream), access="sequential", fail_on="error")
-        _check_claim(path, name, header, (image.width, image.height), file_size)
-        fields = {field: bytes(image.get(field)) for field in image.get_fields() if field.endswith("-data")}
-        orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
-        pixels = _pixels_of_vips(image)
-    except pyvips.Error as error:
-        kind = MemoryError if "out of memory" in str(error) else OSError
-        raise kind(one_line(error)) from error
+    with _decoder_errors():
+        try:
+            image = load(_vips_source(stream), access="sequential", fail_on="error")
+            _check_claim(path, name, header, (image.width, image.height), file_size)
+            fields = {
+                field: bytes(image.get(field)) for field in image.get_fields() if field.endswith("-data")
+            }
+            orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
+            pixels = _pixels_of_vips(image)
+        except pyvips.Error as error:
+            kind = MemoryError if "out of memory" in str(error) else OSError
+            raise kind(one_line(error)) from error
     return Picture(
         _upright(_rgb_or_gray(path, pixels, layout), orientation),
         rgb_profile(fields.get("icc-profile-data")),
@@ -283,16 +306,16 @@ def _silence_libtiff() -> None:
 
 
 @contextlib.contextmanager
-def _decoder_errors(path: Path) -> Iterator[None]:
-    """Converts every exception to ImageError: damage raises OSError, SyntaxError, struct.error or IndexError."""
+def _described_errors(path: Path) -> Iterator[None]:
+    """Converts the exceptions of damage and of missing memory to ImageError. OSError: the disk cannot be read."""
     try:
         yield
-    except ImageError:
-        raise
     except MemoryError as error:
         error.__traceback__ = None  # its frames hold what was decoded so far, and others need the memory
         raise ImageError(f"{path}: {_decoder_fault(error)}") from error
-    except Exception as error:
+    except _DecoderError as error:
+        raise ImageError(f"{path}: {_decoder_fault(error.__cause__)}") from error.__cause__
+    except (OSError, MissingPixels, UnsupportedLayout) as error:
         raise ImageError(f"{path}: {_decoder_fault(error)}") from error
 
 

@@ -4,6 +4,7 @@ Pillow encodes, through imageio. It cannot write 16-bit colors, so libvips write
 """
 
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +33,8 @@ PNG_STRATEGY = zlib.Z_RLE
 _MOST_EXIF = {".jpg": 65_533, ".jpeg": 65_533}
 _MOST_PROFILE = {".jpg": 255 * 65_519, ".jpeg": 255 * 65_519, ".png": MAX_METADATA}
 _PNG_HEAD = 1000  # bytes of a PNG file in which its ICC profile starts
+# What encoders raise for metadata or pixels that the format cannot hold, such as more than 16383 pixels in WebP.
+_ENCODER_ERRORS = (OSError, ValueError, SyntaxError, struct.error)
 _ENCODER_OPTIONS = {
     ".jpg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
     ".jpeg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
@@ -62,9 +65,7 @@ def encode_file(path: Path, picture: Picture) -> tuple[str, ...]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _write_with_metadata(path, picture)
-    except MemoryError as error:
-        raise write_error(path, MemoryError("not enough memory")) from error
-    except (OSError, ValueError) as error:  # ValueError: a limit of the format, such as 16383 pixels in WebP
+    except (MemoryError, *_ENCODER_ERRORS) as error:
         raise write_error(path, error) from error
 
 
@@ -77,15 +78,13 @@ def _write_with_metadata(path: Path, picture: Picture) -> tuple[str, ...]:
     for attempt in _with_less_metadata(_within_limits(picture, suffix, is_deep=is_deep)):
         try:
             write_whole(path, partial(encode, suffix=suffix, picture=attempt))
-        except Exception as error:
-            if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+        except _ENCODER_ERRORS as error:
+            if getattr(error, "errno", None) is not None:
                 raise  # not a fault of the metadata
             first_error = first_error or error
         else:
             return tuple(_left_out(picture, attempt, f"{'16-bit ' * is_deep}{suffix}"))
-    if isinstance(first_error, OSError | ValueError):
-        raise first_error
-    raise ValueError(one_line(first_error)) from first_error
+    raise first_error
 
 
 def _within_limits(picture: Picture, suffix: str, *, is_deep: bool) -> Picture:
@@ -121,8 +120,13 @@ def _left_out(picture: Picture, written: Picture, kind: str) -> Iterator[str]:
 
 def write_error(path: Path, error: Exception) -> ImageError:
     """Returns the exception to raise when `error` prevents that `path` is written."""
-    reason = getattr(error, "strerror", None) or error
-    return ImageError(f"{path}: cannot be written: {reason}; {WRITE_REMEDY}")
+    if isinstance(error, MemoryError):
+        reason, remedy = "not enough memory", "free some memory, or give --max-side"
+    elif getattr(error, "errno", None) is None:
+        reason, remedy = one_line(error), "give --max-side or another format"
+    else:
+        reason, remedy = error.strerror or error, WRITE_REMEDY
+    return ImageError(f"{path}: cannot be written: {reason}; {remedy}")
 
 
 def import_encoder() -> None:
@@ -137,10 +141,8 @@ def import_encoder() -> None:
 def _encode_by_pillow(stream: BinaryIO, *, suffix: str, picture: Picture) -> None:
     import imageio.v3 as iio
 
-    metadata = {
-        "icc_profile": picture.icc_profile,
-        "exif": picture.exif,
-    }  # BMP, which has neither, ignores them
+    # BMP, which has neither, ignores them.
+    metadata = {"icc_profile": picture.icc_profile, "exif": picture.exif}
     options = {name: value for name, value in metadata.items() if value}
     options |= _ENCODER_OPTIONS.get(suffix, {})
     iio.imwrite(stream, picture.pixels, plugin="pillow", extension=suffix, is_batch=False, **options)

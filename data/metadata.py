@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 # The tags of a TIFF file that describe the picture; the others describe the layout of that file.
-_TEXT_TAGS = (
-    "ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright"
-)  # fmt: skip
+_TEXT_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
 _PNG_SIGNATURE_BYTES = 8
 _PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _JPEG_START, _JPEG_SCAN = b"\xff\xd8", 0xDA

@@ -140,9 +140,8 @@ class PhotoCache:
         """Removes a photo from the index of its shard, so that the next training packs it again."""
         number = self._packed[key].shard
         index_path = self.cache_dir / f"shard_{number:05d}.json"
-        if not any(
-            self._packed[lost].shard == number for lost in self._lost - {key}
-        ):  # one line for each shard
+        # One line for each shard.
+        if not any(self._packed[lost].shard == number for lost in self._lost - {key}):
             logger.warning(
                 "%s: photos in it are damaged; they are read from their own files now, and packed again by the next"
                 " training",

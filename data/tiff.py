@@ -26,11 +26,8 @@ _COLORS = {_INVERTED_GRAY: "gray", _GRAY: "gray", _RGB: "RGB", _PALETTE: "palett
 _CHANNELS = {"gray": 1, "RGB": 3, "palette": 1, "CMYK": 4, "YCbCr": 3, "CIELab": 3}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _SAMPLE_FORMATS = {_UNSIGNED: "", _SIGNED: " signed", _FLOAT: " float"}
-_UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = (
-    0,
-    1,
-    2,
-)  # kinds of extra channels; 1 is premultiplied alpha, 2 is alpha
+# Kinds of extra channels; 1 is premultiplied alpha, 2 is alpha.
+_ASSOCIATED, _UNASSOCIATED = 1, 2
 _CODECS = {
     1: "no", 2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "deflate", 32773: "PackBits",
     32946: "deflate", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
@@ -92,8 +89,7 @@ class TiffLayout:
         if self.is_planar:  # libvips reads gray in planes wrongly, Pillow RGB with extra channels in planes
             is_deep_color = self.bits == 16 and self.color in ("RGB", "CMYK")
             return is_deep_color or (self.color == "RGB" and self.extras != ())
-        is_gray_with_another = self.color == "gray" and self.extras == (_UNSPECIFIED,)  # new in Pillow 11
-        return self.bits > 12 or is_gray_with_another
+        return self.bits > 12
 
     @property
     def drops_extras(self) -> bool:

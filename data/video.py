@@ -77,17 +77,8 @@ def stylize_video(
     """
     check_video_suffix(target_path)
     with SourceClip(source_path) as source:
-        target_path.parent.mkdir(parents=True, exist_ok=True)
         copy = _Copy(source, target_path, stylize, on_frame)
-        try:
-            write_whole(target_path, copy.write)
-        except OSError as error:
-            raise write_error(target_path, error) from error
-        except MemoryError as error:
-            size = f"{source.video.width}x{source.video.height}"
-            raise ImageError(
-                f"{source_path}: too little memory for frames of {size} pixels; scale it down first"
-            ) from error
+        copy.save()
         if fault := source.fault():
             raise DamagedClipError(
                 f"{source_path}: is damaged or cut off: {fault}; wrote {target_path} with the"
@@ -122,8 +113,21 @@ class _Copy:
         self._encoded_video = None  # the stream to write; the first stylized frame determines its size
         self.frames_done = 0
 
-    def write(self, stream) -> None:
-        """Writes the whole file to a binary stream."""
+    def save(self) -> None:
+        """Writes the file; creates parent folders. Raises ImageError."""
+        path, video = self._target_path, self._source.video
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_whole(path, self._write)
+        except OSError as error:
+            raise write_error(path, error) from error
+        except MemoryError as error:
+            raise ImageError(
+                f"{self._source.path}: too little memory for frames of {video.width}x{video.height} pixels;"
+                " scale it down first"
+            ) from error
+
+    def _write(self, stream) -> None:
         import av
 
         guarded = GuardedStream(stream)
@@ -262,9 +266,8 @@ class _Times:
             self._last += self._step
         elif time + self._offset >= self._last + self._least:
             self._last, self._repeats = time + self._offset, 0
-        elif (
-            self._last - time - self._offset > MOST_SINGLE_REPEATS * self._step
-        ):  # another recording was appended
+        elif self._last - time - self._offset > MOST_SINGLE_REPEATS * self._step:
+            # Another recording was appended.
             self._last += self._step
             self._offset = self._last - time
         else:

@@ -9,6 +9,7 @@ seeds run first in every later run, unchanged, and are then damaged further like
 """
 
 import argparse
+import contextlib
 import json
 import os
 import select
@@ -52,9 +53,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Finding:
-    """An input that was neither read nor refused as it should be: the number of its case, and what happened."""
+    """An input that was neither read nor refused as it should be: the number of its case, and what happened.
 
-    case: int
+    case: None for an undamaged input.
+    """
+
+    case: int | None
     what: str
 
 
@@ -70,18 +74,28 @@ def main(target: Target, arguments: list[str] | None = None) -> int:
     seconds = time.perf_counter() - start
     print(f"fuzz {target.name}: {sum(outcomes.values())} cases in {seconds:.0f} s: {counts or 'none'}")
     for finding in findings:
-        print(f"  case {finding.case}: {finding.what}; input: {_keep(target, options.seed, finding.case)}")
+        if finding.case is None:
+            print(f"  {finding.what}")
+        else:
+            print(
+                f"  case {finding.case}: {finding.what}; input: {_keep(target, options.seed, finding.case)}"
+            )
     return 1 if findings else 0
 
 
 def run_cases(target: Target, cases: int, seed: int) -> tuple[Counter, list[Finding]]:
-    """Runs kept seeds and `cases` damaged inputs; returns the numbers of outcomes and the findings."""
+    """Runs kept seeds and `cases` damaged inputs; returns the numbers of outcomes and the findings.
+
+    Ends with one finding if an undamaged input cannot be read, because damaged ones then tell nothing.
+    """
     outcomes: Counter = Counter()
     findings: list[Finding] = []
     end = len(_kept_seeds(target)) + cases
     following = 0
     while following < end:  # a new child after every finding, which ends the child
         for case, outcome, what in _outcomes_of_child(target, seed, following, end):
+            if outcome == "unfit":
+                return outcomes, [*findings, Finding(None, what)]
             outcomes[outcome] += 1
             following = case + 1
             if outcome == "found":
@@ -112,7 +126,10 @@ def _keep(target: Target, seed: int, case: int) -> Path:
 
 
 def _outcomes_of_child(target: Target, seed: int, first: int, end: int) -> Iterator[tuple[int, str, str]]:
-    """Yields (case, outcome, text) for the cases from `first` on, until the end or a finding that ends the child."""
+    """Yields (case, outcome, text) for the cases from `first` on, until the end or a finding that ends the child.
+
+    The outcome "unfit" tells that the child could not read the undamaged inputs.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -121,14 +138,18 @@ def _outcomes_of_child(target: Target, seed: int, first: int, end: int) -> Itera
     os.close(writing)
     watch = _Watch(child, target)
     waiting = first  # the case without an outcome
+    is_ready = False
     try:
         for case, outcome, what in _messages(reading, watch):
-            if outcome in ("read", "refused", "found"):
+            is_ready |= outcome == "ready"
+            if outcome in ("read", "refused", "found", "unfit"):
                 yield case, outcome, what
                 waiting = case + 1
-            if outcome == "found":
+            if outcome in ("found", "unfit"):
                 return  # what failed may have left the child in any state
-        if waiting < end:
+        if not is_ready:
+            yield first, "unfit", f"an undamaged input: {watch.what or _death(watch)}"
+        elif waiting < end:
             yield waiting, "found", watch.what or _death(watch)
     finally:
         os.close(reading)
@@ -154,40 +175,53 @@ def _messages(reading: int, watch: "_Watch") -> Iterator[tuple[int, str, str]]:
 
 
 class _Watch:
-    """The time and memory of a child; `what` says which limit it has passed."""
+    """The time and memory of a child and its descendants; `what` says which limit it has passed."""
 
     def __init__(self, child: int, target: Target):
         self.what = ""
         self._child, self._target, self._status = child, target, None
-        self._memory_limit = float("inf")
+        self._peak, self._memory_limit = 0, float("inf")
         self._deadline = time.monotonic() + START_SECONDS
 
     def progress(self, outcome: str) -> None:
         self._deadline = time.monotonic() + self._target.seconds
         if outcome == "ready":
-            self._memory_limit = self._peak() + self._target.memory
+            self._memory_limit = self._peak + self._target.memory
 
     def is_over(self) -> bool:
+        self._peak = max(self._peak, sum(map(_peak_memory, _family(self._child))))
         if time.monotonic() > self._deadline:
             self.what = f"no end after {self._target.seconds:g} s"
-        elif self._peak() > self._memory_limit:
+        elif self._peak > self._memory_limit:
             self.what = f"more than {self._target.memory / 1e9:g} GB of memory"
         return bool(self.what)
 
     def end(self, *, kill: bool = True) -> int:
         """Waits for the child, which is killed first unless it ends by itself; returns its wait status."""
         if self._status is None:
-            if kill:
-                os.kill(self._child, signal.SIGKILL)
+            for process in _family(self._child) if kill else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             _, self._status = os.waitpid(self._child, 0)
         return self._status
 
-    def _peak(self) -> float:
-        try:
-            lines = Path(f"/proc/{self._child}/status").read_text().splitlines()
-        except OSError:
-            return 0.0
-        return max((1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), default=0.0)
+
+def _family(process: int) -> list[int]:
+    """Returns a process and its descendants."""
+    family = [process]
+    for member in family:  # grows meanwhile
+        for path in Path(f"/proc/{member}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # it has ended
+                family += map(int, path.read_text().split())
+    return family
+
+
+def _peak_memory(process: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def _death(watch: _Watch) -> str:
@@ -208,7 +242,7 @@ def _run_child(target: Target, seed: int, first: int, end: int, writing: int) ->
         for name, content in target.seeds().items():
             outcome, what = _outcome(target, content)
             if outcome != "read":
-                tell(first, "found", f"the undamaged input {name} is {outcome}: {what}")
+                tell(first, "unfit", f"the undamaged input {name} is {outcome}: {what}")
                 os._exit(0)
         tell(first, "ready")
         for case in range(first, end):

@@ -208,6 +208,36 @@ def test_a_codec_that_is_not_listed_is_refused_by_name(tmp_path):
     assert "its video codec (magicyuv) is not supported; convert it to H.264" in refusal(tmp_path / "a.avi")
 
 
+def test_the_decoder_of_vvc_which_writes_beyond_its_buffers_is_never_opened(clips, tmp_path):
+    content = clips["clip.mkv"].read_bytes()
+    assert b"V_MPEG4/ISO/AVC" in content
+    (tmp_path / "a.mkv").write_bytes(content.replace(b"V_MPEG4/ISO/AVC", b"V_MPEGI/ISO/VVC"))
+    assert "its video codec (vvc) is not supported" in refusal(tmp_path / "a.mkv")
+
+
+def test_a_refused_clip_is_closed_before_its_file(clips, monkeypatch):
+    events = []
+
+    class Container:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            events.append(self.file.closed)
+
+    def open_container(clip):
+        container = Container()
+        container.file = clip._file
+        events.append(clip._file)
+        return container
+
+    monkeypatch.setattr(SourceClip, "_open_container", open_container)
+    with pytest.raises(AttributeError):  # the container has no streams
+        SourceClip(clips["clip.mp4"])
+    file, was_closed = events
+    assert file.closed and not was_closed
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.avi"])
 def test_damaged_frames_are_counted(clips, tmp_path, name):
     with av.open(str(clips[name])) as source:

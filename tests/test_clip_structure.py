@@ -1,12 +1,15 @@
 """data/clip_structure.py: what containers tell of missing and damaged parts."""
 
 import io
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data import clip_structure
 from data.clip_structure import structure_fault
 from fuzz.clip import CLIPS, make_clip
 
@@ -116,6 +119,59 @@ def test_any_damage_is_described_in_one_line(clips, name, changes, end):
         content[at : at + len(data)] = data
     fault = fault_of(bytes(content[:end]))
     assert fault.isprintable() and len(fault) < 100
+
+
+class CountingFile(io.BytesIO):
+    reads = 0
+
+    def read(self, size=-1):
+        self.reads += 1
+        return super().read(size)
+
+
+PACK = b"\0\0\1\xba\x44" + bytes(8) + b"\xf8"  # of an MPEG program stream
+
+
+@pytest.mark.parametrize("zeros", [*range(9), 8191, 8192, 8193, 1_000_000])
+def test_padding_between_packs_is_skipped_in_blocks(zeros):
+    for end, fault in ((b"", ""), (PACK, ""), (b"\0\0\1\xb9", ""), (b"\1\0\0\0\0", "unreadable")):
+        file = CountingFile(PACK + bytes(zeros) + end)
+        found = structure_fault(file, len(file.getvalue()))
+        assert fault in found and bool(fault) == bool(found)
+        assert file.reads < 200
+
+
+@pytest.mark.parametrize(
+    "start, part",
+    [
+        (b"\0\0\0\x08ftyp", b"\0\0\0\x08free"),
+        (b"\x1aE\xdf\xa3\x80\x18\x53\x80\x67\x01" + b"\xff" * 7, b"\xec\x80"),
+        (b"RIFF\0\0\0\0AVI ", b"JUNK\0\0\0\0"),
+        (PACK, b"\0\0\1\xbe\0\0"),
+        (PACK, b"\0\0\1\xbe\0\0\0"),
+    ],
+    ids=["mov", "matroska", "avi", "mpeg", "mpeg with padding"],
+)
+def test_a_file_of_very_many_parts_is_not_judged_to_its_end(monkeypatch, start, part):
+    monkeypatch.setattr(clip_structure, "_MOST_PARTS", 1000)
+    file = CountingFile(start + 5000 * part)
+    assert structure_fault(file, len(file.getvalue())) == ""
+    assert 500 < file.reads < 5000
+
+
+def test_a_transport_stream_of_very_many_streams_is_checked_at_once():
+    packets = np.zeros((40_000, 188), np.uint8)
+    streams = 0x20 + np.arange(len(packets)) % 8000
+    numbers = np.arange(len(packets)) // 8000
+    packets[:, :4] = np.stack(
+        [np.full_like(streams, 0x47), streams >> 8, streams & 255, 0x10 | numbers], axis=1
+    )
+    start = time.process_time()
+    assert fault_of(packets.tobytes()) == ""
+    assert fault_of(packets[[*range(9000), *range(17_001, 40_000)]].tobytes()) == (
+        "packets are missing or damaged in 8000 places"
+    )
+    assert time.process_time() - start < 1
 
 
 def test_the_size_of_a_box_may_take_64_bits():

@@ -19,7 +19,9 @@ import pyvips
 from PIL import Image, ImageOps, features
 
 from data import containers, decoding
+from data.encoding import encode_file
 from data.images import load_image
+from data.picture import Picture
 
 HEIGHT, WIDTH = 20, 30  # of the fixture pixels_u8
 HAS_AVIF = decoding.can_read_avif()
@@ -660,6 +662,32 @@ def test_too_little_memory_of_libvips_is_not_called_damage(tmp_path, gray_u16, m
     pyvips.Image.new_from_array(pixels, interpretation="rgb16").write_to_file(str(tmp_path / "a.png"))
     monkeypatch.setattr(pyvips.Image, "write_to_memory", fail)
     assert "too little memory to decode it" in error_of(load_image, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+@pytest.mark.parametrize("is_deep", [False, True], ids=["pillow", "libvips"])
+def test_a_fault_of_the_program_is_not_called_damage(tmp_path, gray_u16, monkeypatch, name, is_deep):
+    def fail(*arguments):
+        raise TypeError("a fault of the program")
+
+    pixels = np.dstack([gray_u16] * 3).astype(np.uint16 if is_deep and name != "a.jpg" else np.uint8)
+    encode_file(tmp_path / name, Picture(pixels))
+    monkeypatch.setattr(decoding, "_upright", fail)
+    with pytest.raises(TypeError, match="a fault of the program"):
+        load_image(tmp_path / name)
+
+
+def test_too_little_memory_without_the_metadata_is_not_called_damage(
+    tmp_path, pixels_u8, monkeypatch, error_of
+):
+    encode_file(tmp_path / "a.jpg", Picture(pixels_u8, exif=b"Exif\0\0MM\0*nonsense"))
+    results = iter([SyntaxError("damaged metadata"), MemoryError()])
+
+    def fail(*arguments, **options):
+        raise next(results)
+
+    monkeypatch.setattr(Image, "open", fail)
+    assert "too little memory to decode it" in error_of(load_image, tmp_path / "a.jpg")
 
 
 # 16 bits and transparency of PNG

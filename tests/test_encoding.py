@@ -13,6 +13,7 @@ import pytest
 import pyvips
 from PIL import ExifTags, Image, ImageCms
 
+from data import encoding
 from data.decoding import Picture, decode_file
 from data.encoding import encode_file
 from data.images import check_image_suffix, load_image, save_image
@@ -295,6 +296,27 @@ def test_too_little_memory_leaves_the_old_picture(tmp_path, monkeypatch, suffix,
     monkeypatch.setattr(pyvips.Image, "new_from_array", fail)
     assert "cannot be written: not enough memory" in error_of(encode_file, path, Picture(noise(dtype)))
     assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_fault_of_the_program_is_not_reported_as_one_of_the_file(tmp_path, pixels_u8, monkeypatch):
+    calls = []
+
+    def fail(*arguments, **options):
+        calls.append(options)
+        raise TypeError("a fault of the program")
+
+    monkeypatch.setattr(encoding, "_encode_by_pillow", fail)
+    with pytest.raises(TypeError, match="a fault of the program"):
+        encode_file(tmp_path / "a.png", Picture(pixels_u8, RGB_PROFILE, exif_of(100)))
+    assert len(calls) == 1 and not any(tmp_path.iterdir())
+
+
+def test_the_remedy_fits_the_fault(tmp_path, monkeypatch, error_of):
+    wide = Picture(np.zeros((2, 16_384, 3), np.uint8))
+    assert error_of(encode_file, tmp_path / "a.webp", wide).endswith("; give --max-side or another format")
+    monkeypatch.setattr(Image, "fromarray", lambda *arguments, **options: bytearray(2**62))
+    message = error_of(encode_file, tmp_path / "a.png", wide)
+    assert message.endswith("not enough memory; free some memory, or give --max-side")
 
 
 # Metadata that a format cannot store

@@ -1,12 +1,16 @@
 """fuzz/engine.py: every kind of fault is found, and good targets pass."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from fuzz import engine
 from fuzz.engine import Target, run_cases
+
+GREEDY_PROCESS = [sys.executable, "-c", "import time; b = bytearray(b'x') * 300_000_000; time.sleep(2)"]
 
 
 class Refused(ValueError):
@@ -46,8 +50,9 @@ def test_a_target_that_refuses_in_one_line_has_no_finding():
         (lambda: os._exit(3), {}, "status 3"),
         (lambda: time.sleep(60), {"seconds": 0.3}, "no end after 0.3 s"),
         (lambda: (bytearray(b"x") * 300_000_000, time.sleep(0.5)), {"memory": 1e8}, "more than 0.1 GB"),
+        (lambda: subprocess.run(GREEDY_PROCESS), {"memory": 1e8}, "more than 0.1 GB"),
     ],
-    ids=["exception", "two lines", "escape", "crash", "exit", "hang", "memory"],
+    ids=["exception", "two lines", "escape", "crash", "exit", "hang", "memory", "memory of a process"],
 )
 def test_every_kind_of_fault_is_found_and_the_loop_goes_on(action, limits, expected):
     outcomes, findings = run_cases(target_of(damaged_only(action), **limits), 3, seed=0)
@@ -55,9 +60,27 @@ def test_every_kind_of_fault_is_found_and_the_loop_goes_on(action, limits, expec
     assert sum(outcomes.values()) == 3
 
 
-def test_a_seed_that_is_refused_is_a_finding():
-    _, findings = run_cases(target_of(lambda content, folder: refuse("bad")()), 1, seed=0)
-    assert "the undamaged input good" in findings[0].what
+@pytest.mark.parametrize(
+    "action, expected",
+    [
+        (refuse("bad"), "the undamaged input good is refused: bad"),
+        (os.abort, "undamaged input: the process died"),
+    ],
+)
+def test_a_seed_that_is_not_read_is_the_one_finding(tmp_path, action, expected):
+    def run(content, folder):
+        with open(tmp_path / "runs", "ab") as runs:
+            runs.write(b".")
+        action()
+
+    outcomes, (finding,) = run_cases(target_of(run), 10, seed=0)
+    assert expected in finding.what and finding.case is None and not outcomes
+    assert (tmp_path / "runs").read_bytes() == b"."
+
+
+def test_a_seed_that_is_not_read_is_printed_without_an_input(capsys):
+    assert engine.main(target_of(lambda content, folder: refuse("bad")()), ["--cases", "3"]) == 1
+    assert "  the undamaged input good is refused: bad\n" in capsys.readouterr().out
 
 
 def test_kept_seeds_run_first_and_unchanged(tmp_path, monkeypatch):
