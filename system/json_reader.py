@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from system.arguments import MOST_DIGITS
+
 MOST_BYTES = 4_000_000  # of a file; a configuration has 2000
 MOST_DEPTH = 32  # of lists and objects in each other; a configuration has 2
-MOST_DIGITS = 30  # of a whole number
 
 
 class JsonError(ValueError):
