@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # NumPy is imported on first use; the command line needs only
 MOST = 10**18  # of whole numbers without a bound of their own; TensorFlow and NumPy count in 64 bits
 MOST_DIGITS = 30  # of a whole number in a text or a message
 SHOWN_CHARACTERS = 60  # of a wrong value in a message
-_FLOAT32_MOST = 3.4e38
+_FLOAT32_MOST = 3.4e38  # larger values are infinite in float32
 _LAYOUTS = {3: "[H, W, 3]", 4: "[B, H, W, 3]"}
 
 
@@ -41,7 +41,8 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST) -> N
 def check_images(
     name: str, images: Any, *, ranks: Sequence[int] = (3,), most: float = _FLOAT32_MOST
 ) -> "np.ndarray":
-    """Returns images as an array. Raises ValueError unless it is finite, has the shape of an image and no side is zero.
+    """Returns images as an array. Raises ValueError for another shape, a side of zero, and values that are no numbers
+    or not finite.
 
     ranks: 3 for [H, W, 3], 4 for [B, H, W, 3]. most: largest absolute value.
     """

@@ -136,7 +136,7 @@ def test_the_shares_of_any_weights_sum_to_one_or_are_refused(weights):
     ],
 )
 def test_what_is_no_image_is_one_value_error(images):
-    assert complaint(ValueError, checked_images, images).startswith("images must ")
+    assert complaint(ValueError, checked_images, images).startswith("images (RGB 0..255) must ")
 
 
 def test_one_nan_in_a_batch_is_found(style_dirs):

@@ -65,7 +65,7 @@ def shares(weights: Sequence[float]) -> list[float]:
 
 def checked_images(images: object) -> np.ndarray:
     """Returns images as an array. Raises ValueError for another shape, type or range of values."""
-    return check_images("images", images, ranks=(3, 4), most=MAX_VALUE)
+    return check_images("images (RGB 0..255)", images, ranks=(3, 4), most=MAX_VALUE)
 
 
 def _is_number(value: object) -> bool:

@@ -145,7 +145,8 @@ def _node_faults(node: onnx.NodeProto) -> Iterator[str]:
         if attribute.HasField("g") or attribute.graphs:
             yield f"operator {shown_name(node.op_type)} {place} contains a graph"
         if (
-            any(map(attribute.HasField, ("sparse_tensor", "tp")))
+            attribute.HasField("sparse_tensor")
+            or attribute.HasField("tp")
             or attribute.sparse_tensors
             or attribute.type_protos
         ):
