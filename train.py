@@ -101,6 +101,7 @@ def run_call(options: argparse.Namespace) -> int:
     from cli.training_checks import (
         check_inputs,
         check_memory_before_start,
+        check_places,
         check_targets,
         exclusive_run,
         is_finished,
@@ -124,6 +125,7 @@ def run_call(options: argparse.Namespace) -> int:
         for line in lines:
             report(PROG, line)
     check_memory_before_start(config, check_inputs(config))
+    check_places(config)
     with exclusive_run(config), memory_faults(MEMORY_REMEDY):
         if is_chief():
             check_targets(config, resumes=saved is not None, overwrite=options.overwrite)

@@ -209,7 +209,7 @@ class Outcome:
             if self.best is not None:
                 self._save_picture(self._picture_path)
         finally:
-            self._save_history()
+            self._save_history("the picture does not depend on it")
 
     def save_on_the_way(self, checkpoint_path: Path | None) -> None:
         """Writes the best picture so far, to `checkpoint_path` or where the flags say, and the history so far."""
@@ -223,13 +223,13 @@ class Outcome:
                 "--checkpoint-output", checkpoint_path, "the optimization continues"
             ):
                 self._save_picture(checkpoint_path)
-        self._save_history()
+        self._save_history("the optimization continues")
 
-    def _save_history(self) -> None:
+    def _save_history(self, consequence: str) -> None:
         if self._config.history is None:
             return
         rows = [("step", *LOSS_NAMES), *([f"{number:.9g}" for number in row] for row in self.rows)]
-        with self.side_outputs.attempt("--history", self._config.history, "the optimization continues"):
+        with self.side_outputs.attempt("--history", self._config.history, consequence):
             write_text(self._config.history, "".join(f"{','.join(row)}\n" for row in rows))
 
     def _save_picture(self, path: Path) -> None:

@@ -32,10 +32,16 @@ class SideOutputs:
             self._missing.add((name, target))
             if name not in self._reported:
                 self._reported.add(name)
-                report(self._prog, f"{name}: {one_line(error)}; {consequence}")
+                report(self._prog, f"{name}: {_fault(error, target)}; {consequence}")
         else:
             self._missing.discard((name, target))
 
     def forget(self, name: str) -> None:
         """A failure of `name` does not count in the end, because the output is written again later."""
         self._missing = {missing for missing in self._missing if missing[0] != name}
+
+
+def _fault(error: OSError | ValueError, target: Hashable) -> str:
+    """What went wrong; the text of an OSError of the system alone would name a temporary file."""
+    reason = getattr(error, "strerror", None)
+    return f"{target}: cannot be written: {reason}" if reason else one_line(error)

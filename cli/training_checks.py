@@ -117,12 +117,16 @@ def is_finished(config: TrainConfig, saved: Any) -> bool:
     return is_alone and saved is not None and saved.step >= config.steps and is_style(config.style_dir)
 
 
-def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> None:
-    """Looks at everything that is written. Raises OSError and UsageError; replaces nothing."""
-    style_dir = config.style_dir
+def check_places(config: TrainConfig) -> None:
+    """Raises UsageError if an output would replace an input, or if TensorFlow cannot open an output folder."""
     _check_inputs_outside(config)
     for name in ("output_dir", "log_dir"):
         _check_encoding(name, getattr(config, name))
+
+
+def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> None:
+    """Looks at everything that is written. Raises OSError; replaces nothing."""
+    style_dir = config.style_dir
     if style_dir.exists():
         _check_replaceable(style_dir, resumes=resumes, overwrite=overwrite)
     if state_paths(config.state_dir) and not (resumes or overwrite):

@@ -176,14 +176,13 @@ def training_job(folder: Path) -> Job:
 
 
 def _steps_of_style(style_dir: Path) -> int:
-    """The steps that style.json tells; raises an error unless the style can be loaded and stylizes."""
+    """The steps in the settings of a style; raises an error unless the style is complete and stylizes."""
     sys.path.insert(0, str(ROOT))
     from transformer.inference.loading import load_stylizer
 
     load_stylizer(style_dir)(np.full((16, 16, 3), 128.0, np.float32))
     assert len(list(style_dir.iterdir())) == 6
-    info = json.loads((style_dir / "style.json").read_text(encoding="utf-8"))
-    return info["training"]["steps"] if "training" in info else info["config"]["steps"]
+    return json.loads((style_dir / "style.json").read_text(encoding="utf-8"))["config"]["steps"]
 
 
 def _digests(folder: Path) -> dict[str, str]:

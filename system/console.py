@@ -93,10 +93,8 @@ class _Unfailing(io.TextIOBase):
 
     def _discard_buffer(self) -> None:
         """Sends what is buffered to the null device; Python would fail again when it flushes at the end."""
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
-            os.close(null)
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), self._stream.fileno())
 
     def writable(self) -> bool:
         return True

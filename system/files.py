@@ -13,6 +13,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from system.locks import claimed, is_name_of, mark_of, try_lock
 
 WRITE_REMEDY = "check the folder's permissions and free space, or choose another path"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+
+# Mark of the target, process, random number; exactly what `_create_beside` and `_replace_by_two_renames` make.
+_TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.[0-9]{1,10}\.[0-9a-f]{8}\.(tmp|old)")
 
 _swept: set[str] = set()  # folders in which this process has removed temporary files of killed processes
 
@@ -68,6 +72,8 @@ def write_folder(folder: Path, fill: Callable[[Path], object]) -> None:
 def restore_retired(folder: Path) -> None:
     """Restores a folder that a killed process has renamed, or removes it if the new one is in place."""
     for retired in folder.parent.glob(f"{mark_of(folder)}.*.old"):
+        if not _TEMPORARY_NAME.fullmatch(retired.name):
+            continue
         with claimed(retired) as is_abandoned:
             if is_abandoned and folder.exists():
                 _remove(retired)
@@ -78,8 +84,7 @@ def restore_retired(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Removes temporary files that killed processes left in `folder`; those of running processes stay."""
     for path in folder.glob(".*.tmp"):
-        parts = path.name.split(".")  # "", mark of the target, process, random, "tmp"
-        if len(parts) == 5 and parts[2].isdecimal():
+        if _TEMPORARY_NAME.fullmatch(path.name):
             with claimed(path) as is_abandoned:
                 if is_abandoned:
                     _remove(path)

@@ -91,9 +91,11 @@ def test_a_stream_offers_no_descriptor_to_write_around_it(tmp_path):
 
 
 def test_hidden_files_of_others_stay(tmp_path):
-    names = {".mine.tmp", ".a.b.c.tmp", ".git"}
+    names = {".mine.tmp", ".a.b.c.tmp", ".git", ".photos.2023.raw.tmp", ".0123456789abcdef.12.notes.tmp"}
     for name in names:
         (tmp_path / name).write_bytes(b"of somebody else")
+    (tmp_path / ".photos.2023.raw2.tmp").mkdir()
+    names.add(".photos.2023.raw2.tmp")
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == names
 

@@ -143,7 +143,7 @@ def test_what_a_kill_left_behind_is_removed(photos_dir):
     cache_dir.mkdir()
     mark = hashlib.sha256(b"shard_00000.npy").hexdigest()[:16]  # see system.files
     for name in (
-        f".{mark}.999999999.ab.tmp",
+        f".{mark}.999999999.01234567.tmp",
         "shard_00007.npy",
     ):  # amid the pixels; between them and the index
         (cache_dir / name).write_bytes(b"half")

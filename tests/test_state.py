@@ -227,7 +227,9 @@ def test_a_full_disk_at_the_first_state_does_not_advise_to_resume(tmp_path, monk
 
 def test_the_rest_of_a_killed_process_is_no_state_and_is_removed(tmp_path):
     saved(tmp_path, 5)
-    (tmp_path / f".0123456789.{2**22 + 1}.abcd.tmp").write_bytes(b"half")  # no process has such a number
+    (tmp_path / f".0123456789abcdef.{2**22 + 1}.01234567.tmp").write_bytes(
+        b"half"
+    )  # no process has such a number
     assert steps_of(tmp_path) == [5]
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000005.npz"]
