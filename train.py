@@ -98,7 +98,6 @@ def file_settings(options: argparse.Namespace) -> dict[str, Any]:
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
     from cli.cluster import is_chief
-    from cli.memory import memory_faults
     from cli.training_checks import (
         check_inputs,
         check_memory_before_start,
@@ -109,6 +108,7 @@ def run_call(options: argparse.Namespace) -> int:
         saved_run,
     )
     from cli.training_report import MEMORY_REMEDY, report_finished
+    from system.faults import memory_faults
 
     if options.preview_grid is not None:
         from cli.preview_grid import write_preview_grid

@@ -21,13 +21,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from system.arguments import MOST, MOST_DIGITS, SHOWN_CHARACTERS, shown
 from system.console import printable
 
-WHOLE_LIMIT = 10**18  # of whole numbers without a bound of their own; TensorFlow counts in 64 bits
 FLOAT_LIMIT = 1e30  # of other numbers without a bound of their own; their products must fit into float32
-MOST_DIGITS = 30  # of a whole number on the command line
 MOST_PATH_BYTES, MOST_NAME_BYTES = 4095, 255  # Linux: PATH_MAX without its NUL, NAME_MAX
-_SHOWN_CHARACTERS = 60  # of a wrong value in a message
 _LINE_CHARACTERS = 300  # of a message of the parser
 
 
@@ -148,12 +146,6 @@ def _path_fault(text: str) -> str:
 _PARSERS = {int: whole_number, float: number, Path: path_of}
 
 
-def shown(value: Any) -> str:
-    """A value as one short piece of a message: control characters escaped, long values cut."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
 def help_formatter(prog: str) -> argparse.HelpFormatter:
     """Keeps the line breaks of the examples, and leaves room for long flags."""
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110)
@@ -251,7 +243,7 @@ def _check_item(name: str, item: Any, about: Knob) -> None:
 def _check_number(label: str, item: float, about: Knob) -> None:
     is_finite = isinstance(item, int) or isfinite(item)  # isfinite fails for whole numbers beyond 1e308
     if is_finite and about.at_most is None and about.below is None:
-        limit = about.limit or (WHOLE_LIMIT if isinstance(item, int) else FLOAT_LIMIT)
+        limit = about.limit or (MOST if isinstance(item, int) else FLOAT_LIMIT)
         if abs(item) > limit:
             raise UsageError(
                 f"{label} must be {_range_text(replace(about, at_most=limit))}, got {_number_text(item)}"
@@ -277,10 +269,7 @@ def _range_text(about: Knob) -> str:
 
 
 def _number_text(value: float) -> str:
-    if not isinstance(value, int):
-        return f"{value:g}"
-    digits = str(value) if abs(value) < 10**MOST_DIGITS else ""
-    return digits if digits else f"a number of more than {MOST_DIGITS} digits"
+    return shown(value) if isinstance(value, int) else f"{value:g}"
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -302,7 +291,7 @@ def from_json(
     for name in sorted(set(values) - set(knobs)):
         if name in retired:
             raise UsageError(f"{source}: the key {name} is now {retired[name]}")
-        unknown = name if name.isidentifier() and len(name) <= _SHOWN_CHARACTERS else shown(name)
+        unknown = name if name.isidentifier() and len(name) <= SHOWN_CHARACTERS else shown(name)
         raise UsageError(f"{source}: unknown key {unknown}; known keys are {', '.join(knobs)}")
     return {
         name: _from_json(f"{source}: {name}", _type_of(config_class, name), value)
@@ -329,7 +318,7 @@ def _from_json(source: str, value_type: _ValueType, value: Any) -> Any:
 
 def _json_shown(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def read_json(path: Path, source: str) -> Any:

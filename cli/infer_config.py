@@ -4,7 +4,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.flags import FLOAT_LIMIT, knob, number, path_of, shown, whole_number
+from cli.flags import FLOAT_LIMIT, knob, number, path_of, whole_number
+from system.arguments import shown
 from transformer.inference.memory_plan import MIN_TILE
 
 # Titles in --help, in the order in which it lists them.
@@ -141,7 +142,8 @@ class FastConfig(SharedConfig):
         "auto", group=NETWORK, choices=("auto", "onnx", "tensorflow"),
     )  # fmt: skip
     trust: bool = knob(
-        "run a TensorFlow graph whatever operations it contains; such a graph can do anything on this machine",
+        "run a graph of another program whatever operations it contains, without a time limit; such a graph can do"
+        " anything on this machine",
         False, group=NETWORK,
     )  # fmt: skip
     benchmark: bool = knob(

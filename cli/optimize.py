@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from cli.bars import progress_bar
-from cli.flags import MOST_DIGITS, UsageError, flag, report
+from cli.flags import UsageError, flag, report
 from cli.infer_config import SlowConfig
-from cli.memory import check_free, is_cpu_only, memory_faults
+from cli.memory import check_free, is_cpu_only
 from cli.side_outputs import SideOutputs
 from cli.targets import check_distinct, check_outputs, target_paths
 from loss_net.presets import PRESETS, SlowPreset, overridden
 from loss_net.topology import deepest_layer, least_side
+from system.arguments import MOST_DIGITS
+from system.faults import memory_faults
 from system.files import check_writable, write_text
 from system.signals import Interrupted
 

@@ -14,6 +14,7 @@ from cli.infer_config import FastConfig
 from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
+from system.faults import memory_faults
 from system.files import remove_leftovers
 from system.signals import Interrupted
 
@@ -93,9 +94,10 @@ class PhotoJob:
             workers = 1  # in this thread, where signals arrive at once
         start = time.perf_counter()
         skipped = len(self._targets) - len(self._missing)
+        stylize = memory_faults("shrink the photo with --max-side")(self._stylize)
         with PhotoProgress(len(self._targets), skipped) as self._progress:
             try:
-                for path, future in in_order(self._missing, self._stylize, workers):
+                for path, future in in_order(self._missing, stylize, workers):
                     self._take(path, future)
             except Interrupted as error:
                 error.done = self._interrupted_text()
@@ -106,8 +108,6 @@ class PhotoJob:
         """Reports a photo that has no picture."""
         self.failures += 1
         line = printable(fault)
-        if isinstance(fault, MemoryError) and "memory" not in line:  # not from the memory plan
-            line = f"too little memory{line and f' ({line})'}; shrink the photo with --max-side"
         known = (path, self._targets.get(path, path))
         named = any(printable(name) in line for name in known)
         report(PROG, line if named else f"{printable(path)}: {line}")

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, path_of, shown
+from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, path_of
 from loss_net.presets import LOSS_PRESETS, LossPreset
 from loss_net.topology import deepest_layer, least_side
+from system.arguments import shown
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "what is learned from what"

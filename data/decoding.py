@@ -47,7 +47,7 @@ from data.tiff import (
     read_layout,
     rgb_from_cmyk,
 )
-from system.faults import one_line
+from system.faults import is_memory_fault, one_line
 from system.files import NotAFile, open_regular
 
 __all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
@@ -225,7 +225,7 @@ def _decode_by_vips(
             orientation = image.get("orientation") if "orientation" in image.get_fields() else 1
             pixels = _pixels_of_vips(image)
         except pyvips.Error as error:
-            kind = MemoryError if "out of memory" in str(error) else OSError
+            kind = MemoryError if is_memory_fault(error) else OSError
             raise kind(one_line(error)) from error
     return Picture(
         _upright(_rgb_or_gray(path, pixels, layout), orientation),

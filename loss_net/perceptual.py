@@ -38,7 +38,7 @@ class PerceptualLoss:
 
         Raises ValueError for an array that is not [B, H, W, 3], has a zero side, or is not finite.
         """
-        check_images("content", content, rank=4)
+        check_images("content", content, ranks=(4,))
         content_maps = self._content_maps(content)
         return lambda stylized: self._terms(stylized, content_maps)
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from system.arguments import MOST_DIGITS
 from system.files import open_regular
 
 MOST_BYTES = 4_000_000  # of a file; a configuration has 2000
 MOST_DEPTH = 32  # of lists and objects in each other; a configuration has 2
-MOST_DIGITS = 30  # of a whole number
 
 
 _FILE_FAULTS = {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder, not a file"}

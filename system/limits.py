@@ -1,10 +1,11 @@
 """Limits that a process sets for itself before it does work that it does not trust. Linux; fewer on other systems."""
 
 import contextlib
-import os
 import signal
 import sys
 from pathlib import Path
+
+from system.machine import mapped_memory
 
 
 def limit_memory(more_bytes: float) -> None:
@@ -12,13 +13,9 @@ def limit_memory(more_bytes: float) -> None:
 
     Does nothing where the system does not support it (macOS, Windows).
     """
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (OSError, ValueError):
-        return
-    total = pages * os.sysconf("SC_PAGE_SIZE") + more_bytes
-    if total < sys.maxsize:
-        _limit("RLIMIT_AS", int(total))
+    mapped = mapped_memory()
+    if mapped is not None and mapped + more_bytes < sys.maxsize:
+        _limit("RLIMIT_AS", int(mapped + more_bytes))
 
 
 def forbid_files() -> None:

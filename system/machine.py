@@ -11,7 +11,7 @@ _UNLIMITED = 2**60  # bytes; version 1 of cgroups writes a huge number where the
 
 
 class NotEnoughMemory(MemoryError):
-    """The work needs more memory than there is: one line that says how much, and what to do."""
+    """Memory is too small or ran out: one line that is complete. It names the work and tells what to do."""
 
 
 def available_cores() -> int:
@@ -38,6 +38,11 @@ def available_memory() -> float:
 def available_address_space() -> float:
     """Returns the bytes of address space that this process may still map (ulimit -v); infinity without a limit."""
     return _free_in_limit("RLIMIT_AS", "VmSize")
+
+
+def mapped_memory() -> int | None:
+    """Returns the bytes of address space that this process has mapped; None where that is unknown."""
+    return _own_status().get("VmSize")
 
 
 def peak_memory() -> int | None:

@@ -227,6 +227,13 @@ def external_constant() -> onnx.ModelProto:
     return model(constant, node("Relu", ["X"], ["g"]))
 
 
+def constant_of_undeclared_kind(**content) -> onnx.ModelProto:
+    """A graph with a constant that has another content than its declared type, which a number is."""
+    constant = onnx.NodeProto(op_type="Constant", output=["w"])
+    constant.attribute.add(name="value", type=onnx.AttributeProto.FLOAT, f=1.0, **content)
+    return model(constant, node("Relu", ["X"], ["g"]))
+
+
 def external_values_without_a_location() -> onnx.ModelProto:
     tensor = onnx.TensorProto(name="w", data_type=FLOAT, dims=[1], raw_data=b"1234")
     tensor.external_data.add(key="location", value="/etc/passwd")
@@ -279,6 +286,13 @@ def ir_version(version: int) -> onnx.ModelProto:
         (machine_learning_operator(), "operator Scaler (without a name) of the domain ai.onnx.ml"),
         (external_value(), "the values of tensor w are in another file"),
         (external_constant(), "the values of tensor w are in another file"),
+        (constant_of_undeclared_kind(t=external_tensor()), "the values of tensor w are in another file"),
+        (
+            constant_of_undeclared_kind(tensors=[external_tensor()]),
+            "the values of tensor w are in another file",
+        ),
+        (constant_of_undeclared_kind(sparse_tensor=onnx.SparseTensorProto()), "has sparse tensors"),
+        (constant_of_undeclared_kind(tp=onnx.TypeProto()), "has sparse tensors or types"),
         (external_values_without_a_location(), "the values of tensor w are in another file"),
         (huge_tensor(), "tensor w has a side of 1099511627776"),
         (negative_tensor(), "tensor w has a side of -4"),

@@ -670,10 +670,14 @@ def test_a_painting_given_as_a_style_is_called_that(photo, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError(), "too little memory; shrink the photo with --max-side"),
+        (MemoryError(), "not enough memory (MemoryError); shrink the photo with --max-side"),
         (
             MemoryError("Unable to allocate 9 GiB"),
-            "too little memory (Unable to allocate 9 GiB); shrink the photo",
+            "not enough memory (Unable to allocate 9 GiB); shrink the photo",
+        ),
+        (
+            RuntimeError("can't start new thread"),
+            "not enough memory (can't start new thread); shrink the photo",
         ),
         (OSError(5, "Input/output error"), "Input/output error"),
     ],

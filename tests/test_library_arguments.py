@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cli.flags import Knob, UsageError, _check_number
 from data.photo_cache import PhotoCache
 from data.pipeline import CropStream, DataShard, random_crop, readable_images
 from loss_net.optimize import optimize_image
 from loss_net.perceptual import build_perceptual_loss
 from loss_net.presets import LOSS_PRESETS, PRESETS
 from loss_net.start import content_size, initial_image, style_size
-from system.arguments import check_count, check_images, check_size
+from system.arguments import check_count, check_images, check_size, shown
 
 IMAGE = np.full((32, 32, 3), 100, np.float32)
 PRESET = PRESETS["athalye"]
@@ -32,6 +33,9 @@ BAD_IMAGES = [
     np.zeros((5, 5, 4)),
     np.zeros(()),
     with_nan(),
+    np.full((5, 5, 3), 1e300),  # infinite in float32
+    np.full((5, 5, 3), "1"),
+    [[1, 2], [3]],
 ]
 BAD_COUNTS = [0, -1, -(10**30), 10**19, 10**5000, -(10**5000), 1.5, True, None, "5", float("nan")]
 
@@ -46,14 +50,32 @@ def test_counts_and_images_that_are_right_pass():
     for count in (1, np.int64(5), 10**18):
         check_count("steps", count)
     check_images("image", IMAGE)
-    check_images("images", IMAGE[None], rank=4)
+    check_images("images", IMAGE[None], ranks=(4,))
     check_size("size", (1, 5))
 
 
-@pytest.mark.parametrize("image", BAD_IMAGES, ids=lambda image: str(image.shape))
+@pytest.mark.parametrize("image", BAD_IMAGES, ids=range(len(BAD_IMAGES)))
 def test_an_array_that_is_no_image_is_refused(image):
     with pytest.raises(ValueError, match="^image must "):
         check_images("image", image)
+
+
+@pytest.mark.parametrize("count", [10**30, -(10**30), 10**5000], ids=range(3))
+def test_a_flag_and_an_argument_show_a_huge_number_alike(count):
+    with pytest.raises(UsageError, match="got a number of more than 30 digits$"):
+        _check_number("--steps", count, Knob("", at_least=1))
+    with pytest.raises(ValueError, match="got a number of more than 30 digits$"):
+        check_count("steps", count)
+
+
+def test_a_wrong_value_is_shown_as_one_short_line():
+    class Odd:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert shown("a  b\n") == r"'a  b\n'" and shown(Odd()) == "Odd" and shown(True) == "True"
+    assert shown("x" * 99) == "'" + "x" * 59 + "..."
+    assert "\n" not in shown(np.zeros((3, 3)))
 
 
 def stream(**options) -> CropStream:

@@ -28,6 +28,17 @@ except MemoryError:
     assert outcome(source) == "refused"
 
 
+def test_where_the_size_of_the_process_is_unknown_nothing_is_limited():
+    source = """
+from pathlib import Path
+from system import machine
+machine.PROCESS_DIR = Path("/nowhere")
+limit_memory(1e6)
+print(len(bytearray(200_000_000)))
+"""
+    assert outcome(source) == "200000000"
+
+
 def test_an_infinite_limit_is_none():
     assert outcome("limit_memory(float('inf'))\nprint(len(bytearray(200_000_000)))") == "200000000"
 

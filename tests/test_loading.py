@@ -96,7 +96,9 @@ def test_an_impossible_tile_is_refused(style_dirs, tile):
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5])
 def test_an_impossible_number_of_threads_is_refused(style_dirs, threads):
-    with pytest.raises(ValueError, match="threads must be at least 1, got"):
+    with pytest.raises(
+        ValueError, match="threads must be a whole number of at least 1 and at most 1024, got"
+    ):
         load_stylizer(style_dirs["waves"], threads=threads)
 
 

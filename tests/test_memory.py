@@ -1,4 +1,4 @@
-"""cli/memory.py: what is too large is refused in one line, and a failure to allocate becomes one."""
+"""cli/memory.py and system/faults.py: what is too large is refused in one line, a failure to allocate becomes one."""
 
 import subprocess
 import sys
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.memory import check_free, memory_faults
+from cli.memory import check_free
 from system import machine
+from system.faults import disk_fault, is_memory_fault, memory_faults
 from system.machine import NotEnoughMemory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,50 @@ def test_a_failure_to_allocate_is_one_line_with_the_remedy(error, words):
     with pytest.raises(MemoryError) as caught, memory_faults("do less"):
         raise error
     assert str(caught.value) == words
+
+
+def native_error(module: str, text: str) -> Exception:
+    return type("Fault", (Exception,), {"__module__": module})(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("can't start new thread"),
+        RuntimeError("std::bad_alloc"),
+        native_error("onnxruntime.capi", "Failed to allocate memory for requested buffer of size 9"),
+        native_error("pyvips.error", "out of memory --- size == 40MB"),
+        ResourceExhaustedError("failed to allocate memory"),
+    ],
+)
+def test_every_library_s_failure_to_allocate_is_recognized(error):
+    assert is_memory_fault(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("out of memory"),
+        ValueError("out of memory.png: no such file"),
+        native_error("onnxruntime.capi", "Invalid rank"),
+        ResourceExhaustedError("/full/a.tmp; No space left on device"),
+        ResourceExhaustedError("/many/a.tmp; Too many open files"),
+    ],
+)
+def test_other_faults_are_none_of_the_memory(error):
+    assert not is_memory_fault(error)
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_named_by_its_words(words):
+    assert disk_fault(ResourceExhaustedError(f"lines\nof TensorFlow; {words}")) == words
+
+
+def test_a_text_of_ours_is_complete_whatever_words_it_has_and_others_are_not():
+    with pytest.raises(NotEnoughMemory, match="^no words of a remedy$"), memory_faults("do less"):
+        raise NotEnoughMemory("no words of a remedy")
+    with pytest.raises(NotEnoughMemory, match="do less$"), memory_faults("do less"):
+        raise MemoryError("free some memory, --max-side")
 
 
 def test_other_errors_stay_what_they_are():

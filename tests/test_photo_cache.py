@@ -5,12 +5,12 @@ import hashlib
 import json
 import os
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import wait_until
 
 from data import photo_cache
 from data.images import ImageError, load_pixels
@@ -393,10 +393,10 @@ def test_two_trainings_that_pack_one_cache_pack_each_photo_once(photos_dir, deco
     next(packing)
     threads = threading.Thread(target=lambda: list(second.pack(threads=1)))
     threads.start()
-    while not caplog.messages:
-        time.sleep(0.01)
+    wait_until(lambda: caplog.messages)
     list(packing)
-    threads.join()
+    threads.join(60)
+    assert not threads.is_alive()
     assert len(decoded) == 10 and first.missing == second.missing == []
     assert [message.partition(": ")[2] for message in caplog.messages] == [
         "another training packs photos there; waiting for it"

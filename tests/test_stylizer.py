@@ -65,7 +65,7 @@ def test_any_number_type_is_taken_and_left_unchanged(stylizers, runtime, dtype):
 def test_an_array_that_is_no_image_is_refused_by_its_shape(stylizers, shape):
     with pytest.raises(ValueError) as error:
         stylizers["onnx"](np.zeros(shape, np.float32))
-    assert f"got shape {shape}" in str(error.value)
+    assert f"got the shape {list(shape)}" in str(error.value)
 
 
 def test_two_styles_loaded_by_tensorflow_do_not_disturb_each_other(style_dirs, stylizers):
@@ -151,7 +151,7 @@ def test_large_images_of_a_batch_are_computed_in_tiles(style_dirs, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(0, 8, 3), (8, 0, 3), (0, 8, 8, 3), (2, 0, 8, 3)])
 def test_an_empty_array_is_refused_by_its_shape(stylizers, shape):
-    with pytest.raises(ValueError, match=r"got an empty array of shape \("):
+    with pytest.raises(ValueError, match=r"without a zero side, got the shape \["):
         stylizers["onnx"](np.zeros(shape, np.float32))
 
 
@@ -173,7 +173,7 @@ def test_an_image_that_seems_to_be_in_0_to_1_is_warned_of(stylizers, dtype):
 def test_an_image_with_values_that_are_not_finite_is_refused(stylizers, value):
     image = random_images(8, 8, 3)
     image[2, 3, 1] = value
-    with pytest.raises(ValueError, match="got NaN or infinite values"):
+    with pytest.raises(ValueError, match="must not contain NaN or infinite values"):
         stylizers["onnx"](image)
 
 

@@ -7,13 +7,14 @@ functions that call themselves may never end; they are refused as well. Runs in 
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from system.faults import one_line
+from system.faults import memory_faults, one_line
 from transformer.export.meta_graph import INPUT_TENSOR, OUTPUT_TENSOR
 from transformer.export.style_folder import META_PREFIX, StyleError
 from transformer.inference.graph_frames import shown_name
@@ -79,9 +80,8 @@ class MetaGraphStylizer:
         graph_def, variables = serving_graph(style_dir, trust=trust, named=self._named)
         values = _checkpoint_values(style_dir, variables, self._named)
         try:
-            self._open_session(graph_def, variables, values)
-        except tf.errors.ResourceExhaustedError as error:
-            raise _no_memory(self._named) from error
+            with _memory_faults(self._named):
+                self._open_session(graph_def, variables, values)
         except (StyleError, MemoryError):
             raise
         except Exception as error:  # TensorFlow raises unrelated classes for incomplete graphs
@@ -116,9 +116,8 @@ class MetaGraphStylizer:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         number_type = np.dtype(self._input.dtype.base_dtype.as_numpy_dtype)
         try:
-            stylized = self._session.run(self._output, {self._input: fed_images(images, number_type)})
-        except tf.errors.ResourceExhaustedError as error:
-            raise _no_memory(self._named) from error
+            with _memory_faults(self._named):
+                stylized = self._session.run(self._output, {self._input: fed_images(images, number_type)})
         except (
             ValueError,
             TypeError,
@@ -149,8 +148,8 @@ def _check_image_tensor(tensor: tf.Tensor, verb: str, named: Path) -> None:
         )
 
 
-def _no_memory(named: Path) -> MemoryError:
-    return MemoryError(f"{named}: memory ran out in TensorFlow; {FOREIGN_MEMORY_REMEDY}")
+def _memory_faults(named: Path) -> AbstractContextManager:
+    return memory_faults(FOREIGN_MEMORY_REMEDY, what=f"{named}: memory ran out in TensorFlow")
 
 
 def serving_graph(
@@ -272,12 +271,13 @@ def _checkpoint_values(style_dir: Path, variables: dict, named: Path) -> dict[st
     """Returns the values of the variables. Raises StyleError if the checkpoint is damaged or does not fit."""
     prefix = named / META_PREFIX
     try:
-        reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
-        shapes = reader.get_variable_to_shape_map()
-        values = {name: reader.get_tensor(name) for name in variables if name in shapes}
+        with _memory_faults(named):
+            reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
+            shapes = reader.get_variable_to_shape_map()
+            values = {name: reader.get_tensor(name) for name in variables if name in shapes}
+    except MemoryError:
+        raise
     except Exception as error:  # TensorFlow raises many classes for damaged files
-        if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
-            raise _no_memory(named) from error
         raise StyleError(
             f"{prefix}: damaged checkpoint ({one_line(error, at_most=120)}); copy the whole folder or export the style"
             " again"

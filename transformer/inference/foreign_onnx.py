@@ -69,7 +69,9 @@ class OnnxGraphStylizer:
         self._path = path
         self._number_type = check_model(content, path, trust=trust)
         try:
-            self._session = OnnxSession(content, threads=threads)
+            self._session = OnnxSession(
+                content, threads=threads, remedy=FOREIGN_MEMORY_REMEDY, named=f"{path}: "
+            )
         except MemoryError:
             raise
         except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
@@ -78,10 +80,8 @@ class OnnxGraphStylizer:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         try:
             output, *_ = self._session.run({INPUT_NAME: fed_images(images, self._number_type)})
-        except MemoryError as error:
-            raise MemoryError(
-                f"{self._path}: memory ran out in ONNX Runtime; {FOREIGN_MEMORY_REMEDY}"
-            ) from error
+        except MemoryError:
+            raise
         except Exception as error:
             raise StyleError(
                 f"{self._path}: the graph does not accept images of shape {images.shape} ({one_line(error)})"
@@ -144,9 +144,14 @@ def _node_faults(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         if attribute.HasField("g") or attribute.graphs:
             yield f"operator {shown_name(node.op_type)} {place} contains a graph"
-        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors or attribute.type_protos:
+        if (
+            attribute.HasField("sparse_tensor")
+            or attribute.HasField("tp")
+            or attribute.sparse_tensors
+            or attribute.type_protos
+        ):
             yield f"operator {shown_name(node.op_type)} {place} has sparse tensors or types"
-        if attribute.type == AttributeProto.TENSOR:
+        if attribute.HasField("t") or attribute.type == AttributeProto.TENSOR:  # ONNX Runtime may read either
             yield from _tensor_faults(attribute.t)
         for tensor in attribute.tensors:
             yield from _tensor_faults(tensor)

@@ -18,13 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def serve() -> None:
     """Loads a graph and stylizes images with it until stdin ends."""
+    from system.faults import memory_faults
     from transformer.inference import graph_frames as frames
+    from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
 
     replies = _own_stdout()
     messages: queue.SimpleQueue = queue.SimpleQueue()  # of (kind, content)
     threading.Thread(target=_receive, args=(sys.stdin.buffer, messages), daemon=True).start()
     try:
-        stylize = _load(messages)
+        with memory_faults(FOREIGN_MEMORY_REMEDY):
+            stylize = _load(messages)
     except Exception as error:
         _send_error(replies, error)
         return
@@ -32,7 +35,8 @@ def serve() -> None:
     while True:
         _, content = messages.get()
         try:
-            pictures = stylize(frames.unpacked_images(content))
+            with memory_faults(FOREIGN_MEMORY_REMEDY):
+                pictures = stylize(frames.unpacked_images(content))
         except Exception as error:
             _send_error(replies, error)
         else:

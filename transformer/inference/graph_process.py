@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from system.machine import available_cores, available_memory
+from system.machine import NotEnoughMemory, available_cores, available_memory
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
 from transformer.inference import graph_frames as frames
@@ -108,7 +108,7 @@ class _Child:
 
     @property
     def has_ended(self) -> bool:
-        return not self._end.alive
+        return not self._end.alive or self._process.poll() is not None
 
     def stylized(self, images: np.ndarray) -> np.ndarray:
         """Returns stylized images; see ForeignNetwork."""
@@ -150,7 +150,7 @@ class _Child:
         if kind not in (frames.REFUSED, frames.NO_MEMORY) or length > frames.MAX_TEXT_BYTES:
             raise StyleError(f"{self._graph.path}: the graph's process sent a malformed answer and was ended")
         text = frames.one_line_of(frames.read_exactly(self._process.stdout, length))
-        raise _Told(StyleError(text) if kind == frames.REFUSED else MemoryError(text))
+        raise _Told(StyleError(text) if kind == frames.REFUSED else NotEnoughMemory(text))
 
     def _asked(self, seconds: float, send: Callable[[], None], receive: Callable[[], Result]) -> Result:
         """Sends a message and returns what `receive` makes of the answer.
@@ -165,24 +165,32 @@ class _Child:
         except _Told as told:
             raise told.error from None
         except (EOFError, OSError):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(END_SECONDS)
-            self._end()
             raise self._death(deadline) from None
         except BaseException:
             self._end()
             raise
+        finally:
+            if deadline.has_passed:  # perhaps just after the answer
+                self._end()
 
     def _death(self, deadline: "_Deadline") -> Exception:
-        """Returns the error that says why the child has ended."""
-        path, status = self._graph.path, self._process.returncode
+        """Ends a child whose streams are closed; returns the error that says why it has ended."""
+        path = self._graph.path
+        try:
+            status = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return StyleError(
+                f"{path}: the graph's process stopped answering and was ended; use another export of the style"
+            )
+        finally:
+            self._end()
         if deadline.has_passed:
             return StyleError(
                 f"{path}: the graph was ended because it took longer than {deadline.seconds:.0f} s; use a smaller"
                 " picture (--max-side), or --trust, which lifts the limit"
             )
         if status == -getattr(signal, "SIGKILL", 9):
-            return MemoryError(
+            return NotEnoughMemory(
                 f"{path}: the system ended the graph's process, probably because memory ran out;"
                 f" {FOREIGN_MEMORY_REMEDY}"
             )
@@ -202,11 +210,11 @@ class _Told(Exception):
 
 
 class _Deadline:
-    """Within this context the process is killed after `seconds`; `has_passed` says that it was."""
+    """Within this context the process is killed after `seconds`, never later; `has_passed` says that it was."""
 
     def __init__(self, seconds: float, process: subprocess.Popen):
         self.seconds, self.has_passed = seconds, False
-        self._process = process
+        self._process, self._lock, self._is_over = process, threading.Lock(), False
 
     def __enter__(self) -> None:
         self._timer = threading.Timer(min(self.seconds, threading.TIMEOUT_MAX), self._kill)
@@ -215,10 +223,14 @@ class _Deadline:
 
     def __exit__(self, *_) -> None:
         self._timer.cancel()
+        with self._lock:
+            self._is_over = True
 
     def _kill(self) -> None:
-        self.has_passed = True
-        self._process.kill()
+        with self._lock:
+            if not self._is_over:
+                self.has_passed = True
+                self._process.kill()
 
 
 def _started(graph: ForeignGraph) -> subprocess.Popen:

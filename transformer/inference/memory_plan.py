@@ -6,7 +6,7 @@ The figures were measured at half width, see benchmarks/README.md; they grow wit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from system.machine import available_cores, available_memory
+from system.machine import NotEnoughMemory, available_cores, available_memory
 
 GIGABYTE = 1e9
 WHOLE_LIMIT = 2e9  # bytes that a whole image may take before tiles are used; tiles are a quarter slower
@@ -57,7 +57,7 @@ class MemoryPlan:
         needed, available = self.whole_bytes(height, width), available_memory()
         if needed > available:
             remedy = _remedy(height, width, lambda *size: self.whole_bytes(*size) <= available)
-            raise MemoryError(
+            raise NotEnoughMemory(
                 f"{height}x{width} pixels (height x width) need about {needed / GIGABYTE:.1f} GB of memory at once,"
                 f" {available / GIGABYTE:.1f} GB are free; {remedy}, or use --tile auto with a style that has an"
                 " .onnx file"
@@ -94,7 +94,7 @@ class MemoryPlan:
                 return tile
         needed = self._tiled_bytes(height, width, TILES[-1])
         remedy = _remedy(height, width, lambda *size: self._tiled_bytes(*size, TILES[-1]) <= limit)
-        raise MemoryError(
+        raise NotEnoughMemory(
             f"{height}x{width} pixels (height x width) need about {needed / GIGABYTE:.1f} GB of memory even in tiles,"
             f" {limit / GIGABYTE:.1f} GB are allowed; {remedy}"
         )

@@ -1,22 +1,25 @@
 """ONNX Runtime sessions. ONNX Runtime is imported on first use."""
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 
+from system.faults import memory_faults
+
 MEMORY_REMEDY = "resize the image (--max-side), use smaller tiles (--tile 128) or free some memory"
 FOREIGN_MEMORY_REMEDY = "use a smaller picture (--max-side) or free some memory"
-_MEMORY_WORDS = ("failed to allocate", "bad_alloc", "out of memory", "cannot allocate")
 _FATAL_ONLY = 4  # severity; errors are raised as well as logged, so that a log line would only repeat them
 
 
 class OnnxSession:
-    """A model in ONNX Runtime. Raises what ONNX Runtime raises, and MemoryError instead of its own memory errors.
+    """A model in ONNX Runtime. Raises what ONNX Runtime raises, but NotEnoughMemory if memory runs out.
 
-    model: a serialized model. threads: CPU threads for one call.
+    model: a serialized model. threads: CPU threads for one call. remedy: what the user can do if memory runs out.
+    named: start of that message.
     """
 
-    def __init__(self, model: bytes, *, threads: int):
+    def __init__(self, model: bytes, *, threads: int, remedy: str = MEMORY_REMEDY, named: str = ""):
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(_FATAL_ONLY)
@@ -26,21 +29,13 @@ class OnnxSession:
         options.enable_mem_pattern = (
             False  # otherwise the second image of a size takes twice as long as the others
         )
-        try:
+        self._memory_faults = functools.partial(
+            memory_faults, remedy, what=f"{named}memory ran out in ONNX Runtime"
+        )
+        with self._memory_faults():
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise _translated(error) from error
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Returns all outputs."""
-        try:
+        with self._memory_faults():
             return self._session.run(None, feeds)
-        except Exception as error:
-            raise _translated(error) from error
-
-
-def _translated(error: Exception) -> Exception:
-    """Returns MemoryError for ONNX Runtime's failures to allocate, which have no class of their own."""
-    if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS):
-        return MemoryError(f"memory ran out in ONNX Runtime; {MEMORY_REMEDY}")
-    return error

@@ -5,15 +5,15 @@ Neither TensorFlow nor ONNX Runtime is imported here: networks are handed in, se
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from system.faults import one_line
+from system.arguments import check_shape
+from system.faults import memory_faults
 from transformer.export.style_folder import StyleError
-from transformer.inference.arguments import check_shape, checked_images, shares
+from transformer.inference.arguments import checked_images, shares
 from transformer.inference.memory_plan import MemoryPlan
 from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.part import Part, Progress, no_progress
@@ -89,8 +89,8 @@ class Stylizer:
 
         `image` needs only `shape` and slicing to arrays [rows, columns, 3]. The networks of a blend take turns.
         """
-        check_shape(image.shape, ranks=(3,))
-        with _memory_errors_with_remedy():
+        check_shape("the image", image.shape)
+        with memory_faults(MEMORY_REMEDY):
             yield from self._parts(image, on_progress)
 
     def _parts(self, image, on_progress: Progress) -> Iterator[Part]:
@@ -125,19 +125,6 @@ class _SharedProgress:
             self._on_progress(sum(self._shares) / len(self._shares))
 
         return report
-
-
-@contextmanager
-def _memory_errors_with_remedy() -> Iterator[None]:
-    """Adds what to do to the memory errors of NumPy and of threads that cannot start."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        is_memory = isinstance(error, MemoryError) or "start new thread" in str(error)
-        has_remedy = "--max-side" in str(error) or "free some memory" in str(error)
-        if not is_memory or has_remedy:
-            raise
-        raise MemoryError(f"memory ran out ({one_line(error)}); {MEMORY_REMEDY}") from error
 
 
 def _checked(images: object) -> np.ndarray:
