@@ -5,6 +5,7 @@ from typing import Any
 
 from system.console import printable
 
+_CURSOR_UP = "\x1b[A"  # tqdm moves between several bars
 LINE_SECONDS = 30.0  # between lines where stderr is no terminal
 _LINE_FORMAT = (
     "{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt}{unit}, {elapsed} passed, {remaining} left{postfix}"
@@ -45,7 +46,7 @@ class _Lines:
     """A text stream that turns tqdm's redrawn bar into lines on stderr."""
 
     def write(self, text: str) -> None:
-        line = text.strip("\r\n ")
+        line = text.replace(_CURSOR_UP, "").strip("\r\n ")
         if line:
             sys.stderr.write(f"{line}\n")
 

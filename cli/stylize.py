@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +90,16 @@ class PhotoJob:
         """Writes the pictures, `workers` at a time, and reports what was written."""
         from system.threads import in_order
 
-        if self._stylizer.one_at_a_time:
-            workers = 1  # in this thread, where signals arrive at once
+        # Signals arrive in this thread, which must not be busy in ONNX Runtime then. It may wait for a child process.
+        workers, stop = (1, None) if self._stylizer.one_at_a_time else (workers, self._stylizer.stop)
         start = time.perf_counter()
         skipped = len(self._targets) - len(self._missing)
         stylize = memory_faults("shrink the photo with --max-side")(self._stylize)
         with PhotoProgress(len(self._targets), skipped) as self._progress:
             try:
-                for path, future in in_order(self._missing, stylize, workers):
-                    self._take(path, future)
+                with closing(in_order(self._missing, stylize, workers, stop)) as outcomes:
+                    for path, future in outcomes:
+                        self._take(path, future)
             except Interrupted as error:
                 error.done = self._interrupted_text()
                 raise

@@ -13,14 +13,18 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    items: Iterable[Item], work: Callable[[Item], Result], workers: int
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    workers: int,
+    stop: Callable[[], object] | None = None,
 ) -> Iterator[tuple[Item, Future[Result]]]:
     """Calls work(item) for every item in `workers` threads; yields each item with its finished future, in order.
 
-    At most 2 * `workers` results wait to be taken, so memory stays bounded. One worker means the caller's own
-    thread, where signals arrive at once. Items that have not started are dropped when the generator is closed.
+    At most 2 * `workers` results wait to be taken, so memory stays bounded. Items that have not started are dropped
+    when the generator is closed. `stop` is called then, to end the work that has started. One worker without `stop`
+    means the caller's own thread.
     """
-    if workers == 1:
+    if workers == 1 and stop is None:
         yield from ((item, _finished(work, item)) for item in items)
         return
     remaining = iter(items)
@@ -32,6 +36,10 @@ def in_order(
                 future.exception()  # waits
                 waiting.extend((item, pool.submit(work, item)) for item in islice(remaining, 1))
                 yield item, future
+        except BaseException:  # a signal, or the generator is closed
+            if stop is not None:
+                stop()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

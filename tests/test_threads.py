@@ -41,6 +41,26 @@ def test_little_is_begun_ahead_and_what_waits_is_called_off():
     assert len(begun) <= 4
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_that_has_started_is_told_to_stop_when_the_caller_is_interrupted(workers):
+    stopped = threading.Event()
+
+    def work(item: int) -> None:
+        if item and not stopped.wait(timeout=30):
+            raise TimeoutError("nobody said stop")
+
+    outcomes = in_order(range(5), work, workers, stop=stopped.set)
+    next(outcomes)
+    outcomes.close()
+    assert stopped.is_set()
+
+
+def test_a_run_to_the_end_stops_nothing():
+    stopped = threading.Event()
+    assert len(list(in_order(range(5), lambda item: None, 2, stop=stopped.set))) == 5
+    assert not stopped.is_set()
+
+
 def test_a_budget_makes_wait_who_wants_too_much_at_once():
     budget, held, most = MemoryBudget(100), [], []
     lock = threading.Lock()

@@ -89,7 +89,9 @@ def _load_network(
 
         return TiledStylizer(onnx_path, available_cores(), min(PRECISE_LIMIT, tiled_memory() / 2), content)
 
-    return Network(lambda images: session.run({"X": images})[0], architecture.width, load_tiled)
+    return Network(
+        lambda images: session.run({"X": images})[0], architecture.width, load_tiled, stop=session.stop
+    )
 
 
 def _own_architecture(path: Path, content: bytes) -> Architecture | None:

@@ -33,9 +33,14 @@ class OnnxSession:
             memory_faults, remedy, what=f"{named}memory ran out in ONNX Runtime"
         )
         with self._memory_faults():
+            self._run_options = onnxruntime.RunOptions()
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Returns all outputs."""
         with self._memory_faults():
-            return self._session.run(None, feeds)
+            return self._session.run(None, feeds, self._run_options)
+
+    def stop(self) -> None:
+        """Ends the calls of other threads after the operation that they compute; they and all later calls fail."""
+        self._run_options.terminate = True

@@ -35,6 +35,7 @@ class Network:
     width: float  # multiplier of the channels
     load_tiled: Callable[[], Tiled] | None = None  # called when the first image needs tiles
     one_at_a_time: bool = False  # whether images that threads give at the same time wait for each other
+    stop: Callable[[], object] = lambda: None  # ends calls of `stylize_batch` in other threads
 
     def parts(self, image, tile: int | None, on_progress: Progress) -> Iterator[Part]:
         """Yields the stylized image in tiles, or as one part if `tile` is None."""
@@ -54,6 +55,10 @@ class Network:
         return self.load_tiled()
 
 
+class Stopped(Exception):
+    """`Stylizer.stop` was called."""
+
+
 class Stylizer:
     """Callable: stylizes images within a memory limit; threads may share it.
 
@@ -70,6 +75,7 @@ class Stylizer:
             raise ValueError(f"{len(networks)} styles need as many weights, got {len(weights)}")
         self._networks, self.plan = networks, plan
         self.one_at_a_time = any(network.one_at_a_time for network in networks)
+        self._is_stopped = False
         self._shares = [np.float32(share) for share in shares(weights)]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -77,6 +83,12 @@ class Stylizer:
         if images.ndim == 4:
             return np.stack([self._stylized(image) for image in images])
         return self._stylized(images)
+
+    def stop(self) -> None:
+        """Ends what other threads compute, soon: their calls fail, and so do all later calls."""
+        self._is_stopped = True
+        for network in self._networks:
+            network.stop()
 
     def _stylized(self, image: np.ndarray) -> np.ndarray:
         stylized = np.empty(image.shape, np.float32)
@@ -98,7 +110,13 @@ class Stylizer:
         tile = self.plan.tile_for(height, width)
         if tile is None:
             self.plan.check_whole(height, width)
-        progress = _SharedProgress(len(self._networks), on_progress)
+
+        def on_progress_or_stop(share: float) -> None:
+            if self._is_stopped:
+                raise Stopped
+            on_progress(share)
+
+        progress = _SharedProgress(len(self._networks), on_progress_or_stop)
         runs = [
             network.parts(image, tile, progress.of(index)) for index, network in enumerate(self._networks)
         ]
