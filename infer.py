@@ -44,7 +44,7 @@ examples:
 def parse_args(arguments: list[str] | None = None) -> SharedConfig:
     """The configuration of one of the two modes. A mistake in the flags ends the process with status 2."""
     parser = _build_parser()
-    options = parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(_spelt_as_paths(sys.argv[1:] if arguments is None else arguments))
     mode = getattr(options, "mode", SharedConfig.mode)
     given = {
         name: value for kind in CONFIG_CLASSES.values() for name, value in given_flags(options, kind).items()
@@ -62,6 +62,14 @@ def parse_args(arguments: list[str] | None = None) -> SharedConfig:
     except UsageError as error:
         parser.error(str(error))
     return config
+
+
+def _spelt_as_paths(arguments: list[str]) -> list[str]:
+    """Spells photos behind "--" as ./-photo.jpg, because argparse loses the "--" where flags and photos are mixed."""
+    if "--" not in arguments:
+        return arguments
+    end = arguments.index("--")
+    return arguments[:end] + [f"./{name}" if name.startswith("-") else name for name in arguments[end + 1 :]]
 
 
 def _build_parser() -> Parser:

@@ -66,6 +66,13 @@ def _status(
     except (UsageError, *expected_errors(call)) as error:
         report(prog, _text_of(error))
         return 2 if isinstance(error, UsageError) else 1
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        report(
+            prog, "not enough memory or processes to start a thread; raise the limits (ulimit -v, ulimit -u)"
+        )
+        return 1
 
 
 def _text_of(error: Exception) -> str:

@@ -10,6 +10,7 @@ and EXIF to PNG files.
 import contextlib
 import functools
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -68,6 +69,7 @@ _VIPS_TYPES = {
     "float": np.float32,
 }
 _WHITE_OF_12_BITS, _WHITE_OF_16_BITS = 4095, 65535
+_UNCLEAR = 2  # largest float value up to which the range of a picture cannot be told
 _NOTE = "its metadata is damaged and was left out"
 
 
@@ -196,6 +198,8 @@ def _decode_by_pillow(path: Path, image, header: bytes, layout: TiffLayout | Non
     with _decoder_errors(layout):
         if layout is not None:
             use_tiff_tags_only(image)
+        if image.format == "PNG" and image.mode == "P":
+            _check_palette(path, image)
         pixels = np.asarray(image if mode is None else image.convert(mode))
     if mode is None:
         white = _WHITE_OF_12_BITS if layout is not None and layout.bits == 12 else _WHITE_OF_16_BITS
@@ -290,6 +294,8 @@ def _configure_pillow() -> None:
 
     # Pillow warns above this number and fails above twice this number.
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+    for library in ("PIL", "pyvips"):  # their log repeats what they raise
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
     warnings.filterwarnings("ignore", module=r"PIL\b")
 
@@ -349,6 +355,17 @@ def _decoding_mode(path: Path, image) -> str | None:
     raise ImageError(f"{path}: color mode {mode} is not supported; convert it to 8-bit RGB first")
 
 
+def _check_palette(path: Path, image) -> None:
+    """Raises ImageError if pixels of a palette image have colors that its palette lacks; Pillow shows them black."""
+    image.load()
+    colors = len(image.palette.palette) // len(image.palette.mode) if image.palette else 0
+    if (largest := image.getextrema()[1]) >= colors:
+        raise ImageError(
+            f"{path}: damaged (its palette has {colors} colors, its pixels use color {largest}); replace it with a file"
+            " that is complete"
+        )
+
+
 def _full_range_gray(path: Path, pixels: np.ndarray, white: int) -> np.ndarray:
     """Converts deep gray [H, W]: integers to uint16, floats of 0..1 or 0..255 to float32 0..255.
 
@@ -357,7 +374,8 @@ def _full_range_gray(path: Path, pixels: np.ndarray, white: int) -> np.ndarray:
     least, most = pixels.min(), pixels.max()
     is_float = pixels.dtype.kind == "f"
     full_scale = white if not is_float else 1 if most <= 1 else 255
-    if not (least >= 0 and most <= full_scale):  # written so that NaN fails too
+    is_unclear = is_float and 1 < most <= _UNCLEAR  # 0..1 with values beyond, or 0..255 that is all but black
+    if is_unclear or not (least >= 0 and most <= full_scale):  # written so that NaN fails too
         allowed = "0..1 or 0..255" if is_float else f"0..{white}"
         received = f"gray values from {least} to {most}"
         raise ImageError(f"{path}: {received} are not supported, only {allowed}; rescale them first")

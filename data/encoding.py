@@ -16,12 +16,13 @@ import numpy as np
 
 from data.containers import MAX_METADATA
 from data.picture import ImageError, Picture
-from system.faults import one_line
+from system.faults import disk_fault, one_line
 from system.files import WRITE_REMEDY, write_whole
 
 SAVE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # formats with 16 bits per channel
 ALPHA_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".webp"})
+MOST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # pixels; limits of libjpeg and libwebp
 JPEG_QUALITY = 95  # of 100; more makes larger files without a visible difference
 JPEG_SUBSAMPLING = "4:4:4"  # full color resolution, because brush strokes have sharp color edges
 WEBP_QUALITY = 95  # of 100, lossy
@@ -43,6 +44,16 @@ _ENCODER_OPTIONS = {
 }
 
 
+def check_image_size(path: Path, height: int, width: int) -> None:
+    """Raises ImageError if the format that the suffix names cannot store a picture of this size."""
+    most = MOST_SIDE.get(Path(path).suffix.lower(), math.inf)
+    if max(height, width) > most:
+        raise ImageError(
+            f"{path}: {height}x{width} pixels (height x width) are too many for this format, {most} a side at most;"
+            " give --max-side or end the name in .png"
+        )
+
+
 def check_image_suffix(path: Path) -> None:
     """Raises ImageError unless `encode_file` can write the format that the suffix names."""
     suffix = Path(path).suffix
@@ -62,6 +73,7 @@ def encode_file(path: Path, picture: Picture) -> tuple[str, ...]:
     Raises ImageError for an unknown suffix, and if the file cannot be written.
     """
     check_image_suffix(path)
+    check_image_size(path, *picture.pixels.shape[:2])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _write_with_metadata(path, picture)
@@ -125,7 +137,7 @@ def write_error(path: Path, error: Exception) -> ImageError:
     elif getattr(error, "errno", None) is None:
         reason, remedy = one_line(error), "give --max-side or another format"
     else:
-        reason, remedy = error.strerror or error, WRITE_REMEDY
+        reason, remedy = disk_fault(error), WRITE_REMEDY
     return ImageError(f"{path}: cannot be written: {reason}; {remedy}")
 
 

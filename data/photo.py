@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.decoding import decode_file
-from data.encoding import ALPHA_SUFFIXES, DEEP_SUFFIXES, encode_file
+from data.encoding import ALPHA_SUFFIXES, DEEP_SUFFIXES, check_image_size, encode_file
 from data.images import quantized, resize_pixels, rgb_over, shrunk_size
 from data.picture import Picture
 
@@ -43,7 +43,9 @@ class Photo:
         """Returns an array for the image that will be saved at `path`: [H, W, 3], uninitialized.
 
         It is uint16 if the photo has more than 8 bits and the format can store them, else uint8.
+        Raises ImageError if the format cannot store this size.
         """
+        check_image_size(path, *self.shape[:2])
         is_deep = self.picture.pixels.dtype != np.uint8 and path.suffix.lower() in DEEP_SUFFIXES
         return np.empty(self.shape, np.uint16 if is_deep else np.uint8)
 

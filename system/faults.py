@@ -60,6 +60,8 @@ def disk_fault(error: BaseException) -> str:
 
     TensorFlow reports a full disk as ResourceExhaustedError with several lines of its own.
     """
+    if isinstance(error, FileExistsError):  # of mkdir
+        return "a part of its path is a file and not a folder"
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return next((words for words in _DISK_WORDS if words in str(error)), first_line(error))

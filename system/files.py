@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from system.faults import disk_fault
 from system.locks import claimed, is_name_of, mark_of, try_lock
 
 WRITE_REMEDY = "check the folder's permissions and free space, or choose another path"
@@ -147,7 +148,7 @@ def check_folder_writable(folder: Path, *, mentioned: Path | None = None) -> Non
             pass
     except OSError as error:
         raise OSError(
-            f"{mentioned or folder}: cannot be written: {error.strerror}; {WRITE_REMEDY}"
+            f"{mentioned or folder}: cannot be written: {disk_fault(error)}; {WRITE_REMEDY}"
         ) from error
 
 

@@ -161,3 +161,11 @@ def test_an_interrupt_that_a_library_swallowed_is_told_if_the_work_failed(capsys
 
     assert run_door("x.py", lambda: None, run, lambda call: ()) == 143
     assert capsys.readouterr().err == "x.py: interrupted by SIGTERM\n"
+
+
+def test_a_thread_that_cannot_start_is_one_line(capsys):
+    def run(call):
+        raise RuntimeError("can't start new thread")
+
+    assert run_door("x.py", lambda: None, run, lambda call: ()) == 1
+    assert capsys.readouterr().err.startswith("x.py: not enough memory or processes to start a thread")

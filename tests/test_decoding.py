@@ -19,6 +19,7 @@ import pyvips
 from PIL import Image, ImageOps, features
 
 from data import containers, decoding
+from data.decoding import decode_file
 from data.encoding import encode_file
 from data.images import load_image
 from data.picture import Picture
@@ -738,3 +739,27 @@ def test_messages_do_not_offer_avif_where_it_cannot_be_read(tmp_path, monkeypatc
     assert error_of(load_image, tmp_path / "notes.jpg").endswith(
         "give a JPEG, PNG, WebP, TIFF, BMP or GIF file"
     )
+
+
+@pytest.mark.parametrize("most", [1.001, 1.5, 2.0])
+def test_floats_that_may_be_of_two_ranges_are_refused(tmp_path, error_of, most):
+    values = np.linspace(0, most, 20, dtype=np.float32).reshape(4, 5)
+    Image.fromarray(values).save(tmp_path / "f.tif")
+    assert "only 0..1 or 0..255" in error_of(decode_file, tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize("colors", [0, 4])
+def test_a_palette_that_lacks_colors_is_damage(tmp_path, error_of, colors):
+    image = Image.new("P", (4, 4))
+    image.putdata(list(range(16)))
+    image.putpalette([200] * 48)
+    image.save(tmp_path / "p.png")
+    content = (tmp_path / "p.png").read_bytes()
+    start = content.index(b"PLTE") - 4
+    chunk = b"" if not colors else png_chunk(b"PLTE", b"\xc8" * 3 * colors)
+    (tmp_path / "p.png").write_bytes(content[:start] + chunk + content[start + 12 + 48 :])
+    assert "damaged" in error_of(decode_file, tmp_path / "p.png")
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")

@@ -313,7 +313,9 @@ def test_a_fault_of_the_program_is_not_reported_as_one_of_the_file(tmp_path, pix
 
 def test_the_remedy_fits_the_fault(tmp_path, monkeypatch, error_of):
     wide = Picture(np.zeros((2, 16_384, 3), np.uint8))
-    assert error_of(encode_file, tmp_path / "a.webp", wide).endswith("; give --max-side or another format")
+    assert error_of(encode_file, tmp_path / "a.webp", wide).endswith(
+        "give --max-side or end the name in .png"
+    )
     monkeypatch.setattr(Image, "fromarray", lambda *arguments, **options: bytearray(2**62))
     message = error_of(encode_file, tmp_path / "a.png", wide)
     assert message.endswith("not enough memory; free some memory, or give --max-side")

@@ -764,3 +764,23 @@ def test_skip_existing_removes_what_a_killed_run_left_even_if_nothing_is_missing
     (art / ".0123456789abcdef.999999999.01234567.tmp").write_bytes(b"half a picture")
     assert infer.main([*arguments, "--skip-existing"]) == 0
     assert {path.name for path in art.iterdir()} == {"a_waves.png", "b_waves.png"}
+
+
+def test_a_photo_whose_name_starts_with_a_dash_follows_two_dashes(photo, waves, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "-lead.png")
+    assert infer.main(["--style", waves, "-o", "s.png", "--", "-lead.png"]) == 0
+    assert (tmp_path / "s.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["wide.jpg", "wide.webp"])
+def test_a_picture_too_wide_for_its_format_is_refused_in_one_line(photo, waves, tmp_path, capsys, name):
+    source = photo(tmp_path / "wide.png", height=2, width=66000)
+    line = refusal(capsys, 1, source, "--style", waves, "-o", str(tmp_path / name))
+    assert f"{name}: 2x66000 pixels (height x width) are too many for this format" in line
+
+
+def test_an_output_below_a_file_says_so(photo, waves, tmp_path, capsys):
+    source = photo(tmp_path / "a.png")
+    line = refusal(capsys, 1, source, "--style", waves, "-o", str(source / "x.png"))
+    assert "a part of its path is a file and not a folder" in line or "Not a directory" in line

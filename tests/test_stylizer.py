@@ -12,6 +12,7 @@ from transformer.export.style_folder import (
     StyleError,
 )
 from transformer.inference.loading import load_blend, load_stylizer
+from transformer.inference.stylizer import Stopped
 
 SIZES = [(1, 1), (1, 7), (5, 3), (8, 8), (13, 22), (33, 47)]
 
@@ -181,3 +182,30 @@ def test_an_image_with_values_that_are_not_finite_is_refused(stylizers, value):
 def test_black_images_are_not_warned_of(stylizers, image, recwarn):
     stylizers["onnx"](image)
     assert not recwarn.list
+
+
+def test_a_stylizer_that_is_told_to_stop_ends_at_the_next_tile(style_dirs):
+    stylizer = load_stylizer(style_dirs["waves"], tile=16)
+    with pytest.raises(Stopped):
+        for _ in stylizer.parts(np.full((64, 64, 3), 99.0, np.float32), lambda share: stylizer.stop()):
+            pass
+
+
+def test_a_network_that_is_told_to_stop_computes_no_more(style_dirs):
+    stylizer = load_stylizer(style_dirs["waves"], tile="off")
+    image = np.full((32, 32, 3), 99.0, np.float32)
+    stylizer(image)
+    stylizer.stop()
+    with pytest.raises(Exception, match="terminate"):
+        stylizer(image)
+
+
+def test_an_absurd_size_is_refused_before_its_values_are_looked_at(style_dirs):
+    with pytest.raises(MemoryError, match="GB of memory"):
+        load_stylizer(style_dirs["waves"])(np.broadcast_to(np.float32(0), (10**6, 10**6, 3)))
+
+
+@pytest.mark.parametrize("image", [None, "photo.png", 5])
+def test_parts_of_what_is_no_image_are_refused(style_dirs, image):
+    with pytest.raises(ValueError, match="must be an array"):
+        list(load_stylizer(style_dirs["waves"]).parts(image))

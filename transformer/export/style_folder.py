@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from system.console import printable
 from system.files import restore_retired
 from system.json_reader import JsonError, read_json_file
 
@@ -21,7 +22,10 @@ CHECKPOINTS_DIR = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 class StyleError(ValueError):
-    """A style cannot be used: one line that says what is wrong and what to do."""
+    """A style cannot be used: one line that says what is wrong and what to do; control characters are escaped."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
 
 
 def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:

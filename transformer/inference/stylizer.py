@@ -79,6 +79,9 @@ class Stylizer:
         self._shares = [np.float32(share) for share in shares(weights)]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        shape = np.shape(images)
+        check_shape("images (RGB 0..255)", shape, ranks=(3, 4))
+        self._check_memory(*shape[-3:-1])  # before all values are looked at
         images = _checked(images)
         if images.ndim == 4:
             return np.stack([self._stylized(image) for image in images])
@@ -101,15 +104,12 @@ class Stylizer:
 
         `image` needs only `shape` and slicing to arrays [rows, columns, 3]. The networks of a blend take turns.
         """
-        check_shape("the image", image.shape)
+        check_shape("the image", getattr(image, "shape", ()))
         with memory_faults(MEMORY_REMEDY):
             yield from self._parts(image, on_progress)
 
     def _parts(self, image, on_progress: Progress) -> Iterator[Part]:
-        height, width = image.shape[:2]
-        tile = self.plan.tile_for(height, width)
-        if tile is None:
-            self.plan.check_whole(height, width)
+        tile = self._check_memory(*image.shape[:2])
 
         def on_progress_or_stop(share: float) -> None:
             if self._is_stopped:
@@ -123,6 +123,13 @@ class Stylizer:
         for parts in zip(*runs, strict=True):
             yield _finite(self._mixed(parts))
         on_progress(1.0)
+
+    def _check_memory(self, height: int, width: int) -> int | None:
+        """Returns the side of the tiles, None for a whole image. Raises MemoryError if there is too little memory."""
+        tile = self.plan.tile_for(height, width)
+        if tile is None:
+            self.plan.check_whole(height, width)
+        return tile
 
     def _mixed(self, parts: Sequence[Part]) -> Part:
         if len(parts) == 1:
