@@ -15,7 +15,6 @@ from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
 from system.faults import memory_faults
-from system.files import remove_leftovers
 from system.signals import Interrupted
 
 PROG = "infer.py"
@@ -57,6 +56,8 @@ def stylize_photos(config: FastConfig) -> int:
 
 def _without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
     """The photos whose pictures do not exist. Removes what killed runs left beside the pictures."""
+    from system.files import remove_leftovers
+
     for folder in {target.parent for target in targets.values()}:
         remove_leftovers(folder)
     return [path for path, target in targets.items() if not os.path.isfile(target)]
@@ -74,14 +75,12 @@ class PhotoJob:
         self.failures = 0
 
     def load(self, threads: int) -> None:
-        """Loads the style while the first photo is read and the encoder is imported."""
-        from data.encoding import import_encoder
+        """Loads the style while the first photo is read."""
         from system.threads import MemoryBudget
 
         with ThreadPoolExecutor(1) as reader:
             for path in self._missing[:1]:
                 self._being_read[path] = reader.submit(self._read, path)
-                reader.submit(import_encoder)
             self._stylizer = load_styles(self._config, threads)
         self._controls = load_controls(self._config)
         self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -38,18 +38,12 @@ from data.metadata import (
     use_tiff_tags_only,
     without_metadata,
 )
-from data.picture import ImageError, Picture
-from data.tiff import (
-    OPTIONAL_CODECS,
-    MissingPixels,
-    TiffLayout,
-    UnsupportedLayout,
-    check_pixels_are_there,
-    read_layout,
-    rgb_from_cmyk,
-)
+from data.picture import ImageError, MissingPixels, Picture, UnsupportedLayout
 from system.faults import is_memory_fault, one_line
 from system.files import NotAFile, open_regular
+
+if TYPE_CHECKING:
+    from data.tiff import TiffLayout
 
 __all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
 
@@ -129,6 +123,11 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
     if name == "TIFF":
         _silence_libtiff()
         with _decoder_errors():  # Pillow parses the tags
+            from data.tiff import (  # takes 3 ms that other formats do not need
+                check_pixels_are_there,
+                read_layout,
+            )
+
             layout = read_layout(stream)
             _check_claim(path, name, header, (layout.width, layout.height), file_size)
             check_pixels_are_there(layout, file_size)
@@ -148,7 +147,7 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
 
 
 @contextlib.contextmanager
-def _decoder_errors(layout: TiffLayout | None = None) -> Iterator[None]:
+def _decoder_errors(layout: "TiffLayout | None" = None) -> Iterator[None]:
     """Converts what Pillow and libvips raise for damage: OSError, SyntaxError, struct.error, IndexError and others.
 
     Only their calls belong into this context, so that a fault of our own code is not reported as damage.
@@ -162,7 +161,7 @@ def _decoder_errors(layout: TiffLayout | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         is_unknown = isinstance(error, UnidentifiedImageError)
-        is_optional = layout is not None and layout.codec in OPTIONAL_CODECS and isinstance(error, OSError)
+        is_optional = layout is not None and layout.has_optional_codec and isinstance(error, OSError)
         if layout is not None and (is_unknown or is_optional):
             raise UnsupportedLayout(str(layout)) from error
         raise _DecoderError from error
@@ -190,7 +189,7 @@ def _check_raw(image, file_size: int) -> None:
         raise MissingPixels(f"{file_size} bytes cannot hold {image.width}x{image.height} pixels")
 
 
-def _decode_by_pillow(path: Path, image, header: bytes, layout: TiffLayout | None) -> Picture:
+def _decode_by_pillow(path: Path, image, header: bytes, layout: "TiffLayout | None") -> Picture:
     mode = _decoding_mode(path, image)
     if image.mode == "L" and (png_depth(header) or 8) < 8 and isinstance(image.info.get("transparency"), int):
         # Pillow scales gray of 2 and 4 bits to 8, but not the transparent gray.
@@ -213,7 +212,7 @@ def _decode_by_pillow(path: Path, image, header: bytes, layout: TiffLayout | Non
 
 
 def _decode_by_vips(
-    path: Path, stream: BinaryIO, name: str, header: bytes, layout: TiffLayout | None, file_size: int
+    path: Path, stream: BinaryIO, name: str, header: bytes, layout: "TiffLayout | None", file_size: int
 ) -> Picture:
     import pyvips
 
@@ -252,10 +251,12 @@ def _vips_source(stream: BinaryIO):
     return pyvips.Source.new_from_descriptor(stream.fileno())
 
 
-def _rgb_or_gray(path: Path, pixels: np.ndarray, layout: TiffLayout | None) -> np.ndarray:
+def _rgb_or_gray(path: Path, pixels: np.ndarray, layout: "TiffLayout | None") -> np.ndarray:
     """Drops the channels of libvips that are neither color nor alpha, and converts CMYK to RGB."""
     channels = pixels.shape[-1]
     if layout is not None and layout.color == "CMYK":
+        from data.tiff import rgb_from_cmyk
+
         return rgb_from_cmyk(pixels[..., :4])
     if channels == 1:
         return _full_range_gray(path, pixels[..., 0], _WHITE_OF_16_BITS)

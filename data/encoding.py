@@ -1,6 +1,6 @@
 """Pixels -> image files, written completely or not at all.
 
-Pillow encodes, through imageio. It cannot write 16-bit colors, so libvips writes those (see data/decoding.py).
+Pillow encodes, mostly through imageio. It cannot write 16-bit colors, so libvips writes those (see data/decoding.py).
 """
 
 import math
@@ -36,6 +36,8 @@ _MOST_PROFILE = {".jpg": 255 * 65_519, ".jpeg": 255 * 65_519, ".png": MAX_METADA
 _PNG_HEAD = 1000  # bytes of a PNG file in which its ICC profile starts
 # What encoders raise for metadata or pixels that the format cannot hold, such as more than 16383 pixels in WebP.
 _ENCODER_ERRORS = (OSError, ValueError, SyntaxError, struct.error)
+# Pillow's names of the formats of most pictures. imageio would hand them to Pillow too, but its import takes 55 ms.
+_COMMON_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 _ENCODER_OPTIONS = {
     ".jpg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
     ".jpeg": {"quality": JPEG_QUALITY, "subsampling": JPEG_SUBSAMPLING},
@@ -141,22 +143,18 @@ def write_error(path: Path, error: Exception) -> ImageError:
     return ImageError(f"{path}: cannot be written: {reason}; {remedy}")
 
 
-def import_encoder() -> None:
-    """Imports what `encode_file` needs for most formats, for a thread that has time before the first picture."""
-    import imageio.plugins.pillow
-    import imageio.v3  # noqa: F401
-    from PIL import Image
-
-    Image.init()
-
-
 def _encode_by_pillow(stream: BinaryIO, *, suffix: str, picture: Picture) -> None:
-    import imageio.v3 as iio
-
     # BMP, which has neither, ignores them.
     metadata = {"icc_profile": picture.icc_profile, "exif": picture.exif}
     options = {name: value for name, value in metadata.items() if value}
     options |= _ENCODER_OPTIONS.get(suffix, {})
+    if suffix in _COMMON_FORMATS:
+        from PIL import Image
+
+        Image.fromarray(picture.pixels).save(stream, format=_COMMON_FORMATS[suffix], **options)
+        return
+    import imageio.v3 as iio
+
     iio.imwrite(stream, picture.pixels, plugin="pillow", extension=suffix, is_batch=False, **options)
 
 

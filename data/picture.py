@@ -31,3 +31,11 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+
+
+class UnsupportedLayout(ValueError):
+    """No decoder shows such a file rightly; the message names the layout."""
+
+
+class MissingPixels(ValueError):
+    """The file is shorter than its pixels."""

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.containers import DEFLATE_RATIO, FREE_PIXELS
+from data.picture import MissingPixels, UnsupportedLayout
 
 # Numbers of tags and of their values are those of the TIFF 6.0 specification and of libtiff.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -39,18 +40,10 @@ _RATIOS = {
     "Zstandard": 65_536, "WebP": 262_144, "CCITT": 65_536,
 }  # fmt: skip
 # Those that are missing in some builds of libtiff; then decoding fails.
-OPTIONAL_CODECS = frozenset({"old JPEG", "LZMA", "Zstandard", "WebP"})
+_OPTIONAL_CODECS = frozenset({"old JPEG", "LZMA", "Zstandard", "WebP"})
 _VIPS_CODECS = frozenset({"no", "LZW", "deflate", "PackBits"})  # that libvips decodes in every build
 _LOSSY_CODECS = frozenset({"JPEG", "old JPEG", "WebP"})
 _MOST_CHANNELS = 32
-
-
-class UnsupportedLayout(ValueError):
-    """No decoder shows such a file rightly; the message names the layout."""
-
-
-class MissingPixels(ValueError):
-    """The file is shorter than its pixels."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +73,11 @@ class TiffLayout:
         """Whether the first channel after the color is the opacity; RGB with an unexplained fourth channel has one."""
         is_unexplained = self.color == "RGB" and not self.extras and self.channels == 4
         return is_unexplained or self.extras[:1] in ((_ASSOCIATED,), (_UNASSOCIATED,))
+
+    @property
+    def has_optional_codec(self) -> bool:
+        """Whether the installed decoders may lack the codec."""
+        return self.codec in _OPTIONAL_CODECS
 
     @property
     def is_for_vips(self) -> bool:

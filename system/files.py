@@ -14,7 +14,6 @@ import errno
 import io
 import os
 import re
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -249,11 +248,13 @@ def _replace_by_two_renames(target: Path, replacement: Path) -> None:
         raise
     finally:
         os.close(descriptor)
-    shutil.rmtree(retired, ignore_errors=True)
+    _remove(retired)
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        import shutil  # takes 2 ms that single files do not need
+
         shutil.rmtree(path, ignore_errors=True)
         return
     with contextlib.suppress(OSError):
