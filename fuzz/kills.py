@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,23 +157,25 @@ def training_job(folder: Path) -> Job:
         command = [sys.executable, "train.py", *map(str, flags), "--steps"]
         return [[*command, str(steps)] for steps in STEPS]
 
-    def check(work_dir: Path, done: int) -> None:
-        style_dir = work_dir / "styles" / "tiny"
-        steps = _steps_of_style(style_dir) if style_dir.exists() else 0
-        assert steps in (0, *STEPS), "the style is not whole"
-        assert steps >= (0, *STEPS)[done], "the style is lost"
-        states = sorted((work_dir / "log" / "state").glob("step_*.npz"))
-        for path in states:
-            with np.load(path) as arrays:
-                assert all(arrays[name].size >= 0 for name in arrays), path  # reads all and checks the CRC
-        assert states or not style_dir.exists(), "the state is lost"
-        if done == len(STEPS):
-            network = _digests(style_dir)
-            expected = _digests(folder / "timed" / "styles" / "tiny")
-            name = "fast_style_transfer.onnx"
-            assert network[name] == expected[name], "the trained network differs from the uninterrupted one"
+    return Job(commands, partial(_check_training, folder / "timed"), earliest=0.6)
 
-    return Job(commands, check, earliest=0.6)
+
+def _check_training(reference_dir: Path, work_dir: Path, done: int) -> None:
+    """Raises AssertionError unless states and style are whole; the finished network must be that of `reference_dir`."""
+    style_dir = work_dir / "styles" / "tiny"
+    steps = _steps_of_style(style_dir) if style_dir.exists() else 0
+    assert steps in (0, *STEPS), "the style is not whole"
+    assert steps >= (0, *STEPS)[done], "the style is lost"
+    states = sorted((work_dir / "log" / "state").glob("step_*.npz"))
+    for path in states:
+        with np.load(path) as arrays:
+            assert all(arrays[name].size >= 0 for name in arrays), path  # reads all and checks the CRC
+    assert states or not style_dir.exists(), "the state is lost"
+    if done == len(STEPS):
+        network = _digests(style_dir)
+        expected = _digests(reference_dir / "styles" / "tiny")
+        name = "fast_style_transfer.onnx"
+        assert network[name] == expected[name], "the trained network differs from the uninterrupted one"
 
 
 def _steps_of_style(style_dir: Path) -> int:
