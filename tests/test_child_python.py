@@ -23,7 +23,7 @@ def test_variables_are_added_to_those_of_this_process(monkeypatch):
     assert finished.stdout.strip() == "1 2"
 
 
-@pytest.mark.parametrize("name", ["scipy", "json", "system"])
+@pytest.mark.parametrize("name", [pytest.param("scipy", marks=pytest.mark.tensorflow), "json", "system"])
 def test_modules_in_the_working_directory_are_not_imported(tmp_path, monkeypatch, name):
     (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
