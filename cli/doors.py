@@ -10,6 +10,9 @@ from cli.flags import UsageError, report
 from system.console import printable, unfailing_streams
 from system.signals import Interrupted, raised_interrupts
 
+# Packages of requirements.txt that fast inference does not need, so that `make demo` does not install them.
+TRAINING_PACKAGES = frozenset({"tensorflow", "tensorboard", "h5py", "scipy"})
+
 Call = TypeVar("Call")
 Errors = tuple[type[Exception], ...]
 
@@ -66,6 +69,14 @@ def _status(
     except (UsageError, *expected_errors(call)) as error:
         report(prog, _text_of(error))
         return 2 if isinstance(error, UsageError) else 1
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        report(
+            prog,
+            f"the package {error.name} is not installed; run make install or pip install -r requirements.txt",
+        )
+        return 1
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise

@@ -181,36 +181,42 @@ class _Stream(io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def _replacement_of(target: Path, *, is_folder: bool) -> Iterator[tuple[Path, int]]:
-    """Gives a temporary path beside `target` and its descriptor, and moves what is there to `target` on success."""
+def _replacement_of(target: Path, *, is_folder: bool) -> Iterator[tuple[Path, int | None]]:
+    """Gives what `_create_beside` creates, and moves it to `target` on success."""
     if (parent := os.path.abspath(target.parent)) not in _swept:
         remove_leftovers(target.parent)
         _swept.add(parent)
     temporary_path, descriptor = _create_beside(target, is_folder)
     try:
         yield temporary_path, descriptor
+        if os.name != "posix":  # Windows cannot rename an open file
+            _close(descriptor)
+            descriptor = None
         _replace(target, temporary_path)
         _sync(target.parent)
     finally:
         _remove(temporary_path)
-        os.close(descriptor)
+        _close(descriptor)
 
 
-def _create_beside(target: Path, is_folder: bool) -> tuple[Path, int]:
-    """Creates an empty temporary file or folder beside `target` and locks it; returns its path and descriptor."""
+def _create_beside(target: Path, is_folder: bool) -> tuple[Path, int | None]:
+    """Creates an empty temporary file or folder beside `target` and locks it; returns its path and descriptor.
+
+    Only POSIX systems can open folders, so elsewhere a folder has no descriptor, and no lock.
+    """
     while True:
         # Beside the target, because a rename works within one file system only. Created by a plain open() and mkdir(),
         # because those of `tempfile` ignore the umask.
         path = target.with_name(f"{mark_of(target)}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
         if is_folder:
             path.mkdir()
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
         else:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         # Another process may have taken it for a leftover between its creation and the lock.
-        if try_lock(descriptor) is not False and is_name_of(path, descriptor):
+        if descriptor is None or (try_lock(descriptor) is not False and is_name_of(path, descriptor)):
             return path, descriptor
-        os.close(descriptor)
+        _close(descriptor)
         _remove(path)
 
 
@@ -229,17 +235,17 @@ def _exchange(first: Path, second: Path) -> bool:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):  # not Linux, or a C library before 2018
         return False
-    names = (os.fsencode(os.path.abspath(path)) for path in (first, second))
-    first_name, second_name = names
+    first_name, second_name = (os.fsencode(os.path.abspath(path)) for path in (first, second))
     return renameat2(_AT_FDCWD, first_name, _AT_FDCWD, second_name, _RENAME_EXCHANGE) == 0
 
 
 def _replace_by_two_renames(target: Path, replacement: Path) -> None:
     """A folder with files in it cannot be replaced by one rename, so the old folder gets another name first."""
     retired = replacement.with_suffix(".old")
-    descriptor = os.open(target, os.O_RDONLY)
+    descriptor = os.open(target, os.O_RDONLY) if os.name == "posix" else None
     try:
-        try_lock(descriptor)  # tells other processes that this one is still at work
+        if descriptor is not None:
+            try_lock(descriptor)  # tells other processes that this one is still at work
         target.rename(retired)
         replacement.rename(target)
     except BaseException:  # a signal between the two renames must not cost the old folder either
@@ -247,7 +253,7 @@ def _replace_by_two_renames(target: Path, replacement: Path) -> None:
             retired.rename(target)
         raise
     finally:
-        os.close(descriptor)
+        _close(descriptor)
     _remove(retired)
 
 
@@ -259,6 +265,11 @@ def _remove(path: Path) -> None:
         return
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -169,3 +169,20 @@ def test_a_thread_that_cannot_start_is_one_line(capsys):
 
     assert run_door("x.py", lambda: None, run, lambda call: ()) == 1
     assert capsys.readouterr().err.startswith("x.py: not enough memory or processes to start a thread")
+
+
+def test_a_package_of_the_training_that_is_missing_is_one_line(capsys):
+    def run(call):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    assert run_door("x.py", lambda: None, run, lambda call: ()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("x.py: the package tensorflow is not installed; run make install")
+
+
+def test_a_module_of_ours_that_is_missing_keeps_its_traceback():
+    def run(call):
+        raise ModuleNotFoundError("No module named 'cli.nothing'", name="cli.nothing")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_door("x.py", lambda: None, run, lambda call: ())

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -257,3 +258,22 @@ def test_a_regular_file_is_opened_to_read_bytes(tmp_path):
         open_regular(tmp_path / "missing")
     with pytest.raises(OSError, match="null"):
         open_regular(tmp_path / "a\0b")
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_files_and_folders_are_replaced_where_folders_cannot_be_opened(tmp_path, monkeypatch):
+    opened = os.open
+
+    def open_file(path, flags, *mode):
+        if os.path.isdir(path):
+            raise PermissionError("Windows opens no folders")
+        return opened(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "os", SimpleNamespace(**{**vars(os), "name": "nt", "open": open_file}))
+        for text in ("old", "new"):
+            write(tmp_path / "a.bin", text.encode())
+            write_folder(tmp_path / "style", fill_with(text))
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    assert (tmp_path / "style" / "a.txt").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "style"}
