@@ -34,6 +34,7 @@ from cli.train_config import (
     TrainConfig,
     add_call_flags,
     changes,
+    saved_settings,
     settings_from_json,
     settled,
 )
@@ -115,7 +116,7 @@ def run_call(options: argparse.Namespace) -> int:
 
         return write_preview_grid(configured(options, {}), options.preview_grid, options.grid_weights)
     saved = saved_run({**file_settings(options), **options.given}, options.resume)
-    previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
+    previous = saved_settings(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = configured(options, previous)
     if is_chief():
         lines = list(changes(config, previous, saved.step if saved is not None else 0))
@@ -190,6 +191,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     """Returns the run, before its first step, and the stream of its crops. Nothing is replaced yet."""
     import tensorflow as tf
 
+    from cli.training_network import build_network
     from cli.training_photos import load_photos
     from data.pipeline import CropStream, DataShard, photos_digest
     from transformer.training.run import Plan, Run, state_variables
@@ -230,29 +232,6 @@ def build_loss(config: TrainConfig, compute_dtype: Any) -> Any:
     weights = load_vgg_weights(config.vgg, config.loss.architecture)
     style = load_image(config.style, max_side=config.style_size)
     return build_perceptual_loss(weights, [style], config.loss, compute_dtype=compute_dtype)
-
-
-def build_network(config: TrainConfig, *, is_resumed: bool) -> tuple[Any, Any]:
-    """The network, with the weights of --start-from if they are needed, and its optimizer. Raises StyleError."""
-    import tensorflow as tf
-
-    from transformer.architecture import Architecture
-    from transformer.export.finished_style import load_parameters
-    from transformer.export.style_folder import find_style
-    from transformer.network import Transformer
-    from transformer.training.optimizer import Optimizer
-
-    architecture = Architecture(config.width, config.residual_blocks)
-    network = Transformer(architecture, seed=config.seed, compute_dtype=tf.as_dtype(config.precision))
-    optimizer = Optimizer(
-        list(network.parameters.values()),
-        learning_rate=config.learning_rate,
-        steps=config.steps,
-        clip_factor=config.clip_factor,
-    )
-    if config.start_from is not None and not is_resumed:
-        load_parameters(find_style(config.start_from), network)
-    return network, optimizer
 
 
 def _gflop_per_step(config: TrainConfig, network: Any, loss: Any) -> float:

@@ -27,6 +27,7 @@ PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
 MOST_NAME_BYTES = 200  # of --name; file systems allow 255, and temporary names are longer
 RETIRED_KEYS = {"clip_norm": "clip_factor"}
+SAVED_WITHOUT = {"optimizer": "adam"}  # what runs had whose saved configuration lacks the setting
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,17 @@ class TrainConfig:
         " with AMX); float64 is slow and for comparing runs",
         "float32", group=TRAINING, choices=("float32", "bfloat16", "float64"),
     )  # fmt: skip
+    optimizer: str = knob(
+        "muon: Muon for all kernels but the last layer's, Adam for the rest; adam: Adam for everything",
+        "muon",
+        group=TRAINING,
+        choices=("muon", "adam"),
+    )
     learning_rate: float = knob(
-        "peak learning rate of Adam; it decays to 0 as a cosine", 2e-3, group=TRAINING, at_least=0
+        "peak learning rate of Adam; it decays to 0 as a cosine; Muon's is 10 times as high",
+        2e-3,
+        group=TRAINING,
+        at_least=0,
     )
     clip_factor: float = knob(
         "clip gradients to this multiple of their running mean norm; 0 disables clipping",
@@ -244,6 +254,11 @@ def log_dir_of(values: Mapping[str, Any]) -> Path | None:
 def settings_from_json(values: Any, source: str) -> dict[str, Any]:
     """JSON values as fields of TrainConfig. UsageError names `source` and what is wrong."""
     return from_json(TrainConfig, values, source, RETIRED_KEYS)
+
+
+def saved_settings(values: Any, source: str) -> dict[str, Any]:
+    """The settings of a saved run, from its JSON values. UsageError names `source` and what is wrong."""
+    return {**SAVED_WITHOUT, **settings_from_json(values, source)}
 
 
 def changes(config: TrainConfig, previous: Mapping[str, Any], step: int) -> Iterator[str]:

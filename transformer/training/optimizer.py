@@ -1,15 +1,18 @@
-"""Adam over all parameters as one vector [P], with gradient clipping, skipped steps and a learning rate schedule.
+"""Muon and Adam over all parameters as one vector [P], with gradient clipping, skipped steps and a rate schedule.
 
 One vector makes each safeguard of a training one operation: the all-reduce between replicas, the norm for clipping,
 the test for NaN, and skipping a step without a change of the moments.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from transformer.training.muon import MOMENTUM, muon_directions
+
 WARMUP_STEPS = 100  # Adam's first steps have unsettled moments; large ones saturate the output
-BETA1, BETA2 = 0.9, 0.999  # Kingma & Ba 2014
+BETA1, BETA2 = 0.9, 0.999  # Adam: Kingma & Ba 2014
+MUON_RATE = 10.0  # Muon's learning rate as a multiple of Adam's: 0.02 to 2e-3 (benchmarks/README.md)
 # Epsilon of Adam, as a share of the root mean square of the gradient; it is added to the root of the second moment.
 # Kingma & Ba's absolute 1e-8 only suits losses of about 1: gradients of preset johnson are near 1e-9, those of
 # lengstrom near 1e4. Where the true gradient is zero (an offset that the next instance norm removes), epsilon keeps
@@ -34,10 +37,14 @@ def learning_rate_schedule(learning_rate: float, steps: int) -> tf.keras.optimiz
 
 
 class Optimizer:
-    """Adam (Kingma & Ba 2014, https://arxiv.org/abs/1412.6980) that clips gradients and skips non-finite ones.
+    """Muon for `kernels` and Adam for the other parameters. It clips gradients and skips those that are not finite.
+
+    Adam: Kingma & Ba 2014, https://arxiv.org/abs/1412.6980. Muon: Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon/.
 
     parameters: the variables to train, all of one float type.
-    learning_rate: peak of `learning_rate_schedule`.
+    kernels: those of `parameters` that Muon updates, kernels [k, k, in, out] or matrices. Adam updates all others.
+    learning_rate: peak of `learning_rate_schedule`, for Adam. Muon's rate is MUON_RATE times as high.
     steps: length of the training.
     clip_factor: gradients are clipped to this multiple of their running mean norm; 0 disables clipping. An absolute
         norm would not do, because the losses of the presets differ by factors of millions.
@@ -46,16 +53,23 @@ class Optimizer:
     """
 
     def __init__(
-        self, parameters: Sequence[tf.Variable], *, learning_rate: float, steps: int, clip_factor: float = 0.0
+        self,
+        parameters: Sequence[tf.Variable],
+        *,
+        learning_rate: float,
+        steps: int,
+        kernels: Sequence[tf.Variable] = (),
+        clip_factor: float = 0.0,
     ):
         self.parameters = list(parameters)
         self.clip_factor = clip_factor
         self._schedule = learning_rate_schedule(learning_rate, steps)
         self._sizes = [variable.shape.num_elements() for variable in self.parameters]
+        self._is_kernel = [any(variable is kernel for kernel in kernels) for variable in self.parameters]
         count, self._dtype = sum(self._sizes), self.parameters[0].dtype
         self.variables = {
             "first_moment": _state(tf.zeros([count], self._dtype)),
-            "second_moment": _state(tf.zeros([count], self._dtype)),
+            "second_moment": _state(tf.zeros([count], self._dtype)),  # not used for kernels
             "steps": _state(tf.constant(0, tf.int64)),  # all, with skipped ones
             "updates": _state(tf.constant(0, tf.int64)),  # steps that were not skipped
             "skipped": _state(tf.constant(0, tf.int64)),
@@ -66,7 +80,7 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> tf.Tensor:
-        """The learning rate of the next step, a scalar."""
+        """Adam's learning rate in the next step, a scalar."""
         return self.variables["rate_scale"] * tf.cast(self._schedule(self.variables["steps"]), self._dtype)
 
     def apply(self, gradient: tf.Tensor, is_usable: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -84,14 +98,15 @@ class Optimizer:
         clipping = self._clipping(norm)
         gradient *= clipping
         updates = variables["updates"] + tf.cast(is_usable, tf.int64)
-        first = BETA1 * variables["first_moment"] + (1 - BETA1) * gradient
-        second = BETA2 * variables["second_moment"] + (1 - BETA2) * tf.square(gradient)
-        mean_norm = self._mean_norm(clipping * norm)
-        epsilon = EPSILON_SHARE * mean_norm / tf.sqrt(tf.cast(tf.size(gradient), self._dtype))
-        step_size = learning_rate * self._bias_correction(updates)
-        change = tf.math.divide_no_nan(step_size * first, tf.sqrt(second) + epsilon)
-        self._subtract(_zero_unless(is_usable, change))
-        for name, value in {"first_moment": first, "second_moment": second, "mean_norm": mean_norm}.items():
+        decay = self._first_moment_decay()
+        moments = {
+            "first_moment": decay * variables["first_moment"] + (1 - decay) * gradient,
+            "second_moment": BETA2 * variables["second_moment"] + (1 - BETA2) * tf.square(gradient),
+            "mean_norm": self._mean_norm(clipping * norm),
+        }
+        direction = self._direction(gradient, moments, updates)
+        self._subtract(_zero_unless(is_usable, learning_rate * direction))
+        for name, value in moments.items():
             variables[name].assign(tf.where(is_usable, value, variables[name]))
         counts = self._count(updates, is_usable)
         return {"gradient_norm": norm, "learning_rate": learning_rate, **counts}
@@ -112,6 +127,37 @@ class Optimizer:
         one = tf.constant(1.0, self._dtype)
         return tf.where(is_long, tf.math.divide_no_nan(longest, norm), one) if self.clip_factor else one
 
+    def _first_moment_decay(self) -> tf.Tensor | float:
+        """Returns the decay of the first moment: a number, or one for each parameter [P]."""
+        if not any(self._is_kernel):
+            return BETA1
+        decays = [MOMENTUM if is_kernel else BETA1 for is_kernel in self._is_kernel]
+        return tf.repeat(tf.constant(decays, self._dtype), self._sizes)
+
+    def _direction(
+        self, gradient: tf.Tensor, moments: Mapping[str, tf.Tensor], updates: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the change of all parameters [P] at the learning rate -1."""
+        epsilon = EPSILON_SHARE * moments["mean_norm"] / tf.sqrt(tf.cast(tf.size(gradient), self._dtype))
+        scaled = self._bias_correction(updates) * moments["first_moment"]
+        adam = self._parts(tf.math.divide_no_nan(scaled, tf.sqrt(moments["second_moment"]) + epsilon))
+        if not any(self._is_kernel):
+            return tf.concat(adam, axis=0)
+        # Nesterov's momentum: the gradient counts once more, as it will in the next step
+        ahead = self._parts(MOMENTUM * moments["first_moment"] + (1 - MOMENTUM) * gradient)
+        return tf.concat(self._with_muon(adam, ahead), axis=0)
+
+    def _with_muon(self, adam: list[tf.Tensor], ahead: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the changes of the parameters, each in a row: Muon's for kernels, Adam's for the others."""
+        kernels = [index for index, is_kernel in enumerate(self._is_kernel) if is_kernel]
+        shapes = [self.parameters[index].shape for index in kernels]
+        muon = muon_directions([ahead[index] for index in kernels], shapes)
+        changes = dict(enumerate(adam)) | dict(zip(kernels, muon, strict=True))
+        return [MUON_RATE * change if self._is_kernel[index] else change for index, change in changes.items()]
+
+    def _parts(self, vector: tf.Tensor) -> list[tf.Tensor]:
+        return tf.split(vector, self._sizes)
+
     def _bias_correction(self, updates: tf.Tensor) -> tf.Tensor:
         count = tf.cast(tf.maximum(updates, 1), self._dtype)
         beta1, beta2 = tf.constant(BETA1, self._dtype), tf.constant(BETA2, self._dtype)
@@ -125,7 +171,7 @@ class Optimizer:
         return self.variables["mean_norm"] + share * (norm - self.variables["mean_norm"])
 
     def _subtract(self, change: tf.Tensor) -> None:
-        for variable, part in zip(self.parameters, tf.split(change, self._sizes), strict=True):
+        for variable, part in zip(self.parameters, self._parts(change), strict=True):
             variable.assign_sub(tf.reshape(part, variable.shape))
 
     def _count(self, updates: tf.Tensor, is_usable: tf.Tensor) -> dict[str, tf.Tensor]:
