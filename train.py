@@ -195,6 +195,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     from cli.training_photos import load_photos
     from data.pipeline import CropStream, DataShard, photos_digest
     from transformer.training.run import Plan, Run, state_variables
+    from transformer.training.stages import stages_of
     from transformer.training.state import TrainingState
     from transformer.training.step import build_training_step
 
@@ -203,16 +204,17 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     crops = CropStream(load_photos(config), image_size=config.image_size, seed=config.seed)
     crops.crop(0)  # raises ImageError here if no photo can be read, and not after an old run is replaced
     shard = DataShard(cluster.worker, cluster.workers, cluster.local_replicas)
+    stages = stages_of(config.steps, config.image_size, config.half_size_share)
     variables, is_writer = state_variables(network, optimizer), cluster.is_chief
     run = Run(
-        Plan(config.steps, config.batch_size, config.save_every, config.summary_every),
+        Plan(stages, config.batch_size, config.save_every, config.summary_every),
         network=network,
         optimizer=optimizer,
         training_step=build_training_step(
             network, loss, optimizer, strategy=cluster.strategy, xla=config.xla
         ),
-        batches_from=lambda image: cluster.distributed(
-            crops.batches(config.batch_size, first_image=image, shard=shard)
+        batches_from=lambda image, image_size: cluster.distributed(
+            crops.batches(config.batch_size, first_image=image, image_size=image_size, shard=shard)
         ),
         state=TrainingState(config.state_dir, variables, keep=config.keep, is_writer=is_writer),
         monitor=_build_monitor(config, network, loss) if cluster.is_chief else None,

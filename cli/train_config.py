@@ -27,7 +27,10 @@ PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
 MOST_NAME_BYTES = 200  # of --name; file systems allow 255, and temporary names are longer
 RETIRED_KEYS = {"clip_norm": "clip_factor"}
-SAVED_WITHOUT = {"optimizer": "adam"}  # what runs had whose saved configuration lacks the setting
+SAVED_WITHOUT = {
+    "optimizer": "adam",
+    "half_size_share": 0.0,
+}  # what runs had whose saved configuration lacks the setting
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,14 @@ class TrainConfig:
     batch_size: int = knob("images per step, over all GPUs and machines", 2, group=TRAINING, at_least=1)
     image_size: int = knob(
         "side of the square training crops in pixels", 256, group=TRAINING, metavar="PIXELS", at_least=32
+    )
+    half_size_share: float = knob(
+        "share of the steps, the first ones, on crops of half the side, which take a quarter of the time",
+        0.75,
+        group=TRAINING,
+        metavar="SHARE",
+        at_least=0,
+        at_most=1,
     )
     precision: str = knob(
         "number type of the convolutions; bfloat16 is faster where the hardware supports it (about 4 times on a CPU"

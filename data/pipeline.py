@@ -83,11 +83,11 @@ WHOLE_BATCH = DataShard()
 
 
 class CropStream:
-    """The endless crops of a training. Crop number n depends on the photos, the seed and n only.
+    """The endless crops of a training. Crop number n depends on the photos, the seed, its size and n only.
 
     Args:
         photos: a PhotoFolder or PhotoCache.
-        image_size: side of the crops, in pixels.
+        image_size: side of the crops, in pixels, where no other is given.
         seed: determines the order of the photos and the place of each crop, 0 or more.
 
     Raises ValueError for a size or seed out of range, and if there are no photos.
@@ -107,14 +107,15 @@ class CropStream:
         """The number of photos that cannot be read, as far as is known yet."""
         return len(self.photos.unreadable or self.skipped)
 
-    def crop(self, number: int) -> np.ndarray:
+    def crop(self, number: int, image_size: int | None = None) -> np.ndarray:
         """Returns a crop [image_size, image_size, 3], RGB, uint8. Raises ImageError if no photo can be read."""
         check_count("number", number, least=0)
+        image_size = self.image_size if image_size is None else image_size
         generator = np.random.default_rng((self.seed, int(number)))
         paths = self.photos.paths
         for index in _candidates(len(paths), self.seed, int(number)):
             try:
-                return random_crop(self.photos.load(index), self.image_size, generator)
+                return random_crop(self.photos.load(index), image_size, generator)
             except ImageError as error:
                 self.skipped.add(paths[index], error)
         folder = os.path.commonpath([path.parent for path in paths])
@@ -123,13 +124,19 @@ class CropStream:
         )
 
     def batches(
-        self, batch_size: int, *, first_image: int = 0, shard: DataShard = WHOLE_BATCH
+        self,
+        batch_size: int,
+        *,
+        first_image: int = 0,
+        image_size: int | None = None,
+        shard: DataShard = WHOLE_BATCH,
     ) -> tf.data.Dataset:
         """Returns endless batches [B, image_size, image_size, 3], RGB, float32, 0..255.
 
         Args:
             batch_size: of all workers together. B = batch_size / workers / replicas.
             first_image: the number of the first crop.
+            image_size: side of the crops, in pixels; by default that of the stream.
             shard: the part of each batch to return.
 
         Raises ValueError for a batch size that is not a multiple of the workers and replicas, or below 1.
@@ -142,13 +149,15 @@ class CropStream:
                 f" {batch_size}"
             )
         self.crop(first_image)  # if no photo can be read, this fails here and not inside tf.data
+        side = self.image_size if image_size is None else image_size
         own = batch_size // shard.workers  # crops of each global batch
         offset = first_image + shard.worker * own
 
         def load_tensor(counter: tf.Tensor) -> tf.Tensor:
             number = offset + counter // own * batch_size + counter % own
-            pixels = tf.numpy_function(self.crop, [number], tf.uint8, stateful=False)
-            return tf.ensure_shape(pixels, (self.image_size, self.image_size, 3))
+            crop = functools.partial(self.crop, image_size=side)
+            pixels = tf.numpy_function(crop, [number], tf.uint8, stateful=False)
+            return tf.ensure_shape(pixels, (side, side, 3))
 
         return (
             tf.data.Dataset.counter()

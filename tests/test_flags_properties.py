@@ -121,6 +121,7 @@ def values_of(option) -> st.SearchStrategy:
     if option.name in (
         "width",
         "learning_rate",
+        "half_size_share",
         "clip_factor",
         "content_weight",
         "style_weight",

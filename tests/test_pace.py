@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from system.machine import peak_memory
 from transformer.training.pace import SETTLED_STEPS, Pace, bytes_needed, finish_time, peak_memory_bytes
+from transformer.training.stages import Stage
 
 
 class Clock:
@@ -19,34 +20,43 @@ class Clock:
 
 def test_the_forecast_ignores_the_slow_first_steps():
     clock = Clock()
-    pace = Pace(steps=3620, batch_size=4, clock=clock)
+    pace = Pace([Stage(3620, 64)], batch_size=4, clock=clock)
     for step in range(1, 21):
         clock.seconds += 60 if step <= 2 else 2  # tracing
         pace.count()
-    forecast = pace.forecast(20)
+    forecast = pace.forecast()
     assert forecast["images_per_second_overall"] == pytest.approx(2.0)
     assert forecast["hours_left"] == pytest.approx(3600 * 2 / 3600)
 
 
 def test_a_resumed_run_forecasts_by_its_own_steps():
     clock = Clock()
-    pace = Pace(steps=1000, batch_size=1, clock=clock)
+    pace = Pace([Stage(1000, 64)], batch_size=1, first_step=888, clock=clock)
     for _ in range(12):
         clock.seconds += 1
         pace.count()
-    assert pace.forecast(900)["hours_left"] == pytest.approx(100 / 3600)
+    assert pace.forecast()["hours_left"] == pytest.approx(100 / 3600)
+
+
+def test_the_forecast_knows_that_larger_crops_take_longer():
+    clock = Clock()
+    pace = Pace([Stage(100, 64), Stage(150, 128)], batch_size=1, clock=clock)
+    for _ in range(100):
+        clock.seconds += 1
+        pace.count()
+    assert pace.forecast()["hours_left"] == pytest.approx(50 * 4 / 3600)
 
 
 def test_there_is_no_forecast_before_ten_steps():
     clock = Clock()
-    pace = Pace(steps=100, batch_size=1, clock=clock)
+    pace = Pace([Stage(100, 64)], batch_size=1, clock=clock)
     for _ in range(SETTLED_STEPS - 1):
         clock.seconds += 1
         pace.count()
-        assert pace.forecast(1) == {}
+        assert pace.forecast() == {}
     clock.seconds += 1
     pace.count()
-    assert set(pace.forecast(10)) == {"images_per_second_overall", "hours_left"}
+    assert set(pace.forecast()) == {"images_per_second_overall", "hours_left"}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from transformer.network import Transformer
 from transformer.training.distribution import Cluster
 from transformer.training.optimizer import Optimizer
 from transformer.training.run import Plan, Run, state_variables
+from transformer.training.stages import stages_of
 from transformer.training.state import INFO, TrainingState, newest_state, read_state, state_paths
 from transformer.training.step import Diverged, build_training_step
 
@@ -25,11 +26,11 @@ BATCH_SIZE = 2
 METADATA = {"config": {"name": "toy"}, "photos": "digest"}
 
 
-def batches_from(first_image: int) -> Iterable[tf.Tensor]:
-    """Batches [2, 32, 32, 3] of smooth random images, each a function of its number."""
+def batches_from(first_image: int, image_size: int) -> Iterable[tf.Tensor]:
+    """Batches [2, image_size, image_size, 3] of smooth random images, each a function of its number."""
     for number in itertools.count(first_image, BATCH_SIZE):
         colors = np.random.default_rng(number).uniform(1, 255, (BATCH_SIZE, 5, 5, 3)).astype(np.float32)
-        yield tf.image.resize(colors, [32, 32], "bilinear")
+        yield tf.image.resize(colors, [image_size, image_size], "bilinear")
 
 
 def loss(stylized: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -86,7 +87,7 @@ class Toy:
 
         self.notebook = Notebook(self.network, validation)
         return Run(
-            Plan(steps, BATCH_SIZE, save_every, summary_every=2),
+            Plan(stages_of(steps, 48, 0.5), BATCH_SIZE, save_every, summary_every=2),
             network=self.network,
             optimizer=self.optimizer,
             training_step=training_step,

@@ -4,9 +4,11 @@ TensorFlow is imported only to ask a GPU for its memory.
 """
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from system.machine import peak_memory
+from transformer.training.stages import Stage, pixels_between
 
 WARMUP_STEPS = 2  # tracing and the first allocations make these slow
 SETTLED_STEPS = 10  # steps before the first forecast
@@ -20,15 +22,19 @@ VALUES_OF_BLOCK, PARAMETERS_OF_BLOCK, COPIES_OF_PARAMETERS = 64, 2 * 9 * 128**2,
 
 
 class Pace:
-    """Measures the speed of a training and forecasts its end.
+    """Measures the speed of a training from `first_step` on and forecasts its end.
 
-    The time for saving, previews and validation counts too, because it delays the end.
+    The time of a step is taken as proportional to the pixels of its crops. The time for saving, previews and
+    validation counts too, because it delays the end.
     """
 
-    def __init__(self, *, steps: int, batch_size: int, clock=time.perf_counter):
+    def __init__(
+        self, stages: Sequence[Stage], *, batch_size: int, first_step: int = 0, clock=time.perf_counter
+    ):
         """clock: returns a time in seconds."""
-        self.steps = steps
+        self.stages = stages
         self.batch_size = batch_size
+        self._first_step = first_step
         self._clock = clock
         self._counted = 0
         self._start = 0.0
@@ -39,14 +45,17 @@ class Pace:
         if self._counted == WARMUP_STEPS:
             self._start = self._clock()
 
-    def forecast(self, step: int) -> dict[str, float]:
-        """Returns "images_per_second_overall" and "hours_left" after `step`; empty before SETTLED_STEPS steps."""
+    def forecast(self) -> dict[str, float]:
+        """Returns "images_per_second_overall" and "hours_left"; empty before SETTLED_STEPS steps."""
         if self._counted < SETTLED_STEPS:
             return {}
-        seconds = (self._clock() - self._start) / (self._counted - WARMUP_STEPS)  # per step
+        step, timed_from = self._first_step + self._counted, self._first_step + WARMUP_STEPS
+        seconds = self._clock() - self._start
+        pixels_done = pixels_between(self.stages, timed_from, step)
+        pixels_left = pixels_between(self.stages, step, self.stages[-1].last_step)
         return {
-            "images_per_second_overall": self.batch_size / seconds,
-            "hours_left": (self.steps - step) * seconds / 3600,
+            "images_per_second_overall": self.batch_size * (step - timed_from) / seconds,
+            "hours_left": pixels_left / pixels_done * seconds / 3600,
         }
 
 

@@ -15,6 +15,7 @@ from transformer.training.optimizer import Optimizer
 from transformer.training.pace import Pace, finish_time, peak_memory_bytes
 from transformer.training.progress import Progress
 from transformer.training.recovery import Recovery
+from transformer.training.stages import Stage, staged_batches
 from transformer.training.state import SavedState, TrainingState
 from transformer.training.step import CHECK_EVERY, Diverged, Losses, training_steps
 
@@ -23,17 +24,22 @@ from transformer.training.step import CHECK_EVERY, Diverged, Losses, training_st
 class Plan:
     """How many steps a training has, and how often it saves and reports."""
 
-    steps: int
+    stages: tuple[Stage, ...]
     batch_size: int  # images per step, of all replicas together
     save_every: int  # steps between saved states; previews and validation come with them
     summary_every: int  # steps between scalars in TensorBoard
+
+    @property
+    def steps(self) -> int:
+        """The last step of the training."""
+        return self.stages[-1].last_step
 
 
 class Run:
     """One training: runs its steps, saves its state, reports to its monitor, and recovers from lost weights.
 
     training_step: from `build_training_step`.
-    batches_from: returns the batches of the training from a given number of images on.
+    batches_from: returns endless batches from a given number of images on, with images of a given side in pixels.
     monitor: None in workers other than the chief.
     metadata: JSON values that are saved with every state; "config" and "photos" are required.
     gflop_per_step: 1e9 floating-point operations of the convolutions in one step.
@@ -46,7 +52,7 @@ class Run:
         network: Transformer,
         optimizer: Optimizer,
         training_step: Callable[[Any], Losses],
-        batches_from: Callable[[int], Iterable[Any]],
+        batches_from: Callable[[int, int], Iterable[Any]],
         state: TrainingState,
         monitor: Monitor | None,
         cluster: Cluster,
@@ -108,13 +114,15 @@ class Run:
 
     def _train_on(self, interrupts: NotedInterrupts, show: Callable[[int, str], None]) -> None:
         plan, progress = self.plan, self.progress
-        pace = Pace(steps=plan.steps, batch_size=plan.batch_size)
-        batches = self._batches_from(progress.images)
+        pace = Pace(plan.stages, batch_size=plan.batch_size, first_step=progress.step)
+        batches = staged_batches(
+            plan.stages, self._batches_from, plan.batch_size, step=progress.step, images=progress.images
+        )
         steps = training_steps(self._training_step, batches, steps=plan.steps, first_step=progress.step)
         for step, losses in steps:
             progress.add_step(losses, plan.batch_size)
             pace.count()
-            forecast = pace.forecast(step)
+            forecast = pace.forecast()
             if step % plan.summary_every == 0 or step == plan.steps:
                 self._summarize(forecast)
             show(step, self._line(forecast))

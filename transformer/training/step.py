@@ -48,7 +48,8 @@ def build_training_step(
         update = optimizer.apply(gradient, tf.reduce_all(tf.math.is_finite(values)))
         return {**dict(zip(losses, tf.unstack(values), strict=True)), **update}
 
-    @tf.function(reduce_retracing=True, autograph=False)
+    # Traced anew for each size of crop: with known sizes the network is faster (layers.reflection_pad).
+    @tf.function(autograph=False)
     def training_step(content: tf.Tensor) -> Losses:
         if strategy.num_replicas_in_sync == 1:
             return replica_step(content)
@@ -64,7 +65,7 @@ def _compiled_gradient(
     """Returns a function: content images [B, H, W, 3] -> losses, gradient [P] of all parameters in a row."""
 
     # Without AutoGraph tracing is faster. Nothing here has Python control flow that depends on tensors.
-    @tf.function(reduce_retracing=True, jit_compile=xla or None, autograph=False)
+    @tf.function(jit_compile=xla or None, autograph=False)
     def losses_and_gradient(content: tf.Tensor) -> tuple[Losses, tf.Tensor]:
         with tf.GradientTape() as tape:
             losses = loss(_without_flat_gradients(network(content), content), content)
