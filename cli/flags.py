@@ -41,7 +41,7 @@ class Knob:
     group: str = ""  # title under which --help lists the flag
     short: str = ""  # a second name, such as -o
     metavar: str = ""
-    choices: tuple[str, ...] | None = None
+    choices: tuple[str, ...] | tuple[int, ...] | None = None
     has_negation: bool = False  # adds --no-FLAG, for a setting that JSON or a resumed run can switch on
     parse: Callable[[str], Any] | None = None  # text -> value, where the type alone does not tell how
     is_path: bool = False  # a text that can be a path: checked like a Path
@@ -231,7 +231,9 @@ def check_ranges(config: Any) -> None:
 
 def _check_item(name: str, item: Any, about: Knob) -> None:
     if about.choices and item is not None and item not in about.choices:
-        raise UsageError(f"{flag(name)} must be one of {', '.join(about.choices)}, got {shown(item)}")
+        raise UsageError(
+            f"{flag(name)} must be one of {', '.join(map(str, about.choices))}, got {shown(item)}"
+        )
     if about.is_path and isinstance(item, str) and (fault := _path_fault(item)):
         raise UsageError(f"{flag(name)}: {fault}")
     if isinstance(item, str) and "\0" in item:

@@ -10,6 +10,7 @@ from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, p
 from loss_net.presets import LOSS_PRESETS, LossPreset
 from loss_net.topology import deepest_layer, least_side
 from system.arguments import shown
+from transformer.architecture import OUTER_KERNELS
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "what is learned from what"
@@ -21,7 +22,8 @@ MONITORING = "monitoring"
 METADATA = "metadata in style.json"
 GROUPS = (STYLE, TRAINING, FILES, LOSS, NETWORK, MONITORING, METADATA)
 REQUIRED = ("style", "content_dir")
-FIXED_BY_STATE = ("width", "residual_blocks")  # a resumed training cannot change them: they shape the weights
+# A resumed training cannot change these, because they shape the weights:
+FIXED_BY_STATE = ("width", "residual_blocks", "outer_kernel")
 RETIRED_FLAGS = {"--clip-norm": "--clip-factor, a multiple of the running mean norm of the gradients"}
 PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
@@ -147,6 +149,12 @@ class TrainConfig:
         at_most=4,
     )
     residual_blocks: int = knob("number of residual blocks", 5, group=NETWORK, at_least=0, limit=100)
+    outer_kernel: int = knob(
+        "side of the first and the last kernel; 9 is that of Johnson et al.",
+        5,
+        group=NETWORK,
+        choices=OUTER_KERNELS,
+    )
 
     preview: tuple[Path, ...] = knob(
         "photos shown stylized in TensorBoard", (), group=MONITORING, metavar="PHOTO"

@@ -15,7 +15,7 @@ def build_network(config: TrainConfig, *, is_resumed: bool) -> tuple[Any, Any]:
     from transformer.network import Transformer
     from transformer.training.optimizer import Optimizer
 
-    architecture = Architecture(config.width, config.residual_blocks)
+    architecture = Architecture(config.width, config.residual_blocks, config.outer_kernel)
     network = Transformer(architecture, seed=config.seed, compute_dtype=tf.as_dtype(config.precision))
     optimizer = Optimizer(
         list(network.parameters.values()),

@@ -58,7 +58,7 @@ def test_the_full_network_has_the_parameters_of_the_papers():
 
 @pytest.mark.parametrize(("width", "expected"), [(1, 10.1e9), (0.5, 2.8e9)])
 def test_the_multiply_adds_are_those_counted_for_256_pixels(width, expected):
-    assert Architecture(width, 5).multiply_adds(256, 256) == pytest.approx(expected, rel=0.02)
+    assert Architecture(width, 5, outer_kernel=9).multiply_adds(256, 256) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_network_has_exactly_the_parameters_of_its_architecture():
@@ -85,6 +85,12 @@ def test_a_width_out_of_range_is_refused_by_its_value(width):
 def test_a_negative_number_of_residual_blocks_is_refused():
     with pytest.raises(ValueError, match=r"residual_blocks .* got -1"):
         Architecture(residual_blocks=-1)
+
+
+@pytest.mark.parametrize("side", [1, 4, 11])
+def test_an_outer_kernel_that_no_graph_of_ours_has_is_refused(side):
+    with pytest.raises(ValueError, match=rf"outer_kernel must be one of 3, 5, 7, 9, got {side}"):
+        Architecture(outer_kernel=side)
 
 
 @pytest.mark.parametrize("architecture", [TINY, Architecture(0.5, 5)], ids=["tiny", "half width"])

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from transformer.architecture import Architecture
+from transformer.architecture import OUTER_KERNELS, Architecture
 from transformer.export.onnx_graph import build_onnx_model, onnx_parameters
 from transformer.export.onnx_shapes import onnx_shapes
 from transformer.export.style_folder import ONNX_FILE
@@ -19,15 +19,22 @@ def parameters_of(architecture: Architecture) -> dict[str, np.ndarray]:
     return {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def model_of(width: float, residual_blocks: int) -> onnx.ModelProto:
-    architecture = Architecture(width, residual_blocks)
+def model_of(width: float, residual_blocks: int, outer_kernel: int = 5) -> onnx.ModelProto:
+    architecture = Architecture(width, residual_blocks, outer_kernel)
     return build_onnx_model(parameters_of(architecture), architecture)
 
 
-@pytest.mark.parametrize("residual_blocks", FINGERPRINTS)
-def test_the_table_of_fingerprints_is_that_of_the_graphs_we_build(residual_blocks):
-    content = model_of(0.125, residual_blocks).SerializeToString()
-    assert fingerprint(content) == FINGERPRINTS[residual_blocks]
+@pytest.mark.parametrize("outer_kernel", OUTER_KERNELS)
+@pytest.mark.parametrize("residual_blocks", FINGERPRINTS[5])
+def test_the_table_of_fingerprints_is_that_of_the_graphs_we_build(residual_blocks, outer_kernel):
+    content = model_of(0.125, residual_blocks, outer_kernel).SerializeToString()
+    assert fingerprint(content) == FINGERPRINTS[outer_kernel][residual_blocks]
+
+
+@pytest.mark.parametrize("outer_kernel", OUTER_KERNELS)
+def test_a_graph_of_ours_is_recognized_with_every_outer_kernel(outer_kernel):
+    claim = own_claim(model_of(0.125, 1, outer_kernel).SerializeToString())
+    assert claim.is_known and claim.architecture == Architecture(0.125, 1, outer_kernel)
 
 
 @pytest.mark.parametrize("width", [0.1, 0.125, 0.25, 0.5, 1.0])
@@ -168,7 +175,7 @@ def test_what_is_no_model_claims_nothing(content):
 
 
 def test_a_graph_of_ours_with_more_residual_blocks_than_the_table_is_still_ours(tmp_path):
-    (tmp_path / ONNX_FILE).write_bytes(model_of(0.125, max(FINGERPRINTS) + 1).SerializeToString())
+    (tmp_path / ONNX_FILE).write_bytes(model_of(0.125, max(FINGERPRINTS[5]) + 1).SerializeToString())
     stylizer = load_stylizer(tmp_path)
     assert not stylizer.one_at_a_time  # runs in this process
     assert stylizer.plan.widths == [0.125]

@@ -178,7 +178,7 @@ def test_a_state_of_another_network_is_refused_by_the_flags_to_use(tmp_path, cha
     else:
         del other["optimizer/moment"]
     before = {name: variable.numpy() for name, variable in other.items()}
-    with pytest.raises(StateError, match="--width and --residual-blocks"):
+    with pytest.raises(StateError, match="--width, --residual-blocks and --outer-kernel"):
         TrainingState(tmp_path, other, keep=3).restore(newest_state(tmp_path))
     assert all(other[name].numpy() is value for name, value in before.items())
 

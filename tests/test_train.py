@@ -119,7 +119,9 @@ def test_a_state_of_an_earlier_run_is_refused(tiny_flags, tiny_run, tmp_path, ca
     assert "continue it with --resume, or start again with --overwrite" in last_line(capsys)
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--width", "0.25"), ("--residual-blocks", "2")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--width", "0.25"), ("--residual-blocks", "2"), ("--outer-kernel", "9")]
+)
 def test_another_network_cannot_be_resumed_and_the_right_flag_is_named(
     tiny_flags, tiny_run, tmp_path, capsys, flag, value
 ):

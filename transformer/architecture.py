@@ -3,11 +3,13 @@
 The TensorFlow network, the meta graph and the ONNX graph are all built from this table, so they always agree.
 The network is that of Johnson et al. 2016 (https://arxiv.org/abs/1603.08155, supplementary material) with instance
 normalization (https://arxiv.org/abs/1607.08022) and nearest-neighbor upsampling instead of transposed convolutions
-(https://distill.pub/2016/deconv-checkerboard/). This module imports no TensorFlow, because the ONNX runtime uses it.
+(https://distill.pub/2016/deconv-checkerboard/). The first and the last kernel have 5x5 pixels instead of 9x9.
+This module imports no TensorFlow, because the ONNX runtime uses it.
 """
 
 from dataclasses import dataclass
 
+OUTER_KERNELS = (3, 5, 7, 9)
 BASE_CHANNELS = 32  # channels of the first convolution at width 1 (Johnson et al.)
 NORM_EPSILON = 1e-3  # added to the variance (lengstrom); the variances of a trained network are far larger
 OUTPUT_CENTER = 127.5  # middle of the 0..255 range
@@ -44,17 +46,21 @@ class ConvSpec:
 class Architecture:
     """The complete network: encoder, residual trunk, decoder.
 
-    Raises ValueError for a `width` or `residual_blocks` out of range.
+    Raises ValueError for a `width`, `residual_blocks` or `outer_kernel` out of range.
     """
 
     width: float = 0.5  # multiplier of the channels, above 0 to 4; 1 is the network of Johnson et al.
     residual_blocks: int = 5  # in the trunk, 0 or more
+    outer_kernel: int = 5  # side of the first and the last kernel, in OUTER_KERNELS; 9: Johnson et al.
 
     def __post_init__(self):
         if not 0 < self.width <= 4:
             raise ValueError(f"width must be greater than 0 and at most 4, got {self.width}")
         if self.residual_blocks < 0:
             raise ValueError(f"residual_blocks must be 0 or more, got {self.residual_blocks}")
+        if self.outer_kernel not in OUTER_KERNELS:
+            allowed = ", ".join(map(str, OUTER_KERNELS))
+            raise ValueError(f"outer_kernel must be one of {allowed}, got {self.outer_kernel}")
 
     def channels(self, multiple: int) -> int:
         """Returns the channels of a layer with `multiple` times the channels of the first; the first has at least 4."""
@@ -64,7 +70,7 @@ class Architecture:
     def encoder(self) -> tuple[ConvSpec, ...]:
         narrow, middle, wide = (self.channels(multiple) for multiple in (1, 2, 4))
         return (
-            ConvSpec("encoder/conv1", 9, 3, narrow),
+            ConvSpec("encoder/conv1", self.outer_kernel, 3, narrow),
             ConvSpec("encoder/conv2", 3, narrow, middle, stride=2),
             ConvSpec("encoder/conv3", 3, middle, wide, stride=2),
         )
@@ -86,7 +92,15 @@ class Architecture:
         return (
             ConvSpec("decoder/conv1", 3, wide, middle, upsample=2),
             ConvSpec("decoder/conv2", 3, middle, narrow, upsample=2),
-            ConvSpec("decoder/conv3", 9, narrow, 3, norm=False, activation="tanh", gain=OUTPUT_GAIN),
+            ConvSpec(
+                "decoder/conv3",
+                self.outer_kernel,
+                narrow,
+                3,
+                norm=False,
+                activation="tanh",
+                gain=OUTPUT_GAIN,
+            ),
         )
 
     @property

@@ -17,7 +17,7 @@ from transformer.network import Transformer
 
 
 def load_parameters(style_dir: Path, network: Transformer) -> None:
-    """Sets the parameters of `network` to those of a style with the same width and residual blocks.
+    """Sets the parameters of `network` to those of a style with the same architecture.
 
     Raises StyleError if the style is missing or damaged, or if its network is another one.
     """
@@ -33,7 +33,7 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
     except Exception as error:  # TensorFlow raises many classes for damaged files
         raise StyleError(
             f"{style_dir}: its weights cannot be used ({first_line(error)}); give an undamaged style that was trained"
-            " with the same --width and --residual-blocks"
+            " with the same --width, --residual-blocks and --outer-kernel"
         ) from error
 
 

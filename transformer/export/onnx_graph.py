@@ -21,7 +21,7 @@ from transformer.architecture import (
     Architecture,
     ConvSpec,
 )
-from transformer.export.onnx_shapes import block_of, onnx_shapes, source_offsets
+from transformer.export.onnx_shapes import architecture_of, block_of, onnx_shapes, source_offsets
 from transformer.export.style_folder import StyleError
 
 OPSET = 17  # ONNX Runtime 1.12 (2022) and later read it
@@ -139,10 +139,8 @@ def _without_parameters(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _architecture_of(model: onnx.ModelProto) -> Architecture:
-    names = [item.name for item in model.graph.initializer]
-    blocks = sum(name.startswith("residual") and name.endswith("conv1/kernel") for name in names)
     (width,) = (item.value for item in model.metadata_props if item.key == "width")
-    return Architecture(width=float(width), residual_blocks=blocks)
+    return architecture_of(float(width), {item.name: tuple(item.dims) for item in model.graph.initializer})
 
 
 class GraphWriter:

@@ -1,5 +1,7 @@
 """The shapes of the parameters in the ONNX file. This module does not import onnx, which takes a fifth of a second."""
 
+from collections.abc import Mapping, Sequence
+
 from transformer.architecture import Architecture, ConvSpec
 
 # The last layer computes blocks of 4x4 pixels as 48 channels: with 3 channels most SIMD lanes of a CPU would idle.
@@ -21,6 +23,16 @@ def source_offsets(spec: ConvSpec) -> list[int]:
     if spec.upsample == 1:
         return list(span)
     return [(position - spec.kernel_size // 2) // block_of(spec) + 1 for position in span]
+
+
+def architecture_of(width: float, shapes: Mapping[str, Sequence[int]]) -> Architecture:
+    """Returns the architecture whose ONNX parameters could have these shapes; the caller compares all of them.
+
+    shapes: by name. Raises ValueError if they are of no network of this project.
+    """
+    blocks = sum(name.startswith("residual") and name.endswith("conv1/kernel") for name in shapes)
+    first_kernel = shapes.get("encoder/conv1/kernel", (0,))
+    return Architecture(width, blocks, outer_kernel=first_kernel[-1])
 
 
 def onnx_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -173,7 +173,8 @@ class TrainingState:
             if shapes.get(name) != saved_shapes.get(name):
                 raise StateError(
                     f"{saved.path}: does not fit this network ({name} has the shape {saved_shapes.get(name)} there"
-                    f" and {shapes.get(name)} here); resume with the --width and --residual-blocks of that training,"
+                    f" and {shapes.get(name)} here); resume with the --width, --residual-blocks and --outer-kernel of"
+                    " that training,"
                     " or start without --resume"
                 )
         for name, variable in self.variables.items():
