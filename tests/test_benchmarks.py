@@ -179,3 +179,15 @@ def test_every_script_starts_as_a_command(script):
     command = [sys.executable, f"benchmarks/{script}.py", "--help"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
     assert finished.returncode == 0, finished.stderr
+
+
+def test_optimizers_are_compared_over_seeds(tiny_inputs, tables):
+    from transformer.architecture import Architecture
+
+    benchmark = import_module("benchmarks.optimizers")
+    inputs = {"--style": "style.png", "--content-dir": "photos", "--val-dir": "val", "--vgg": "vgg.npz"}
+    flags = [word for flag, name in inputs.items() for word in (flag, str(tiny_inputs / name))]
+    flags += ["--steps", "2", "--image-size", "32", "--seeds", "0", "1", "--val-side", "32"]
+    lines = tables(benchmark.main, flags, architecture=Architecture(0.125, residual_blocks=0))
+    assert [line[:2] for line in lines[1::3]] == [["adam", "0"], ["muon", "0"], ["soap", "0"]]
+    assert all(line[1] == "mean" and float(line[2]) > 0 for line in lines[3::3])
