@@ -25,6 +25,7 @@ REQUIRED = ("style", "content_dir")
 # A resumed training cannot change these, because they shape the weights:
 FIXED_BY_STATE = ("width", "residual_blocks", "outer_kernel")
 RETIRED_FLAGS = {"--clip-norm": "--clip-factor, a multiple of the running mean norm of the gradients"}
+BASE, NO_START = "base", "none"  # of --start-from, beside the names of styles
 PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
 MOST_NAME_BYTES = 200  # of --name; file systems allow 255, and temporary names are longer
@@ -59,7 +60,8 @@ class TrainConfig:
         choices=tuple(LOSS_PRESETS),
     )
     start_from: str | None = knob(
-        "start from the weights of this finished style (name or folder); a related style saves most of the steps",
+        "start from the weights of this finished style (name or folder); base: from the network of many styles that"
+        " comes with this project; none: from random weights (default: base, if the network has its size)",
         group=STYLE, metavar="STYLE", is_path=True,
     )  # fmt: skip
 
@@ -246,6 +248,8 @@ def settled(values: Mapping[str, Any]) -> TrainConfig:
     name = config.style.stem if config.name is None else config.name
     if not _is_plain_name(name):
         raise UsageError(f"--name must be a plain folder name, got {shown(name)}")
+    if name in (BASE, NO_START):
+        raise UsageError(f"--name must not be {name}, which has a meaning of its own in --start-from")
     preset = LOSS_PRESETS[config.preset]
     weights = {
         weight: getattr(preset, weight) if getattr(config, weight) is None else getattr(config, weight)

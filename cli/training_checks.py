@@ -11,10 +11,11 @@ from cli.cluster import cluster_size, is_chief
 from cli.flags import UsageError, flag
 from cli.memory import check_free, is_cpu_only
 from cli.train_config import PREVIEW_SIDE, VALIDATION_SIDE, TrainConfig, log_dir_of
+from cli.training_network import load_start
 from cli.training_report import MEMORY_REMEDY, MEMORY_TOLERANCE, bytes_per_replica
 from system.files import WRITE_REMEDY, check_folder_writable, remove_leftovers
 from system.locks import locked
-from transformer.export.style_folder import find_style, is_style
+from transformer.export.style_folder import is_style
 from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
 
@@ -63,8 +64,7 @@ def check_inputs(config: TrainConfig) -> InputSizes:
     if config.val_dir is not None:
         photos = len(list_images([config.val_dir]))
         kept_pixels += min(config.val_images, photos) * VALIDATION_SIDE**2
-    if config.start_from is not None:
-        find_style(config.start_from)
+    load_start(config)
     return InputSizes(style_size[0] * style_size[1], kept_pixels)
 
 

@@ -1,22 +1,60 @@
 """The network of a training at its first step, and its optimizer."""
 
+from collections.abc import Callable
 from typing import Any
 
-from cli.train_config import TrainConfig
+from cli.cluster import is_chief
+from cli.flags import UsageError, report
+from cli.train_config import BASE, NO_START, TrainConfig
+from transformer.architecture import Architecture
+
+PROG = "train.py"
+CHOICE_PHOTOS = 4  # crops on which the styles of the base are compared
 
 
-def build_network(config: TrainConfig, *, is_resumed: bool) -> tuple[Any, Any]:
-    """The network, with the weights of --start-from if they are needed, and its optimizer. Raises StyleError."""
+def architecture_of(config: TrainConfig) -> Architecture:
+    """The shape of the network."""
+    return Architecture(config.width, config.residual_blocks, config.outer_kernel)
+
+
+def load_start(config: TrainConfig) -> Any:
+    """What the training starts from: a Base, the folder of a style, or None for random weights.
+
+    Raises StyleError for a style or base that is missing or damaged, and UsageError for a base of another network.
+    """
+    from transformer.export.base_folder import BASE_DIR, load_base
+    from transformer.export.style_folder import find_style
+
+    if config.start_from == NO_START:
+        return None
+    if config.start_from not in (None, BASE):
+        return find_style(config.start_from)
+    if config.start_from is None and not BASE_DIR.is_dir():
+        return None
+    base = load_base(BASE_DIR)
+    if base.architecture == architecture_of(config):
+        return base
+    if config.start_from is None:
+        return None
+    shape = base.architecture
+    raise UsageError(
+        f"--start-from {BASE} needs --width {shape.width} --residual-blocks {shape.residual_blocks}"
+        f" --outer-kernel {shape.outer_kernel}; give these, or --start-from {NO_START}"
+    )
+
+
+def build_network(config: TrainConfig, loss: Callable, crops: Any, *, is_resumed: bool) -> tuple[Any, Any]:
+    """The network, with the weights that it starts from unless it is resumed, and its optimizer.
+
+    loss and crops are those of the training: they decide which style of the base is the start. Raises StyleError.
+    """
     import tensorflow as tf
 
-    from transformer.architecture import Architecture
-    from transformer.export.finished_style import load_parameters
-    from transformer.export.style_folder import find_style
     from transformer.network import Transformer
     from transformer.training.optimizer import Optimizer
 
-    architecture = Architecture(config.width, config.residual_blocks, config.outer_kernel)
-    network = Transformer(architecture, seed=config.seed, compute_dtype=tf.as_dtype(config.precision))
+    compute_dtype = tf.as_dtype(config.precision)
+    network = Transformer(architecture_of(config), seed=config.seed, compute_dtype=compute_dtype)
     optimizer = Optimizer(
         list(network.parameters.values()),
         kernels=network.hidden_kernels if config.optimizer == "muon" else (),
@@ -24,6 +62,38 @@ def build_network(config: TrainConfig, *, is_resumed: bool) -> tuple[Any, Any]:
         steps=config.steps,
         clip_factor=config.clip_factor,
     )
-    if config.start_from is not None and not is_resumed:
-        load_parameters(find_style(config.start_from), network)
+    if not is_resumed:
+        _set_start(config, network, loss, crops)
     return network, optimizer
+
+
+def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:
+    from pathlib import Path
+
+    from transformer.export.finished_style import load_parameters
+
+    start = load_start(config)
+    if isinstance(start, Path):
+        load_parameters(start, network)
+    elif start is not None:
+        _start_from_base(start, config, network, loss, crops)
+    elif config.start_from is None and is_chief():
+        report(
+            PROG, f"starts from random weights: no {BASE} has this --width, --residual-blocks, --outer-kernel"
+        )
+
+
+def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:
+    from transformer.training.many_styles import best_style
+    from transformer.training.stages import stages_of
+
+    side = stages_of(config.steps, config.image_size, config.half_size_share)[0].image_size
+    photos = [crops.crop(number, side) for number in range(CHOICE_PHOTOS)]
+    style = best_style(base, photos, loss, network.compute_dtype)
+    for name, value in base.parameters_of(style).items():
+        network.parameters[name].assign(value)
+    if is_chief():
+        report(
+            PROG,
+            f"starts from the base; the nearest of its {len(base.styles)} styles is {base.styles[style]}",
+        )

@@ -42,6 +42,11 @@ class PerceptualLoss:
         content_maps = self._content_maps(content)
         return lambda stylized: self._terms(stylized, content_maps)
 
+    def for_style(self, style: tf.Tensor) -> "PerceptualLoss":
+        """Returns the loss of one of the styles alone; `style` is its number, a scalar."""
+        style_grams = {layer: tf.gather(grams, [style]) for layer, grams in self.style_grams.items()}
+        return PerceptualLoss(self.vgg, style_grams, [1.0], self.preset)
+
     def multiply_adds(self, side: int) -> int:
         """Returns the multiply-accumulate operations of the loss and its gradient, for one image.
 

@@ -174,8 +174,7 @@ class TrainingState:
                 raise StateError(
                     f"{saved.path}: does not fit this network ({name} has the shape {saved_shapes.get(name)} there"
                     f" and {shapes.get(name)} here); resume with the --width, --residual-blocks and --outer-kernel of"
-                    " that training,"
-                    " or start without --resume"
+                    " that training, or start without --resume"
                 )
         for name, variable in self.variables.items():
             variable.assign(saved.arrays[name])

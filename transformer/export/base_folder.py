@@ -1,0 +1,107 @@
+"""The base: the folder with a network of many styles from which a new style starts.
+
+It is no style. It holds many_styles.npz, the parameters by name, and base.json, which names the styles and says how
+they were trained. `training/many_styles.py` is the network. This module imports no TensorFlow.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from system.files import NotAFile, open_regular, write_folder
+from system.json_reader import JsonError, read_json_file
+from transformer.architecture import Architecture
+from transformer.export.style_folder import CHECKPOINTS_DIR, StyleError
+from transformer.json_text import json_text
+
+BASE_DIR = CHECKPOINTS_DIR / "base"
+WEIGHTS_FILE, INFO_FILE = "many_styles.npz", "base.json"
+MAX_FILE_BYTES = 100_000_000  # ours has 2 MB
+_ARCHITECTURE = ("width", "residual_blocks", "outer_kernel")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The trained network of many styles.
+
+    styles: the names of the S styles. parameters: float32 by name; kernels as in `Architecture.parameter_shapes`,
+    the others with one row for each style, [S, ...].
+    """
+
+    architecture: Architecture
+    styles: tuple[str, ...]
+    parameters: Mapping[str, np.ndarray]
+
+    def parameters_of(self, style: int) -> dict[str, np.ndarray]:
+        """Returns the parameters of style number `style`: those of an ordinary network."""
+        return {name: value[style] if is_of_style(name) else value for name, value in self.parameters.items()}
+
+
+def is_of_style(name: str) -> bool:
+    """Returns whether each style has its own values of a parameter; kernels are shared."""
+    return not name.endswith("/kernel")
+
+
+def save_base(base_dir: Path, base: Base, info: Mapping[str, Any]) -> None:
+    """Writes the folder, complete or not at all; an older base is replaced. `info`: more JSON values for base.json."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **base.parameters)
+    content = stream.getvalue()
+    about = {
+        **{name: getattr(base.architecture, name) for name in _ARCHITECTURE},
+        "styles": list(base.styles),
+        **info,
+        "sha256": {WEIGHTS_FILE: hashlib.sha256(content).hexdigest()},
+    }
+
+    def write(folder: Path) -> None:
+        (folder / WEIGHTS_FILE).write_bytes(content)
+        (folder / INFO_FILE).write_text(json_text(about, indent=2) + "\n", encoding="utf-8")
+
+    write_folder(base_dir, write)
+
+
+def load_base(base_dir: Path = BASE_DIR) -> Base:
+    """Reads a folder that `save_base` wrote. Raises StyleError if it is missing or damaged."""
+    try:
+        info = read_json_file(base_dir / INFO_FILE)
+        architecture = Architecture(**{name: info[name] for name in _ARCHITECTURE})
+        styles = tuple(map(str, info["styles"]))
+        content = _read(base_dir / WEIGHTS_FILE)
+        if hashlib.sha256(content).hexdigest() != info["sha256"][WEIGHTS_FILE]:
+            raise ValueError(f"{WEIGHTS_FILE} does not have the SHA-256 digest in {INFO_FILE}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            parameters = dict(archive)
+        _check_shapes(parameters, architecture, len(styles))
+    except (JsonError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise StyleError(
+            f"{base_dir}: the base cannot be used ({reason}); restore the folder, or give --start-from none"
+        ) from error
+    return Base(architecture, styles, parameters)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(MAX_FILE_BYTES)
+    except NotAFile as error:
+        raise ValueError(f"{path.name} is not a file") from error
+
+
+def _check_shapes(parameters: Mapping[str, np.ndarray], architecture: Architecture, styles: int) -> None:
+    shapes = {
+        name: (styles, *shape) if is_of_style(name) else shape
+        for name, shape in architecture.parameter_shapes().items()
+    }
+    found = {name: value.shape for name, value in parameters.items()}
+    if not styles or found != shapes:
+        raise ValueError(f"its arrays are not those of {styles} styles")
+    if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in parameters.values()):
+        raise ValueError("its arrays are not finite float32 numbers")
