@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from transformer.architecture import Architecture
-from transformer.export.base_folder import is_of_style
+from transformer.export.base_folder import Base, is_of_style
 from transformer.network import stylize
-from transformer.training.many_styles import ManyStyles, style_of_step
+from transformer.training.many_styles import ManyStyles, best_style, style_of_step
 
 TINY = Architecture(width=0.125, residual_blocks=1)
 IMAGES = np.random.default_rng(5).uniform(0, 255, (1, 16, 16, 3)).astype(np.float32)
@@ -58,3 +58,15 @@ def test_every_pass_trains_every_style_once_in_an_order_of_its_own():
     assert passes[0] != passes[1]
     other_seed = [int(style_of_step(tf.constant(step), 7, 1)) for step in range(7)]
     assert other_seed != passes[0]
+
+
+@pytest.mark.parametrize(("wanted", "best"), [(10.0, 0), (240.0, 2), (np.nan, 0)])
+def test_the_best_style_has_the_lowest_mean_loss_over_all_photos(network, wanted, best):
+    parameters = {name: variable.numpy() for name, variable in network.parameters.items()}
+    parameters["decoder/conv3/bias"] = np.array([[-2.0] * 3, [0.0] * 3, [2.0] * 3], np.float32)
+    base = Base(TINY, ("dark", "grey", "bright"), parameters)
+
+    def loss(stylized, content):
+        return {"total": tf.abs(tf.reduce_mean(stylized) - wanted)}
+
+    assert best_style(base, [IMAGES[0], 255 - IMAGES[0]], loss) == best

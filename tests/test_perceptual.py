@@ -214,6 +214,14 @@ def test_several_styles_are_blended_by_their_weights(weights):
     assert style_term(weights, [STYLE, SECOND]) == pytest.approx(np.mean(alone), rel=1e-5)
 
 
+@pytest.mark.parametrize("style", [0, 1])
+def test_the_loss_of_one_of_several_styles_is_that_of_this_style_alone(weights, style):
+    several = build_perceptual_loss(weights, [STYLE, SECOND], PRESET)
+    alone = build_perceptual_loss(weights, [[STYLE, SECOND][style]], PRESET)
+    found = numbers(several.for_style(tf.constant(style))(STYLIZED, CONTENT))
+    assert found == pytest.approx(numbers(alone(STYLIZED, CONTENT)), rel=1e-5)
+
+
 @pytest.mark.parametrize("blend_weights", [[1], [1, 2, 3], [0, 0], [-1, 2]])
 def test_blend_weights_that_do_not_fit_are_refused(weights, blend_weights):
     with pytest.raises(

@@ -166,7 +166,7 @@ def train(options: argparse.Namespace) -> int:
     state_dir = options.log_dir / "state"
     run.restore(newest_state(state_dir) if state_paths(state_dir) else None)
     report(PROG, f"{len(style_paths)} styles on {device}, from step {run.progress.step} of {options.steps}")
-    with NotedInterrupts() as interrupts, progress_bar(total=options.steps, unit="steps") as bar:
+    with NotedInterrupts() as interrupts, progress_bar(total=options.steps, unit="steps", desc="base") as bar:
 
         def show(step: int, line: str) -> None:
             bar.set_postfix_str(line, refresh=False)
