@@ -10,6 +10,7 @@ from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, p
 from loss_net.presets import LOSS_PRESETS, LossPreset
 from loss_net.topology import deepest_layer, least_side
 from system.arguments import shown
+from system.machine import has_fast_bfloat16, nvidia_devices
 from transformer.architecture import OUTER_KERNELS
 
 # Titles in --help, in the order in which it lists them.
@@ -78,10 +79,10 @@ class TrainConfig:
         at_least=0,
         at_most=1,
     )
-    precision: str = knob(
-        "number type of the convolutions; bfloat16 is faster where the hardware supports it (about 4 times on a CPU"
-        " with AMX); float64 is slow and for comparing runs",
-        "float32", group=TRAINING, choices=("float32", "bfloat16", "float64"),
+    precision: str | None = knob(
+        "number type of the convolutions; float64 is slow and for comparing runs (default: bfloat16 on a CPU with AMX"
+        " or AVX-512 BF16, where it is 2 to 4 times as fast as float32; elsewhere float32)",
+        group=TRAINING, choices=("float32", "bfloat16", "float64"),
     )  # fmt: skip
     optimizer: str = knob(
         "muon: Muon for all kernels but the last layer's, Adam for the rest; adam: Adam for everything",
@@ -255,7 +256,17 @@ def settled(values: Mapping[str, Any]) -> TrainConfig:
         weight: getattr(preset, weight) if getattr(config, weight) is None else getattr(config, weight)
         for weight in ("content_weight", "style_weight", "tv_weight")
     }
-    return replace(config, name=name, log_dir=config.log_dir or Path("runs") / name, **weights)
+    derived = {
+        "log_dir": config.log_dir or Path("runs") / name,
+        "precision": config.precision or fast_precision(),
+    }
+    return replace(config, name=name, **derived, **weights)
+
+
+def fast_precision() -> str:
+    """The number type in which this machine trains fastest and well."""
+    is_fast = has_fast_bfloat16() and not nvidia_devices()  # which GPU it is is not known yet
+    return "bfloat16" if is_fast else "float32"
 
 
 def _is_plain_name(name: str) -> bool:

@@ -24,6 +24,16 @@ def available_cores() -> int:
     return max(1, math.ceil(min([float(cores), *quotas])))
 
 
+def has_fast_bfloat16() -> bool:
+    """Returns whether the CPU multiplies bfloat16 numbers faster than float32; False where that is unknown."""
+    try:
+        text = (PROCESS_DIR / "cpuinfo").read_text(errors="replace")
+    except OSError:  # not Linux
+        return False
+    words = {word for line in text.splitlines() if line.startswith("flags") for word in line.split()}
+    return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
 def available_memory() -> float:
     """Returns the bytes that this process may still allocate; infinity where the system does not tell.
 

@@ -146,7 +146,7 @@ def tiny_flags(tiny_inputs):
             *("--style", str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")),
             *("--vgg", str(tiny_inputs / "vgg.npz"), "--name", "tiny", "--width", "0.125"),
             *("--residual-blocks", "1", "--image-size", "32", "--batch-size", "2", "--steps", "6"),
-            *("--learning-rate", "0.001"),
+            *("--learning-rate", "0.001", "--precision", "float32"),
             *("--summary-every", "2", "--save-every", "3", "--val-dir", str(tiny_inputs / "val")),
             *("--preview", str(tiny_inputs / "val" / "unseen.png"), "--log-dir", str(folder / "log")),
             *("--output-dir", str(folder / "styles"), *more),

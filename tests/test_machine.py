@@ -122,3 +122,16 @@ def test_a_gpu_that_the_user_hides_is_not_missed(fake, monkeypatch):
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert machine.nvidia_devices() == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_fast"),
+    [("fpu avx512_bf16 sse", True), ("amx_tile amx_bf16", True), ("avx512f avx512_bf16x", False)],
+)
+def test_fast_bfloat16_is_read_from_the_flags_of_the_cpu(fake, flags, is_fast):
+    fake({"proc/cpuinfo": f"model name : amx_bf16 like\nflags\t\t: {flags}\nbugs : amx_bf16\n"})
+    assert machine.has_fast_bfloat16() is is_fast
+
+
+def test_without_cpuinfo_bfloat16_counts_as_slow(fake):
+    assert machine.has_fast_bfloat16() is False

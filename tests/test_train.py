@@ -531,3 +531,19 @@ def test_a_run_saved_before_a_setting_existed_keeps_what_it_had():
     saved = saved_settings({"style": "a.png", "content_dir": "photos"}, "state")
     assert (saved["optimizer"], saved["half_size_share"]) == ("adam", 0.0)
     assert saved_settings({"optimizer": "muon"}, "state")["optimizer"] == "muon"
+
+
+@pytest.mark.parametrize(
+    ("fast", "devices", "given", "precision"),
+    [
+        (True, [], (), "bfloat16"),
+        (False, [], (), "float32"),
+        (True, ["nvidia0"], (), "float32"),
+        (True, [], ("--precision", "float64"), "float64"),
+    ],
+)
+def test_the_precision_is_by_default_the_fastest_of_the_machine(monkeypatch, fast, devices, given, precision):
+    monkeypatch.setattr("cli.train_config.has_fast_bfloat16", lambda: fast)
+    monkeypatch.setattr("cli.train_config.nvidia_devices", lambda: devices)
+    options = train.parse_args(["--style", "a.png", "--content-dir", "photos", *given])
+    assert train.configured(options, {}).precision == precision
