@@ -3,8 +3,9 @@
     python benchmarks/schedule_and_average.py --vgg ../shared/vgg19/vgg19_notop.h5 \
         --style ../shared/styles/great_wave.jpg --content-dir ../shared/photos/train --val-dir ../shared/photos/val
 
-Trains twice from one seed on the same crops: with a constant learning rate after the warm-up, and with the cosine of
-train.py. Each training is validated with its own weights and with exponential moving averages of them.
+Trains several times from one seed on the same crops: with a constant learning rate after the warm-up, with a cosine,
+and with the schedule of train.py, which falls linearly at the end. Each is validated with its own weights and with
+exponential moving averages of them.
 """
 
 import argparse
@@ -61,7 +62,21 @@ class ConstantRateOptimizer(Optimizer):
         )
 
 
-OPTIMIZERS = {"constant": ConstantRateOptimizer, "cosine": Optimizer}
+class CosineOptimizer(Optimizer):
+    """The optimizer of train.py with a cosine from the peak to zero (Loshchilov & Hutter 2016) after the warm-up."""
+
+    def __init__(self, *arguments, learning_rate: float, steps: int, **options):
+        super().__init__(*arguments, learning_rate=learning_rate, steps=steps, **options)
+        warmup_steps = max(1, min(WARMUP_STEPS, steps // 10))
+        self._schedule = tf.keras.optimizers.schedules.CosineDecay(
+            learning_rate / warmup_steps,
+            max(1, steps - warmup_steps),
+            warmup_target=learning_rate,
+            warmup_steps=warmup_steps,
+        )
+
+
+OPTIMIZERS = {"constant": ConstantRateOptimizer, "cosine": CosineOptimizer, "linear": Optimizer}
 
 
 class Average:
@@ -96,7 +111,11 @@ def validated_training(
     """Trains `network`; yields a step and the validation losses of its own weights and of each average."""
     variables = list(network.parameters.values())
     optimizer = OPTIMIZERS[rate](
-        variables, learning_rate=LEARNING_RATE, steps=options.steps, clip_factor=CLIP_FACTOR
+        variables,
+        kernels=network.hidden_kernels,
+        learning_rate=LEARNING_RATE,
+        steps=options.steps,
+        clip_factor=CLIP_FACTOR,
     )
     step_function = build_training_step(network, loss, optimizer)
     averages = [Average(decay, [variable.numpy() for variable in variables]) for decay in DECAYS]

@@ -91,7 +91,7 @@ class TrainConfig:
         choices=("muon", "adam"),
     )
     learning_rate: float = knob(
-        "peak learning rate of Adam; it decays to 0 as a cosine; Muon's is 10 times as high",
+        "peak learning rate of Adam; Muon's is 10 times as high; both fall to 0 over the last quarter of the steps",
         2e-3,
         group=TRAINING,
         at_least=0,

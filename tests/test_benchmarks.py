@@ -167,9 +167,9 @@ def test_schedule_and_average_validates_own_and_averaged_weights(tiny_inputs, ta
     benchmark = import_module("benchmarks.schedule_and_average")
     inputs = {"--style": "style.png", "--content-dir": "photos", "--val-dir": "val", "--vgg": "vgg.npz"}
     flags = [word for flag, name in inputs.items() for word in (flag, str(tiny_inputs / name))]
-    flags += ["--steps", "1", "--every", "1", "--image-size", "32", "--rates", "constant"]
+    flags += ["--steps", "1", "--every", "1", "--image-size", "32", "--rates", "constant", "cosine", "linear"]
     lines = tables(benchmark.main, flags, architecture=Architecture(0.125, residual_blocks=0))
-    assert [line[:2] for line in lines[1:]] == [["constant", "1"]]
+    assert [line[:2] for line in lines[1:]] == [["constant", "1"], ["cosine", "1"], ["linear", "1"]]
     assert all(len(line) == 5 and min(map(float, line[2:])) > 0 for line in lines[1:])
 
 

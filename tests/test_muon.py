@@ -64,7 +64,9 @@ def test_kernels_move_along_nesterov_momentum_and_the_rest_as_with_adam():
         adam.apply(gradient[6:], USABLE)
         momentum = MOMENTUM * momentum + gradient[:6]
         direction = orthogonalized(tf.reshape(gradient[:6] + MOMENTUM * momentum, [1, 3, 2]))[0]
-        expected = expected - MUON_RATE * learning_rate_schedule(0.01, 40)(step) * np.sqrt(1.5) * direction
+        expected = (
+            expected - MUON_RATE * float(learning_rate_schedule(0.01, 40)(step)) * np.sqrt(1.5) * direction
+        )
     np.testing.assert_allclose(kernel.numpy().reshape(3, 2), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(offset, alone, rtol=1e-3, atol=1e-7)  # epsilon depends on all gradients
 

@@ -4,12 +4,13 @@ One vector makes each safeguard of a training one operation: the all-reduce betw
 the test for NaN, and skipping a step without a change of the moments.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
 from transformer.training.muon import MOMENTUM, muon_directions
 
+DECAY_SHARE = 0.25  # of the steps, the last ones; measured in benchmarks/README.md
 WARMUP_STEPS = 100  # Adam's first steps have unsettled moments; large ones saturate the output
 BETA1, BETA2 = 0.9, 0.999  # Adam: Kingma & Ba 2014
 MUON_RATE = 10.0  # Muon's learning rate as a multiple of Adam's: 0.02 to 2e-3 (benchmarks/README.md)
@@ -22,18 +23,21 @@ NORM_DECAY = 0.98  # of the running mean of gradient norms, which covers about 5
 NORM_SETTLED = 50  # updates before this mean is used for clipping
 
 
-def learning_rate_schedule(learning_rate: float, steps: int) -> tf.keras.optimizers.schedules.CosineDecay:
-    """Returns a schedule that rises to `learning_rate` in a short warm-up and falls to zero as a cosine by `steps`.
+def learning_rate_schedule(learning_rate: float, steps: int) -> Callable[[tf.Tensor | int], tf.Tensor]:
+    """Returns the learning rate as a function of the steps done.
 
-    Loshchilov & Hutter 2016, https://arxiv.org/abs/1608.03983.
+    It rises to `learning_rate` in a short warm-up, stays there, and falls linearly to zero over the last DECAY_SHARE
+    of the steps. Hägele et al. 2024, https://arxiv.org/abs/2405.18392.
     """
-    warmup_steps = min(WARMUP_STEPS, steps // 10)
-    return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=learning_rate / max(1, warmup_steps),
-        decay_steps=max(1, steps - warmup_steps),
-        warmup_target=learning_rate,
-        warmup_steps=warmup_steps,
-    )
+    warmup_steps = max(1, min(WARMUP_STEPS, steps // 10))
+    decay_steps = max(1, round(DECAY_SHARE * steps))
+
+    def rate(step: tf.Tensor | int) -> tf.Tensor:
+        step = tf.cast(step, tf.float64)  # float32 cannot tell steps beyond 2**24 apart
+        share = tf.minimum((step + 1) / warmup_steps, (steps - step) / decay_steps)
+        return learning_rate * tf.clip_by_value(share, 0.0, 1.0)
+
+    return rate
 
 
 class Optimizer:
