@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cli.doors import run_door
@@ -143,6 +144,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
     from transformer.training.log_folder import clear_log_dir
 
     cluster = join_cluster()
+    config = replace(config, batch_size=config.batch_size or cluster.replicas)
     if config.batch_size % cluster.replicas:
         raise UsageError(
             f"--batch-size must be a multiple of {cluster.replicas}, the number of GPUs or workers, got"

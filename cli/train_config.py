@@ -67,7 +67,11 @@ class TrainConfig:
     )  # fmt: skip
 
     steps: int = knob("updates of the network", 12000, group=TRAINING, at_least=1, limit=10**9)
-    batch_size: int = knob("images per step, over all GPUs and machines", 2, group=TRAINING, at_least=1)
+    batch_size: int | None = knob(
+        "images per step, over all GPUs and machines (default: one for each of them)",
+        group=TRAINING,
+        at_least=1,
+    )
     image_size: int = knob(
         "side of the square training crops in pixels", 256, group=TRAINING, metavar="PIXELS", at_least=32
     )

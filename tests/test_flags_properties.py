@@ -130,7 +130,7 @@ def values_of(option) -> st.SearchStrategy:
         return st.floats(about.at_least or 0, about.at_most or 1e30, allow_nan=False)
     if type(option.default) is bool:
         return st.booleans()
-    if type(option.default) is int or option.name == "style_size":
+    if type(option.default) is int or option.name in ("style_size", "batch_size"):
         return st.integers(int(about.at_least or 0), int(about.limit or 10**18))
     return PATHS
 

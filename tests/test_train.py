@@ -256,11 +256,19 @@ def test_flags_override_the_configuration_and_it_the_defaults(tmp_path):
 
 
 def test_a_flag_that_repeats_the_default_overrides_the_configuration(tmp_path):
-    values = {"style": "a.png", "content_dir": "photos", "name": "a", "batch_size": 9}
+    values = {"style": "a.png", "content_dir": "photos", "name": "a", "keep": 9}
     (tmp_path / "config.json").write_text(json.dumps(values))
-    default = str(train.TrainConfig.batch_size)
-    config = configuration(["--config", str(tmp_path / "config.json"), "--batch-size", default])
-    assert config.batch_size == train.TrainConfig.batch_size
+    default = str(train.TrainConfig.keep)
+    config = configuration(["--config", str(tmp_path / "config.json"), "--keep", default])
+    assert config.keep == train.TrainConfig.keep
+
+
+def test_the_batch_size_is_by_default_one_image_for_each_replica(tiny_flags, tmp_path):
+    flags = tiny_flags(tmp_path, "--steps", "2")
+    at = flags.index("--batch-size")
+    assert train.main(flags[:at] + flags[at + 2 :]) == 0
+    info = json.loads((tmp_path / "styles" / "tiny" / "style.json").read_text())
+    assert info["config"]["batch_size"] == 1
 
 
 def test_weights_that_are_not_given_are_those_of_the_preset():
