@@ -191,3 +191,32 @@ def test_optimizers_are_compared_over_seeds(tiny_inputs, tables):
     lines = tables(benchmark.main, flags, architecture=Architecture(0.125, residual_blocks=0))
     assert [line[:2] for line in lines[1::3]] == [["adam", "0"], ["muon", "0"], ["soap", "0"]]
     assert all(line[1] == "mean" and float(line[2]) > 0 for line in lines[3::3])
+
+
+def test_new_style_trains_from_each_start_and_repeats_nothing(tiny_inputs, tables, tmp_path):
+    benchmark = import_module("benchmarks.new_style")
+    flags = [str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")]
+    flags += [
+        "--val-dir",
+        str(tiny_inputs / "val"),
+        "--vgg",
+        str(tiny_inputs / "vgg.npz"),
+        "--starts",
+        "none",
+    ]
+    flags += ["--presets", "balanced", "--steps", "1", "2", "--output", str(tmp_path)]
+    flags += [
+        "--more",
+        "--width",
+        "0.125",
+        "--residual-blocks",
+        "1",
+        "--image-size",
+        "32",
+        "--precision",
+        "float32",
+    ]
+    lines = tables(benchmark.main, flags)
+    assert [line[0] for line in lines[:2]] == ["style/balanced/none/1", "style/balanced/none/2"]
+    again = tables(benchmark.main, flags)
+    assert again[1][:3] == ["|", "style", "|"] and again[-1][1:6:2] == ["style", "balanced", "none"]
