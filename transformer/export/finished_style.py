@@ -24,10 +24,8 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
     try:
         read_files(style_dir, META_FILES)
         reader = tf.train.load_checkpoint(str(style_dir / META_PREFIX))
-        names = {f"transformer/{name}" for name in network.parameters}
-        others = names ^ set(reader.get_variable_to_shape_map())
-        if others:
-            raise ValueError(f"its network differs in {min(others)}")
+        found = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+        _check_shapes(found, network.architecture.parameter_shapes())
         for name, variable in network.parameters.items():
             variable.assign(reader.get_tensor(f"transformer/{name}"))
     except Exception as error:  # TensorFlow raises many classes for damaged files
@@ -35,6 +33,17 @@ def load_parameters(style_dir: Path, network: Transformer) -> None:
             f"{style_dir}: its weights cannot be used ({first_line(error)}); give an undamaged style that was trained"
             " with the same --width, --residual-blocks and --outer-kernel"
         ) from error
+
+
+def _check_shapes(
+    found: Mapping[str, tuple[int, ...]], parameter_shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    wanted = {f"transformer/{name}": shape for name, shape in parameter_shapes.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"its network differs in {name}: {found.get(name)} there, {wanted.get(name)} here"
+            )
 
 
 def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> None:
