@@ -42,6 +42,18 @@ def progress_bar(
     return tqdm(total=total, unit=f" {unit}", desc=desc, bar_format=line_format, file=_Lines(), **options)
 
 
+def steps_bar(*, total: int, initial: int, desc: str) -> Any:
+    """The bar of a training. It shows no time left, because later steps take longer; the training adds its forecast."""
+    return progress_bar(
+        total=total,
+        initial=initial,
+        unit="steps",
+        desc=desc,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}{postfix}]",
+        line_format="{desc}: {percentage:3.0f}% {n_fmt} of {total_fmt} steps, {elapsed} passed{postfix}",
+    )
+
+
 class _Lines:
     """A text stream that turns tqdm's redrawn bar into lines on stderr."""
 

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from cli.bars import progress_bar
+from cli.bars import steps_bar
 from cli.flags import report, to_json
 from cli.memory import check_free
 from cli.train_config import TrainConfig
@@ -13,7 +13,6 @@ PROG = "train.py"
 MEMORY_REMEDY = "lower --batch-size, --image-size or --width"
 MEMORY_TOLERANCE = 1.5  # of the estimate, which was measured with presets of VGG19
 BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}<{remaining}{postfix}]"
 
 
 def bytes_per_replica(config: TrainConfig, replicas: int) -> int:
@@ -56,9 +55,7 @@ def train_with_bar(config: TrainConfig, run: Any, interrupts: Any, title: str) -
     """Trains with a bar that counts steps."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    bar = progress_bar(
-        total=config.steps, initial=run.progress.step, unit="steps", desc=title, bar_format=_BAR
-    )
+    bar = steps_bar(total=config.steps, initial=run.progress.step, desc=title)
     with logging_redirect_tqdm(), bar:
 
         def show(step: int, line: str) -> None:

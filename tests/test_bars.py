@@ -53,3 +53,12 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
     with progress_bar(total=3, unit="photos", desc="stylizing") as bar:
         bar.update(3)
     assert "\r" in (written := capsys.readouterr().err) and "100%|" in written
+
+
+def test_the_bar_of_a_training_forecasts_nothing_itself(monkeypatch, capsys):
+    monkeypatch.setattr(bars, "LINE_SECONDS", 0.0)
+    with bars.steps_bar(total=10, initial=4, desc="wave on CPU") as bar:
+        bar.set_postfix_str("done at 22:30", refresh=False)
+        bar.update(1)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"wave on CPU:  50% 5 of 10 steps, 00:00 passed, done at 22:30", line)

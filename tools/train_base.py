@@ -153,7 +153,7 @@ def build_run(options: argparse.Namespace, style_paths: list[Path]) -> Any:
 
 def train(options: argparse.Namespace) -> int:
     """Trains to the last step, from the newest saved state if there is one; returns the exit status."""
-    from cli.bars import progress_bar
+    from cli.bars import steps_bar
     from data.listing import list_images
     from system.signals import EXIT_STATUS, NotedInterrupts
     from system.tensorflow_start import start_tensorflow
@@ -166,7 +166,8 @@ def train(options: argparse.Namespace) -> int:
     state_dir = options.log_dir / "state"
     run.restore(newest_state(state_dir) if state_paths(state_dir) else None)
     report(PROG, f"{len(style_paths)} styles on {device}, from step {run.progress.step} of {options.steps}")
-    with NotedInterrupts() as interrupts, progress_bar(total=options.steps, unit="steps", desc="base") as bar:
+    bar = steps_bar(total=options.steps, initial=run.progress.step, desc="base")
+    with NotedInterrupts() as interrupts, bar:
 
         def show(step: int, line: str) -> None:
             bar.set_postfix_str(line, refresh=False)
