@@ -23,6 +23,7 @@ from system.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_PHOTO = 100
+SHEET_SIDE = 480  # pixels, longest side of a picture on a sheet
 TERMS = ("total", "content", "style")
 
 
@@ -37,6 +38,9 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--val-images", type=int, default=20, help="default: 20")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "runs" / "new_style", help="default: runs/new_style"
+    )
+    parser.add_argument(
+        "--photo", type=Path, help="write OUTPUT/STYLE-PRESET.jpg: this photo after each number of steps"
     )
     parser.add_argument(
         "--more", nargs=argparse.REMAINDER, default=[], help="further flags of train.py, at the end"
@@ -77,6 +81,25 @@ def print_table(results: dict[str, dict], options: argparse.Namespace) -> None:
         print(f"| {' | '.join(row.split('/'))} | {' | '.join(texts)} |")
 
 
+def write_sheet(style_path: Path, preset: str, options: argparse.Namespace) -> None:
+    """Writes the stylized photo after each number of steps, a row for each start, beside the style picture."""
+    from data.contact_sheet import contact_sheet
+    from data.images import load_image, save_image
+    from transformer.inference.loading import load_stylizer
+
+    photo, style = load_image(options.photo, max_side=SHEET_SIDE), load_image(style_path, max_side=SHEET_SIDE)
+    rows = {
+        f"from {Path(start).name}": [
+            load_stylizer(options.output / f"{style_path.stem}-{preset}-{Path(start).name}-{steps}")(photo)
+            for steps in options.steps
+        ]
+        for start in options.starts
+    }
+    labels = [f"{steps} steps" for steps in options.steps]
+    sheet = contact_sheet(rows, labels, title=f"{style_path.stem}, preset {preset}", corner=style)
+    save_image(options.output / f"{style_path.stem}-{preset}.jpg", sheet)
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = parse_args(arguments)
     photos = linked_photos(options.val_dir, options.output / "photos", options.val_images)
@@ -103,6 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
             flush=True,
         )
     print_table(results, options)
+    for style in options.styles if options.photo else ():
+        for preset in options.presets:
+            write_sheet(style, preset, options)
 
 
 if __name__ == "__main__":

@@ -218,5 +218,6 @@ def test_new_style_trains_from_each_start_and_repeats_nothing(tiny_inputs, table
     ]
     lines = tables(benchmark.main, flags)
     assert [line[0] for line in lines[:2]] == ["style/balanced/none/1", "style/balanced/none/2"]
-    again = tables(benchmark.main, flags)
+    again = tables(benchmark.main, ["--photo", str(tiny_inputs / "style.png"), *flags])
+    assert (tmp_path / "style-balanced.jpg").is_file()
     assert again[1][:3] == ["|", "style", "|"] and again[-1][1:6:2] == ["style", "balanced", "none"]

@@ -338,6 +338,7 @@ _MAY_OPEN = {
     "system/files.py",  # the one function
     "system/console.py",  # standard streams
     "system/limits.py",  # /proc
+    "transformer/export/base_folder.py",  # in the temporary folder that `write_folder` gives
     "transformer/export/finished_style.py",  # in the temporary folder that `write_folder` gives
     "transformer/inference/graph_process.py",  # in a temporary folder for the child process
 }
