@@ -101,3 +101,11 @@ def test_a_damaged_base_is_refused_in_one_line_with_the_way_out(base_dir, damage
     with pytest.raises(StyleError, match=reason) as caught:
         load_base(base_dir)
     assert "--start-from none" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_shipped_base_fits_the_default_network_and_has_no_painting_of_the_tests():
+    base = load_base()
+    assert base.architecture == Architecture()
+    assert len(set(base.styles)) == len(base.styles) >= 40
+    test_paintings = {"great_wave", "starry_night", "the_scream", "udnie", "wheat_field_with_cypresses"}
+    assert not test_paintings & set(base.styles)
