@@ -66,7 +66,7 @@ class TrainConfig:
         group=STYLE, metavar="STYLE", is_path=True,
     )  # fmt: skip
 
-    steps: int = knob("updates of the network", 12000, group=TRAINING, at_least=1, limit=10**9)
+    steps: int = knob("updates of the network", 1500, group=TRAINING, at_least=1, limit=10**9)
     batch_size: int | None = knob(
         "images per step, over all GPUs and machines (default: one for each of them)",
         group=TRAINING,
