@@ -35,7 +35,6 @@ from cli.train_config import (
     TrainConfig,
     add_call_flags,
     changes,
-    saved_settings,
     settings_from_json,
     settled,
 )
@@ -117,7 +116,7 @@ def run_call(options: argparse.Namespace) -> int:
 
         return write_preview_grid(configured(options, {}), options.preview_grid, options.grid_weights)
     saved = saved_run({**file_settings(options), **options.given}, options.resume)
-    previous = saved_settings(saved.info["config"], f"{saved.path}") if saved is not None else {}
+    previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = configured(options, previous)
     if is_chief():
         lines = list(changes(config, previous, saved.step if saved is not None else 0))
@@ -126,7 +125,7 @@ def run_call(options: argparse.Namespace) -> int:
             return 0
         for line in lines:
             report(PROG, line)
-    check_memory_before_start(config, check_inputs(config))
+    check_memory_before_start(config, check_inputs(config, is_resumed=saved is not None))
     check_places(config)
     with exclusive_run(config), memory_faults(MEMORY_REMEDY):
         if is_chief():

@@ -2,7 +2,7 @@
 
     @dataclass(frozen=True)
     class Config:
-        steps: int = knob("updates of the network", 12000, at_least=1)
+        steps: int = knob("updates of the network", 1500, at_least=1)
 
 Types come from the annotations: bool, int, float, str, Path, X | None, tuple[X, ...].
 """

@@ -31,10 +31,6 @@ PREVIEW_SIDE = 512  # pixels, longest side of the preview photos
 VALIDATION_SIDE = 640  # pixels; photos of MS-COCO keep their size
 MOST_NAME_BYTES = 200  # of --name; file systems allow 255, and temporary names are longer
 RETIRED_KEYS = {"clip_norm": "clip_factor"}
-SAVED_WITHOUT = {
-    "optimizer": "adam",
-    "half_size_share": 0.0,
-}  # what runs had whose saved configuration lacks the setting
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class TrainConfig:
         "side of the square training crops in pixels", 256, group=TRAINING, metavar="PIXELS", at_least=32
     )
     half_size_share: float = knob(
-        "share of the steps, the first ones, on crops of half the side, which take a quarter of the time",
+        "share of the steps, the first ones, on crops of half the side, which take about a third of the time",
         0.75,
         group=TRAINING,
         metavar="SHARE",
@@ -113,7 +109,7 @@ class TrainConfig:
         has_negation=True,
     )
     seed: int = knob(
-        "seed of the initial weights, the photo order and the crops", 0, group=TRAINING, at_least=0
+        "seed of the photo order and the crops, and of random initial weights", 0, group=TRAINING, at_least=0
     )
 
     output_dir: Path = knob(
@@ -254,7 +250,9 @@ def settled(values: Mapping[str, Any]) -> TrainConfig:
     if not _is_plain_name(name):
         raise UsageError(f"--name must be a plain folder name, got {shown(name)}")
     if name in (BASE, NO_START):
-        raise UsageError(f"--name must not be {name}, which has a meaning of its own in --start-from")
+        raise UsageError(
+            f"the name {name} has a meaning of its own in --start-from; give the style another name with --name"
+        )
     preset = LOSS_PRESETS[config.preset]
     weights = {
         weight: getattr(preset, weight) if getattr(config, weight) is None else getattr(config, weight)
@@ -292,11 +290,6 @@ def log_dir_of(values: Mapping[str, Any]) -> Path | None:
 def settings_from_json(values: Any, source: str) -> dict[str, Any]:
     """JSON values as fields of TrainConfig. UsageError names `source` and what is wrong."""
     return from_json(TrainConfig, values, source, RETIRED_KEYS)
-
-
-def saved_settings(values: Any, source: str) -> dict[str, Any]:
-    """The settings of a saved run, from its JSON values. UsageError names `source` and what is wrong."""
-    return {**SAVED_WITHOUT, **settings_from_json(values, source)}
 
 
 def changes(config: TrainConfig, previous: Mapping[str, Any], step: int) -> Iterator[str]:

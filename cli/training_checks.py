@@ -49,7 +49,7 @@ class InputSizes:
     kept_pixels: int  # of the previews and validation photos, which stay in memory
 
 
-def check_inputs(config: TrainConfig) -> InputSizes:
+def check_inputs(config: TrainConfig, *, is_resumed: bool = False) -> InputSizes:
     """Looks at everything that is read. Raises ImageError, WeightsError, StyleError and OSError."""
     from data.images import load_image
     from data.listing import list_images
@@ -64,7 +64,8 @@ def check_inputs(config: TrainConfig) -> InputSizes:
     if config.val_dir is not None:
         photos = len(list_images([config.val_dir]))
         kept_pixels += min(config.val_images, photos) * VALIDATION_SIDE**2
-    load_start(config)
+    if not is_resumed:
+        load_start(config)
     return InputSizes(style_size[0] * style_size[1], kept_pixels)
 
 

@@ -1,6 +1,7 @@
 """The network of a training at its first step, and its optimizer."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cli.cluster import is_chief
@@ -20,27 +21,43 @@ def architecture_of(config: TrainConfig) -> Architecture:
 def load_start(config: TrainConfig) -> Any:
     """What the training starts from: a Base, the folder of a style, or None for random weights.
 
-    Raises StyleError for a style or base that is missing or damaged, and UsageError for a base of another network.
+    Raises StyleError for a style or base that is missing or damaged, and UsageError for one of another network.
     """
-    from transformer.export.base_folder import BASE_DIR, load_base
+    from transformer.export.base_folder import BASE_DIR, base_architecture, load_base
     from transformer.export.style_folder import find_style
 
-    if config.start_from == NO_START:
+    if config.start_from == NO_START or (config.start_from is None and not BASE_DIR.is_dir()):
         return None
     if config.start_from not in (None, BASE):
-        return find_style(config.start_from)
-    if config.start_from is None and not BASE_DIR.is_dir():
+        style_dir = find_style(config.start_from)
+        _check_fits(config, _style_architecture(style_dir))
+        return style_dir
+    architecture = base_architecture(BASE_DIR)
+    if config.start_from is None and architecture != architecture_of(config):
         return None
-    base = load_base(BASE_DIR)
-    if base.architecture == architecture_of(config):
-        return base
-    if config.start_from is None:
+    _check_fits(config, architecture)
+    return load_base(BASE_DIR)
+
+
+def _style_architecture(style_dir: Path) -> Architecture | None:
+    """The architecture of a style of this project; None if its ONNX file is missing or of another program."""
+    from transformer.export.checksums import read_files
+    from transformer.export.style_folder import ONNX_FILE
+    from transformer.inference.own_graph import own_claim
+
+    if not (style_dir / ONNX_FILE).is_file():
         return None
-    shape = base.architecture
-    raise UsageError(
-        f"--start-from {BASE} needs --width {shape.width} --residual-blocks {shape.residual_blocks}"
-        f" --outer-kernel {shape.outer_kernel}; give these, or --start-from {NO_START}"
-    )
+    claim = own_claim(read_files(style_dir, [ONNX_FILE])[ONNX_FILE])
+    return claim and claim.architecture
+
+
+def _check_fits(config: TrainConfig, architecture: Architecture | None) -> None:
+    if architecture not in (None, architecture_of(config)):
+        raise UsageError(
+            f"--start-from {config.start_from} needs --width {architecture.width} --residual-blocks"
+            f" {architecture.residual_blocks} --outer-kernel {architecture.outer_kernel}; give these, or --start-from"
+            f" {NO_START}"
+        )
 
 
 def build_network(config: TrainConfig, loss: Callable, crops: Any, *, is_resumed: bool) -> tuple[Any, Any]:
@@ -68,8 +85,6 @@ def build_network(config: TrainConfig, loss: Callable, crops: Any, *, is_resumed
 
 
 def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:
-    from pathlib import Path
-
     from transformer.export.finished_style import load_parameters
 
     start = load_start(config)
@@ -78,9 +93,7 @@ def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) ->
     elif start is not None:
         _start_from_base(start, config, network, loss, crops)
     elif config.start_from is None and is_chief():
-        report(
-            PROG, f"starts from random weights: no {BASE} has this --width, --residual-blocks, --outer-kernel"
-        )
+        report(PROG, "starts from random weights: there is no base for a network of this size")
 
 
 def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:

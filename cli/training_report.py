@@ -44,8 +44,8 @@ def report_start(config: TrainConfig, run: Any, saved: Any, cluster: Any, device
     replicas = f"; {cluster.replicas} replicas in {cluster.workers} workers" if cluster.replicas > 1 else ""
     report(
         PROG,
-        f"{parameters:,} parameters, {run.gflop_per_step:.3g} GFLOP per step, about {needed / 1e9:.1f} GB of"
-        f" memory needed{free}{replicas}",
+        f"{parameters:,} parameters, {run.gflop_per_step:.3g} GFLOP per step at full size, about"
+        f" {needed / 1e9:.1f} GB of memory needed{free}{replicas}",
     )
     if saved is not None and saved.info["photos"] != run.metadata["photos"]:
         report(PROG, "the photos are not those of the run so far, so they come in another order")

@@ -74,13 +74,13 @@ def test_changed_bytes_are_noticed(base_dir):
         (lambda folder: (folder / INFO_FILE).unlink(), "no such file"),
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "No such file"),
         (lambda folder: (folder / INFO_FILE).write_text("{"), "cannot be read as JSON"),
-        (lambda folder: (folder / INFO_FILE).write_text("[]"), "list"),
-        (lambda folder: (folder / INFO_FILE).write_text("{}"), "no 'width'"),
+        (lambda folder: (folder / INFO_FILE).write_text("[]"), "a value of a wrong type"),
+        (lambda folder: (folder / INFO_FILE).write_text("{}"), "base.json lacks 'width'"),
         (lambda folder: rewrite(folder, width=-1), "width must be"),
         (lambda folder: rewrite(folder, outer_kernel=4), "outer_kernel must be"),
         (lambda folder: rewrite(folder, styles=["one"]), "not those of 1 styles"),
-        (lambda folder: rewrite(folder, styles=None), "NoneType"),
-        (lambda folder: rewrite(folder, sha256=[]), "list indices"),
+        (lambda folder: rewrite(folder, styles=None), "a value of a wrong type"),
+        (lambda folder: rewrite(folder, sha256=[]), "a value of a wrong type"),
         (lambda folder: rewrite_weights(folder, {"a": np.zeros(3)}), "not those of 3 styles"),
         (
             lambda folder: rewrite_weights(

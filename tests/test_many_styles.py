@@ -60,7 +60,7 @@ def test_every_pass_trains_every_style_once_in_an_order_of_its_own():
     assert other_seed != passes[0]
 
 
-@pytest.mark.parametrize(("wanted", "best"), [(10.0, 0), (240.0, 2), (np.nan, 0)])
+@pytest.mark.parametrize(("wanted", "best"), [(10.0, 0), (240.0, 2)])
 def test_the_best_style_has_the_lowest_mean_loss_over_all_photos(network, wanted, best):
     parameters = {name: variable.numpy() for name, variable in network.parameters.items()}
     parameters["decoder/conv3/bias"] = np.array([[-2.0] * 3, [0.0] * 3, [2.0] * 3], np.float32)
@@ -70,3 +70,11 @@ def test_the_best_style_has_the_lowest_mean_loss_over_all_photos(network, wanted
         return {"total": tf.abs(tf.reduce_mean(stylized) - wanted)}
 
     assert best_style(base, [IMAGES[0], 255 - IMAGES[0]], loss) == best
+
+
+def test_without_any_finite_loss_no_style_is_the_best(network):
+    parameters = {name: variable.numpy() for name, variable in network.parameters.items()}
+    with pytest.raises(FloatingPointError, match="--start-from none"):
+        best_style(
+            Base(TINY, ("a", "b", "c"), parameters), [IMAGES[0]], lambda *_: {"total": tf.constant(np.nan)}
+        )

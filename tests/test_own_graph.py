@@ -37,6 +37,20 @@ def test_a_graph_of_ours_is_recognized_with_every_outer_kernel(outer_kernel):
     assert claim.is_known and claim.architecture == Architecture(0.125, 1, outer_kernel)
 
 
+def test_the_table_is_complete():
+    assert tuple(FINGERPRINTS) == OUTER_KERNELS
+    assert all(list(by_blocks) == list(range(17)) for by_blocks in FINGERPRINTS.values())
+
+
+def test_a_first_kernel_without_a_shape_is_no_graph_of_ours():
+    model = onnx.ModelProto()
+    model.graph.initializer.append(
+        helper.make_tensor("encoder/conv1/kernel", TensorProto.FLOAT, [], b"1234", raw=True)
+    )
+    helper.set_model_props(model, {"width": "0.5"})
+    assert own_claim(model.SerializeToString()) is None
+
+
 @pytest.mark.parametrize("width", [0.1, 0.125, 0.25, 0.5, 1.0])
 def test_a_graph_of_ours_is_recognized_at_every_width(width):
     claim = own_claim(model_of(width, 2).SerializeToString())

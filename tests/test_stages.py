@@ -18,8 +18,8 @@ def batches_from(images: int, image_size: int):
     ("share", "stages"),
     [
         (0.75, (Stage(75, 128), Stage(100, 256))),
-        (0, (Stage(0, 128), Stage(100, 256))),
-        (1, (Stage(100, 128), Stage(100, 256))),
+        (0, (Stage(100, 256),)),
+        (1, (Stage(100, 128),)),
     ],
 )
 def test_the_first_share_of_the_steps_has_crops_of_half_the_side(share, stages):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import train
-from cli.train_config import changes, saved_settings, settings_from_json
+from cli.train_config import changes, settings_from_json
 from transformer.inference.loading import load_stylizer
 from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
 
@@ -533,12 +533,6 @@ def test_photos_and_styles_may_have_names_that_are_not_utf_8(tiny_flags, tiny_in
     more = ("--cache", str(odd / "cache"), "--style", str(style), "--name", NOT_UTF_8, *inputs)
     assert train.main(tiny_flags(tmp_path, *more)) == 0
     assert (tmp_path / "styles" / NOT_UTF_8 / "style.json").is_file()
-
-
-def test_a_run_saved_before_a_setting_existed_keeps_what_it_had():
-    saved = saved_settings({"style": "a.png", "content_dir": "photos"}, "state")
-    assert (saved["optimizer"], saved["half_size_share"]) == ("adam", 0.0)
-    assert saved_settings({"optimizer": "muon"}, "state")["optimizer"] == "muon"
 
 
 @pytest.mark.parametrize(

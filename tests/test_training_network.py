@@ -68,7 +68,7 @@ def test_a_network_of_another_size_starts_from_random_weights_and_says_so(
     config = config_of(tiny_flags, tmp_path, "--outer-kernel", "9")
     build_network(config, whiteness, Crops(), is_resumed=False)
     assert capsys.readouterr().err.startswith(
-        "train.py: starts from random weights: no base has this --width"
+        "train.py: starts from random weights: there is no base for a network of"
     )
 
 
@@ -86,6 +86,19 @@ def test_a_base_of_another_size_is_refused_where_it_is_asked_for(tiny_flags, tmp
     )
 
 
+def test_a_style_of_another_size_is_refused_with_its_size_before_tensorflow_starts(
+    tiny_flags, tmp_path, capsys
+):
+    assert train.main(tiny_flags(tmp_path, "--start-from", "great_wave")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--start-from great_wave needs --width 0.5 --residual-blocks 5 --outer-kernel 9;" in line
+
+
+def test_a_damaged_base_is_no_matter_for_a_network_of_another_size(tiny_flags, tmp_path, tiny_base):
+    (tmp_path / "base" / "many_styles.npz").write_bytes(b"")
+    assert load_start(config_of(tiny_flags, tmp_path, "--width", "0.25")) is None
+
+
 def test_a_damaged_base_is_one_line_before_tensorflow_starts(tiny_flags, tmp_path, tiny_base, capsys):
     (tmp_path / "base" / "base.json").write_text("{")
     assert train.main(tiny_flags(tmp_path)) == 1
@@ -96,4 +109,4 @@ def test_a_damaged_base_is_one_line_before_tensorflow_starts(tiny_flags, tmp_pat
 @pytest.mark.parametrize("name", ["base", "none"])
 def test_a_style_cannot_have_a_name_that_start_from_gives_a_meaning(tiny_flags, tmp_path, name, capsys):
     assert train.main(tiny_flags(tmp_path, "--name", name)) == 2
-    assert f"--name must not be {name}" in capsys.readouterr().err
+    assert f"the name {name} has a meaning of its own in --start-from" in capsys.readouterr().err

@@ -109,6 +109,11 @@ class Architecture:
         trunk = tuple(spec for block in self.residual for spec in block)
         return self.encoder + trunk + self.decoder
 
+    @property
+    def hidden_kernels(self) -> tuple[str, ...]:
+        """The names of the kernels that a norm follows: all but the last."""
+        return tuple(f"{spec.name}/kernel" for spec in self.convolutions if spec.norm)
+
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns the shape of every trainable parameter by name; kernels are [kernel, kernel, in, out]."""
         shapes = {}

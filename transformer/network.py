@@ -119,9 +119,7 @@ class Transformer(tf.Module):
     @property
     def hidden_kernels(self) -> list[tf.Variable]:
         """The kernels of all layers but the last, each of which a norm follows."""
-        return [
-            self.parameters[f"{spec.name}/kernel"] for spec in self.architecture.convolutions if spec.norm
-        ]
+        return [self.parameters[name] for name in self.architecture.hidden_kernels]
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         return stylize(images, self.parameters, self.architecture, self.compute_dtype)

@@ -7,7 +7,8 @@ they were trained. `training/many_styles.py` is the network. This module imports
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,24 +68,43 @@ def save_base(base_dir: Path, base: Base, info: Mapping[str, Any]) -> None:
     write_folder(base_dir, write)
 
 
+def base_architecture(base_dir: Path = BASE_DIR) -> Architecture:
+    """Returns the architecture of a base without reading its weights. Raises StyleError like `load_base`."""
+    with _damage_explained(base_dir):
+        return _architecture_of(read_json_file(base_dir / INFO_FILE))
+
+
 def load_base(base_dir: Path = BASE_DIR) -> Base:
     """Reads a folder that `save_base` wrote. Raises StyleError if it is missing or damaged."""
-    try:
+    with _damage_explained(base_dir):
         info = read_json_file(base_dir / INFO_FILE)
-        architecture = Architecture(**{name: info[name] for name in _ARCHITECTURE})
-        styles = tuple(map(str, info["styles"]))
+        architecture, styles = _architecture_of(info), tuple(map(str, info["styles"]))
         content = _read(base_dir / WEIGHTS_FILE)
         if hashlib.sha256(content).hexdigest() != info["sha256"][WEIGHTS_FILE]:
             raise ValueError(f"{WEIGHTS_FILE} does not have the SHA-256 digest in {INFO_FILE}")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             parameters = dict(archive)
         _check_shapes(parameters, architecture, len(styles))
+        return Base(architecture, styles, parameters)
+
+
+@contextmanager
+def _damage_explained(base_dir: Path) -> Iterator[None]:
+    try:
+        yield
     except (JsonError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        reason = str(error)
+        if isinstance(error, KeyError):
+            reason = f"{INFO_FILE} lacks {error}"
+        elif isinstance(error, TypeError):
+            reason = f"{INFO_FILE} has a value of a wrong type"
         raise StyleError(
             f"{base_dir}: the base cannot be used ({reason}); restore the folder, or give --start-from none"
         ) from error
-    return Base(architecture, styles, parameters)
+
+
+def _architecture_of(info: Mapping[str, Any]) -> Architecture:
+    return Architecture(**{name: info[name] for name in _ARCHITECTURE})
 
 
 def _read(path: Path) -> bytes:

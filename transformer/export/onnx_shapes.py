@@ -31,7 +31,7 @@ def architecture_of(width: float, shapes: Mapping[str, Sequence[int]]) -> Archit
     shapes: by name. Raises ValueError if they are of no network of this project.
     """
     blocks = sum(name.startswith("residual") and name.endswith("conv1/kernel") for name in shapes)
-    first_kernel = shapes.get("encoder/conv1/kernel", (0,))
+    first_kernel = shapes.get("encoder/conv1/kernel") or (0,)
     return Architecture(width, blocks, outer_kernel=first_kernel[-1])
 
 

@@ -51,9 +51,7 @@ class ManyStyles(tf.Module):
     @property
     def hidden_kernels(self) -> list[tf.Variable]:
         """The kernels of all layers but the last, each of which a norm follows."""
-        return [
-            self.parameters[f"{spec.name}/kernel"] for spec in self.architecture.convolutions if spec.norm
-        ]
+        return [self.parameters[name] for name in self.architecture.hidden_kernels]
 
 
 def style_of_step(step: tf.Tensor, styles: int, seed: int) -> tf.Tensor:
@@ -80,6 +78,8 @@ def best_style(
 
     images: photos [H, W, 3], RGB 0..255, of one size. loss: (stylized, content) images [1, H, W, 3] -> terms, of
     which "total" is compared. A style whose loss is not finite is not chosen.
+
+    Raises FloatingPointError if no loss is finite.
     """
 
     @tf.function(autograph=False)
@@ -92,4 +92,8 @@ def best_style(
     for style in range(len(base.styles)):
         parameters = {name: tf.constant(value, dtype) for name, value in base.parameters_of(style).items()}
         totals.append(np.mean([float(total(content, parameters)) for content in contents]))
+    if not np.isfinite(totals).any():
+        raise FloatingPointError(
+            "the loss of every style of the base is not finite; lower --style-weight, or give --start-from none"
+        )
     return int(np.argmin(np.where(np.isfinite(totals), totals, np.inf)))

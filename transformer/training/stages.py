@@ -27,7 +27,11 @@ def stages_of(steps: int, image_size: int, half_size_share: float) -> tuple[Stag
     half_size_share: 0 to 1. Crops are never smaller than LEAST_SIDE.
     """
     small_size = min(image_size, max(LEAST_SIDE, image_size // 2))
-    return Stage(round(steps * half_size_share), small_size), Stage(steps, image_size)
+    small_steps = int(steps * half_size_share)  # rounded down, so that a single step has full size
+    stages = (Stage(small_steps, small_size), Stage(steps, image_size))
+    return tuple(
+        stage for stage, first in zip(stages, (0, small_steps), strict=True) if stage.last_step > first
+    )
 
 
 def staged_batches(

@@ -21,7 +21,7 @@ from system.files import write_whole
 from system.json_reader import parse_json
 from transformer.json_text import json_text
 
-FORMAT = 1  # increase it when a key of the info or the name of an array changes
+FORMAT = 2  # increase it when a key of the info or the name of an array changes
 INFO = "info"  # name of the entry with the JSON text
 INFO_KEYS = frozenset(
     ("format", "step", "config", "photos", "images", "rollbacks", "monitored_step", "losses", "validation")
