@@ -5,8 +5,8 @@
 
 Every step trains one style on new crops: the kernels, which all styles share, and the scales, offsets and bias of this
 style (Dumoulin et al. 2017, https://arxiv.org/abs/1610.07629). Each pass over the styles has its own random order. The
-loss is that of preset balanced, which gives all styles losses of one size. The base is written whenever the state is
-saved, and the training continues where it stopped if it is started again.
+loss is that of preset balanced, which gives all styles losses of one size. The base is written every --save-every steps
+and at the end, and the training continues where it stopped if it is started again.
 """
 
 import argparse
@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from cli.doors import run_door
-from cli.flags import report
-from cli.train_config import TrainConfig
-from transformer.export.base_folder import BASE_DIR
+from cli.flags import UsageError, report
+from cli.train_config import TrainConfig, fast_precision
+from loss_net.presets import LOSS_PRESETS
+from transformer.architecture import OUTER_KERNELS, Architecture
+from transformer.export.base_folder import BASE_DIR, INFO_FILE
 
 PROG = "train_base"
+PRECISIONS = ("float32", "bfloat16", "float64")
 
 
 def parse_args(arguments: list[str] | None) -> argparse.Namespace:
@@ -31,29 +34,76 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--styles", type=Path, required=True, help="folder of style pictures")
     parser.add_argument("--content-dir", type=Path, required=True, help="folder of photos")
     parser.add_argument("--vgg", type=Path, required=True, help="VGG19 weights")
-    parser.add_argument("--preset", default="balanced", help="preset of the loss (default: balanced)")
+    parser.add_argument(
+        "--preset", default="balanced", choices=list(LOSS_PRESETS), help="of the loss (default: balanced)"
+    )
     parser.add_argument("--style-size", type=int, default=1024, help="longest side of a style picture")
     parser.add_argument("--steps", type=int, default=40_000, help="default: 40000")
     parser.add_argument("--batch-size", type=int, default=1, help="crops of a step (default: 1)")
     parser.add_argument("--image-size", type=int, default=default.image_size, help="side of the crops")
     parser.add_argument("--half-size-share", type=float, default=0.75, help="as in train.py (default: 0.75)")
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="as in train.py")
-    parser.add_argument("--precision", default="bfloat16", help="as in train.py (default: bfloat16)")
+    parser.add_argument("--precision", default=fast_precision(), choices=PRECISIONS, help="as in train.py")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=float, default=default.width, help="as in train.py")
     parser.add_argument("--residual-blocks", type=int, default=default.residual_blocks, help="as in train.py")
-    parser.add_argument("--outer-kernel", type=int, default=default.outer_kernel, help="as in train.py")
+    parser.add_argument(
+        "--outer-kernel",
+        type=int,
+        default=default.outer_kernel,
+        choices=OUTER_KERNELS,
+        help="as in train.py",
+    )
     parser.add_argument("--save-every", type=int, default=1000, help="steps between saved states")
     parser.add_argument("--log-dir", type=Path, default=Path("runs/base"), help="folder of the saved states")
     parser.add_argument(
         "--output", type=Path, default=BASE_DIR, help="folder of the base (default: checkpoints/base)"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument("--overwrite", action="store_true", help="replace a base that another run has made")
+    options = parser.parse_args(arguments)
+    for name in ("steps", "batch_size", "image_size", "style_size", "save_every"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}")
+    if not 0 <= options.half_size_share <= 1:
+        parser.error(f"--half-size-share must be between 0 and 1, got {options.half_size_share}")
+    try:
+        architecture_of(options)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def architecture_of(options: argparse.Namespace) -> Architecture:
+    """The shape of the network."""
+    return Architecture(options.width, options.residual_blocks, options.outer_kernel)
+
+
+def saved_run(options: argparse.Namespace, pictures: list[str]) -> Any:
+    """The newest state of this run; None at its start. Raises UsageError for a run or a folder that is another's."""
+    from transformer.training.state import newest_state, state_paths
+
+    state_dir, output = options.log_dir / "state", options.output
+    saved = newest_state(state_dir) if state_paths(state_dir) else None
+    if saved is not None and saved.info["config"]["pictures"] != pictures:
+        raise UsageError(
+            f"{options.log_dir} belongs to a run with other style pictures; give another --log-dir"
+        )
+    is_base = (output / INFO_FILE).is_file()
+    if output.exists() and not is_base and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output} is not a base and is not replaced; give another --output")
+    if is_base and saved is None and not options.overwrite:
+        raise UsageError(f"{output} is a finished base; give another --output, or --overwrite to replace it")
+    return saved
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The flags as JSON values."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+
+
+def names(style_paths: list[Path]) -> list[str]:
+    """The names of the styles."""
+    return [path.stem for path in style_paths]
 
 
 class BaseWriter:
@@ -77,7 +127,7 @@ class BaseWriter:
         from transformer.export.base_folder import Base, save_base
 
         parameters = {name: variable.numpy() for name, variable in self.network.parameters.items()}
-        base = Base(self.network.architecture, tuple(path.stem for path in self.style_paths), parameters)
+        base = Base(self.network.architecture, tuple(names(self.style_paths)), parameters)
         save_base(
             self.options.output,
             base,
@@ -93,9 +143,7 @@ def build_run(options: argparse.Namespace, style_paths: list[Path]) -> Any:
     from data.images import load_image
     from data.pipeline import CropStream, PhotoFolder, photos_digest
     from loss_net.perceptual import build_perceptual_loss
-    from loss_net.presets import LOSS_PRESETS
     from loss_net.weights import load_vgg_weights
-    from transformer.architecture import Architecture
     from transformer.training.distribution import Cluster
     from transformer.training.many_styles import ManyStyles, style_of_step
     from transformer.training.optimizer import Optimizer
@@ -105,9 +153,8 @@ def build_run(options: argparse.Namespace, style_paths: list[Path]) -> Any:
     from transformer.training.step import build_training_step
 
     compute_dtype, preset = tf.as_dtype(options.precision), LOSS_PRESETS[options.preset]
-    architecture = Architecture(options.width, options.residual_blocks, options.outer_kernel)
     network = ManyStyles(
-        architecture, styles=len(style_paths), seed=options.seed, compute_dtype=compute_dtype
+        architecture_of(options), styles=len(style_paths), seed=options.seed, compute_dtype=compute_dtype
     )
     styles = [load_image(path, max_side=options.style_size) for path in style_paths]
     weights = load_vgg_weights(options.vgg, preset.architecture)
@@ -146,7 +193,10 @@ def build_run(options: argparse.Namespace, style_paths: list[Path]) -> Any:
         monitor=BaseWriter(options, network, style_paths),
         cluster=Cluster(tf.distribute.get_strategy()),
         gflop_per_step=0.0,
-        metadata={"config": settings(options), "photos": photos_digest(crops.photos.paths)},
+        metadata={
+            "config": {**settings(options), "pictures": names(style_paths)},
+            "photos": photos_digest(crops.photos.paths),
+        },
     )
     return run
 
@@ -158,13 +208,11 @@ def train(options: argparse.Namespace) -> int:
     from system.signals import EXIT_STATUS, NotedInterrupts
     from system.tensorflow_start import start_tensorflow
 
-    device = start_tensorflow(joins_cluster=False)
-    from transformer.training.state import newest_state, state_paths
-
     style_paths = list_images([options.styles])
+    saved = saved_run(options, names(style_paths))
+    device = start_tensorflow(joins_cluster=False)
     run = build_run(options, style_paths)
-    state_dir = options.log_dir / "state"
-    run.restore(newest_state(state_dir) if state_paths(state_dir) else None)
+    run.restore(saved)
     report(PROG, f"{len(style_paths)} styles on {device}, from step {run.progress.step} of {options.steps}")
     bar = steps_bar(total=options.steps, initial=run.progress.step, desc="base")
     with NotedInterrupts() as interrupts, bar:
@@ -174,6 +222,8 @@ def train(options: argparse.Namespace) -> int:
             bar.update(step - bar.n)
 
         run.train(interrupts, show)
+    if not (options.output / INFO_FILE).is_file():  # a finished run with another --output
+        BaseWriter(options, run.network, style_paths).evaluate(run.progress.step)
     return EXIT_STATUS.get(interrupts.received, 0)
 
 

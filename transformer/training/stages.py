@@ -1,6 +1,6 @@
 """The stages of a training: its first steps use smaller crops than its last ones.
 
-A step on crops of half the side takes about a quarter of the time, and most of what a network learns first, colors
+A step on crops of half the side takes about a third of the time, and most of what a network learns first, colors
 and strokes, shows in small crops too. The idea is that of progressive resizing (Karras et al. 2017,
 https://arxiv.org/abs/1710.10196, grow the network as well).
 """
