@@ -108,6 +108,7 @@ def run_call(options: argparse.Namespace) -> int:
         is_finished,
         saved_run,
     )
+    from cli.training_network import with_start
     from cli.training_report import MEMORY_REMEDY, report_finished
     from system.faults import memory_faults
 
@@ -118,6 +119,8 @@ def run_call(options: argparse.Namespace) -> int:
     saved = saved_run({**file_settings(options), **options.given}, options.resume)
     previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = configured(options, previous)
+    if saved is None:
+        config = with_start(config)
     if is_chief():
         lines = list(changes(config, previous, saved.step if saved is not None else 0))
         if is_finished(config, saved) and not options.overwrite:

@@ -62,11 +62,13 @@ def linked_photos(val_dir: Path, folder: Path, count: int) -> Path:
 def trained(options: argparse.Namespace, name: str, flags: Sequence[str], photos: Path) -> dict[str, float]:
     """Trains one style; returns its validation losses and the minutes that it took."""
     command = [sys.executable, str(ROOT / "train.py"), *flags, "--name", name, "--overwrite"]
-    command += ["--content-dir", str(options.content_dir), "--vgg", str(options.vgg)]
+    command += ["--content-dir", str(options.content_dir.resolve()), "--vgg", str(options.vgg.resolve())]
     command += ["--output-dir", str(options.output), "--log-dir", str(options.output / "log" / name)]
     command += ["--val-dir", str(photos), "--val-images", str(options.val_images), *options.more]
     start = time.perf_counter()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, cwd=ROOT)
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    if ended.returncode:
+        sys.exit(f"train.py ended with status {ended.returncode}:\n{ended.stderr}")
     minutes = (time.perf_counter() - start) / 60
     losses = json.loads((options.output / name / "style.json").read_text())["losses"]["validation"]
     return {"minutes": minutes, **{term: losses[term] for term in TERMS}}
@@ -102,6 +104,7 @@ def write_sheet(style_path: Path, preset: str, options: argparse.Namespace) -> N
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse_args(arguments)
+    options.output = options.output.resolve()
     photos = linked_photos(options.val_dir, options.output / "photos", options.val_images)
     path = options.output / "results.json"
     results = json.loads(path.read_text()) if path.is_file() else {}

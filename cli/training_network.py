@@ -1,6 +1,7 @@
 """The network of a training at its first step, and its optimizer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ def architecture_of(config: TrainConfig) -> Architecture:
     return Architecture(config.width, config.residual_blocks, config.outer_kernel)
 
 
+def with_start(config: TrainConfig) -> TrainConfig:
+    """The configuration with the default of --start-from in place: base where it fits the network, else none.
+
+    Raises StyleError for a damaged base.
+    """
+    from transformer.export.base_folder import BASE_DIR, base_architecture
+
+    if config.start_from is not None:
+        return config
+    fits = BASE_DIR.is_dir() and base_architecture(BASE_DIR) == architecture_of(config)
+    return replace(config, start_from=BASE if fits else NO_START)
+
+
 def load_start(config: TrainConfig) -> Any:
     """What the training starts from: a Base, the folder of a style, or None for random weights.
 
@@ -26,17 +40,15 @@ def load_start(config: TrainConfig) -> Any:
     from transformer.export.base_folder import BASE_DIR, base_architecture, load_base
     from transformer.export.style_folder import find_style
 
-    if config.start_from == NO_START or (config.start_from is None and not BASE_DIR.is_dir()):
+    config = with_start(config)
+    if config.start_from == NO_START:
         return None
-    if config.start_from not in (None, BASE):
-        style_dir = find_style(config.start_from)
-        _check_fits(config, _style_architecture(style_dir))
-        return style_dir
-    architecture = base_architecture(BASE_DIR)
-    if config.start_from is None and architecture != architecture_of(config):
-        return None
-    _check_fits(config, architecture)
-    return load_base(BASE_DIR)
+    if config.start_from == BASE:
+        _check_fits(config, base_architecture(BASE_DIR))
+        return load_base(BASE_DIR)
+    style_dir = find_style(config.start_from)
+    _check_fits(config, _style_architecture(style_dir))
+    return style_dir
 
 
 def _style_architecture(style_dir: Path) -> Architecture | None:
@@ -92,8 +104,8 @@ def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) ->
         load_parameters(start, network)
     elif start is not None:
         _start_from_base(start, config, network, loss, crops)
-    elif config.start_from is None and is_chief():
-        report(PROG, "starts from random weights: there is no base for a network of this size")
+    elif is_chief():
+        report(PROG, "starts from random weights")
 
 
 def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:

@@ -74,6 +74,7 @@ def output_of(process: subprocess.Popen, status: int = 0) -> str:
 
 
 TWENTY_STEPS = ("--precision", "float64", "--batch-size", "4", "--steps", "20", "--save-every", "10")
+TWENTY_STEPS += ("--image-size", "64")  # so that the first 15 steps have smaller crops than the last 5
 
 
 @pytest.fixture(scope="module")

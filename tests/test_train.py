@@ -18,6 +18,7 @@ from PIL import Image
 
 import train
 from cli.train_config import changes, settings_from_json
+from cli.training_network import with_start
 from transformer.inference.loading import load_stylizer
 from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
 
@@ -240,7 +241,7 @@ def test_a_programming_error_keeps_its_traceback(tiny_flags, tmp_path, monkeypat
 
 @pytest.mark.parametrize("path", ["log/config.json", "styles/tiny/style.json"])
 def test_the_configuration_that_a_run_leaves_gives_the_same_training(tiny_flags, tiny_run, path):
-    config = configuration(tiny_flags(tiny_run))
+    config = with_start(configuration(tiny_flags(tiny_run)))
     again = configuration(["--config", str(tiny_run / path)])
     assert again == config
     assert again.preview == config.preview != ()  # paths, not text

@@ -118,7 +118,7 @@ def changed_run(tiny_flags, tiny_inputs, tiny_run, photo, tmp_path_factory) -> t
 def test_changed_settings_are_named_and_the_new_ones_hold(changed_run):
     folder, printed = changed_run
     assert [line for line in printed.splitlines() if " was " in line and "-dir" not in line] == [
-        "train.py: --start-from is great_wave, was None: no effect, training continues from the saved weights",
+        "train.py: --start-from is great_wave, was none: no effect, training continues from the saved weights",
         "train.py: --steps is 5, was 6: the new value applies from step 3 on",
         "train.py: --learning-rate is 0.002, was 0.001: the new value applies from step 3 on",
     ]

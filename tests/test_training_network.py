@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import train
-from cli.training_network import build_network, load_start
+from cli.training_network import build_network, load_start, with_start
 from transformer.architecture import Architecture
 from transformer.export import base_folder
 from transformer.export.base_folder import Base, save_base
@@ -38,7 +38,7 @@ def whiteness(stylized, content):
 
 
 def config_of(tiny_flags, folder, *more):
-    return train.configured(train.parse_args(tiny_flags(folder, *more)), {})
+    return with_start(train.configured(train.parse_args(tiny_flags(folder, *more)), {}))
 
 
 @pytest.mark.parametrize("more", [(), ("--start-from", "base")])
@@ -51,25 +51,24 @@ def test_a_new_style_starts_from_the_nearest_style_of_the_base(tiny_flags, tmp_p
     assert capsys.readouterr().err == line
 
 
-@pytest.mark.parametrize(("more", "resumed"), [(("--start-from", "none"), False), ((), True)])
-def test_random_weights_on_request_and_where_a_saved_state_follows(
+@pytest.mark.parametrize(
+    ("more", "resumed"),
+    [(("--start-from", "none"), False), (("--outer-kernel", "9"), False), ((), True)],
+    ids=["asked for", "no base of this size", "a saved state follows"],
+)
+def test_random_weights_are_named_unless_a_saved_state_follows(
     tiny_flags, tmp_path, tiny_base, more, resumed, capsys
 ):
     config = config_of(tiny_flags, tmp_path, *more)
     network, _ = build_network(config, whiteness, Crops(), is_resumed=resumed)
-    for name, value in initial_parameters(TINY, 0).items():
+    for name, value in initial_parameters(network.architecture, 0).items():
         np.testing.assert_array_equal(network.parameters[name], value)
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == ("" if resumed else "train.py: starts from random weights\n")
 
 
-def test_a_network_of_another_size_starts_from_random_weights_and_says_so(
-    tiny_flags, tmp_path, tiny_base, capsys
-):
-    config = config_of(tiny_flags, tmp_path, "--outer-kernel", "9")
-    build_network(config, whiteness, Crops(), is_resumed=False)
-    assert capsys.readouterr().err.startswith(
-        "train.py: starts from random weights: there is no base for a network of"
-    )
+@pytest.mark.parametrize(("more", "start"), [((), "base"), (("--width", "0.25"), "none")])
+def test_the_settings_say_what_the_training_starts_from(tiny_flags, tmp_path, tiny_base, more, start):
+    assert config_of(tiny_flags, tmp_path, *more).start_from == start
 
 
 def test_without_a_base_a_style_starts_from_random_weights(tiny_flags, tmp_path, monkeypatch):
