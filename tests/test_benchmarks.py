@@ -193,6 +193,7 @@ def test_optimizers_are_compared_over_seeds(tiny_inputs, tables):
     assert all(line[1] == "mean" and float(line[2]) > 0 for line in lines[3::3])
 
 
+@pytest.mark.tensorflow  # in another process
 def test_new_style_trains_from_each_start_and_repeats_nothing(tiny_inputs, tables, tmp_path):
     benchmark = import_module("benchmarks.new_style")
     flags = [str(tiny_inputs / "style.png"), "--content-dir", str(tiny_inputs / "photos")]
