@@ -360,3 +360,11 @@ def test_validation_images_of_which_none_can_be_read_are_refused(tmp_path):
     with pytest.raises(ImageError) as caught:
         validation_images(tmp_path, max_images=3, max_side=SIZE)
     assert str(caught.value) == f"{tmp_path}: none of its images can be read; --val-dir needs at least one"
+
+
+def test_batches_have_the_side_that_is_asked_for_and_the_same_crops_in_any_batch(textured_dir):
+    stream = CropStream(PhotoFolder(textured_dir), image_size=32, seed=3)
+    small = next(iter(stream.batches(2, first_image=4, image_size=16)))
+    assert small.shape == (2, 16, 16, 3)
+    np.testing.assert_array_equal(small, [stream.crop(number, 16) for number in (4, 5)])
+    assert next(iter(stream.batches(2))).shape == (2, 32, 32, 3)

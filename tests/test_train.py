@@ -19,6 +19,7 @@ from PIL import Image
 import train
 from cli.train_config import changes, settings_from_json
 from cli.training_network import with_start
+from data.pipeline import CropStream
 from transformer.inference.loading import load_stylizer
 from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
 
@@ -550,3 +551,16 @@ def test_the_precision_is_by_default_the_fastest_of_the_machine(monkeypatch, fas
     monkeypatch.setattr("cli.train_config.nvidia_devices", lambda: devices)
     options = train.parse_args(["--style", "a.png", "--content-dir", "photos", *given])
     assert train.configured(options, {}).precision == precision
+
+
+def test_the_first_steps_of_a_training_have_crops_of_half_the_side(tiny_flags, tmp_path, monkeypatch):
+    sides, batches = [], CropStream.batches
+
+    def noted(stream, *arguments, **options):
+        for batch in batches(stream, *arguments, **options):
+            sides.append(batch.shape[1])
+            yield batch
+
+    monkeypatch.setattr(CropStream, "batches", noted)
+    assert train.main(tiny_flags(tmp_path, "--image-size", "64", "--steps", "4")) == 0
+    assert sides == [32, 32, 32, 64]

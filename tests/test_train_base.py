@@ -84,6 +84,7 @@ def test_a_finished_base_is_not_replaced_unasked(flags, tmp_path, capsys):
         ("--width", "0"),
         ("--outer-kernel", "4"),
         ("--half-size-share", "2"),
+        ("--precision", "float64"),
         ("--steps", "0"),
     ],
 )

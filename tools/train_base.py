@@ -23,7 +23,7 @@ from transformer.architecture import OUTER_KERNELS, Architecture
 from transformer.export.base_folder import BASE_DIR, INFO_FILE
 
 PROG = "train_base"
-PRECISIONS = ("float32", "bfloat16", "float64")
+PRECISIONS = ("float32", "bfloat16")  # of the convolutions; the parameters are float32
 
 
 def parse_args(arguments: list[str] | None) -> argparse.Namespace:

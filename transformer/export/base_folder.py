@@ -6,6 +6,7 @@ they were trained. `training/many_styles.py` is the network. This module imports
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,7 +111,8 @@ def _architecture_of(info: Mapping[str, Any]) -> Architecture:
 def _read(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
-            return file.read(MAX_FILE_BYTES)
+            size = os.fstat(file.fileno()).st_size
+            return file.read(min(size, MAX_FILE_BYTES))  # a limit that is far larger would be allocated
     except NotAFile as error:
         raise ValueError(f"{path.name} is not a file") from error
 
