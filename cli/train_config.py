@@ -81,7 +81,7 @@ class TrainConfig:
     )
     precision: str | None = knob(
         "number type of the convolutions; float64 is slow and for comparing runs (default: bfloat16 on a CPU with AMX"
-        " or AVX-512 BF16, where it is 2 to 4 times as fast as float32; elsewhere float32)",
+        " or AVX-512 BF16, where it is 2 to 4 times as fast as float32; elsewhere, and with an NVIDIA GPU, float32)",
         group=TRAINING, choices=("float32", "bfloat16", "float64"),
     )  # fmt: skip
     optimizer: str = knob(

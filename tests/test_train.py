@@ -19,7 +19,6 @@ from PIL import Image
 import train
 from cli.train_config import changes, settings_from_json
 from cli.training_network import with_start
-from data.pipeline import CropStream
 from transformer.inference.loading import load_stylizer
 from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
 
@@ -554,6 +553,8 @@ def test_the_precision_is_by_default_the_fastest_of_the_machine(monkeypatch, fas
 
 
 def test_the_first_steps_of_a_training_have_crops_of_half_the_side(tiny_flags, tmp_path, monkeypatch):
+    from data.pipeline import CropStream  # imports TensorFlow
+
     sides, batches = [], CropStream.batches
 
     def noted(stream, *arguments, **options):
