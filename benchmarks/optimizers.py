@@ -122,12 +122,18 @@ OPTIMIZERS = {"adam": Optimizer, "muon": Optimizer, "soap": Soap}
 
 
 def parse_args(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for flag in ("--vgg", "--style", "--content-dir", "--val-dir"):
-        parser.add_argument(flag, type=Path, required=True)
+    parser = training_parser(__doc__)
     parser.add_argument(
         "--optimizers", nargs="+", default=list(OPTIMIZERS), choices=list(OPTIMIZERS), help="default: all"
     )
+    return parser.parse_args(arguments)
+
+
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """Returns a parser of the flags of short trainings, which are compared by their validation loss."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    for flag in ("--vgg", "--style", "--content-dir", "--val-dir"):
+        parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--steps", type=int, default=600, help="default: 600")
     parser.add_argument("--batch-size", type=int, default=1, help="default: 1")
@@ -135,7 +141,29 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--half-size-share", type=float, default=0.0, help="as in train.py (default: 0)")
     parser.add_argument("--val-images", type=int, default=12, help="validation photos (default: 12)")
     parser.add_argument("--val-side", type=int, default=640, help="their longest side (default: 640 pixels)")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def build_loss(options: argparse.Namespace) -> Callable:
+    """Returns the loss of preset lengstrom."""
+    weights, preset = load_vgg_weights(options.vgg), LOSS_PRESETS["lengstrom"]
+    return build_perceptual_loss(weights, [load_image(options.style)], preset, compute_dtype=tf.bfloat16)
+
+
+def build_validation(
+    options: argparse.Namespace, loss: Callable
+) -> Callable[[Transformer], dict[str, float]]:
+    """Returns a function: network -> its mean loss over the photos for settings, by term."""
+    compiled_loss = tf.function(loss, reduce_retracing=True)
+    paths = list_images([options.val_dir])
+    paths = (paths[FIRST_TUNING_PHOTO:] or paths)[: options.val_images]
+    images = [load_image(path, max_side=options.val_side) for path in paths]
+
+    def mean_losses(network: Transformer) -> dict[str, float]:
+        losses = [compiled_loss(network(image[None]), image[None]) for image in images]
+        return {term: float(np.mean([value[term] for value in losses])) for term in TERMS}
+
+    return mean_losses
 
 
 def trained(
@@ -167,23 +195,14 @@ def trained(
 
 def main(arguments: list[str] | None = None, *, architecture: Architecture = DEFAULT) -> None:
     options = parse_args(arguments)
-    loss = build_perceptual_loss(
-        load_vgg_weights(options.vgg),
-        [load_image(options.style)],
-        LOSS_PRESETS["lengstrom"],
-        compute_dtype=tf.bfloat16,
-    )
-    compiled_loss = tf.function(loss, reduce_retracing=True)
-    paths = list_images([options.val_dir])
-    paths = paths[FIRST_TUNING_PHOTO:] or paths
-    images = [load_image(path, max_side=options.val_side) for path in paths[: options.val_images]]
+    loss = build_loss(options)
+    mean_losses = build_validation(options, loss)
     print(f"{'optimizer':>9} {'seed':>5} " + " ".join(f"{term:>9}" for term in TERMS) + f" {'s/step':>7}")
     for name in options.optimizers:
         totals = []
         for seed in options.seeds:
             network, seconds = trained(options, name, seed, loss, architecture)
-            losses = [compiled_loss(network(image[None]), image[None]) for image in images]
-            means = {term: float(np.mean([value[term] for value in losses])) for term in TERMS}
+            means = mean_losses(network)
             totals.append(means["total"])
             values = " ".join(f"{mean:9.3g}" for mean in means.values())
             print(f"{name:>9} {seed:5} {values} {seconds:7.3f}", flush=True)

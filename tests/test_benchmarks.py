@@ -193,6 +193,23 @@ def test_optimizers_are_compared_over_seeds(tiny_inputs, tables):
     assert all(line[1] == "mean" and float(line[2]) > 0 for line in lines[3::3])
 
 
+def test_architectures_are_timed_and_trained(tiny_inputs, tables):
+    benchmark = import_module("benchmarks.architectures")
+    inputs = {"--style": "style.png", "--content-dir": "photos", "--val-dir": "val", "--vgg": "vgg.npz"}
+    flags = [word for flag, name in inputs.items() for word in (flag, str(tiny_inputs / name))]
+    flags += ["--steps", "2", "--image-size", "32", "--seeds", "0", "1", "--val-side", "32", "--side", "32"]
+    lines = tables(benchmark.main, ["0.125,0,5", "0.125,1,3", *flags])
+    assert [line[0] for line in lines[1:]] == ["0.125,0,5", "0.125,1,3"]
+    assert lines[1][3] == "1.000" and all(float(line[4]) > 0 for line in lines[1:])
+
+
+@pytest.mark.parametrize("text", ["0.5", "0.5,5,4", "wide,5,5", "0.5,5,5,5"])
+def test_a_shape_that_does_not_exist_is_refused(text):
+    benchmark = import_module("benchmarks.architectures")
+    with pytest.raises(benchmark.argparse.ArgumentTypeError, match="is not a shape such as 0.5,5,5"):
+        benchmark.architecture(text)
+
+
 @pytest.mark.tensorflow  # in another process
 def test_new_style_trains_from_each_start_and_repeats_nothing(tiny_inputs, tables, tmp_path):
     benchmark = import_module("benchmarks.new_style")
