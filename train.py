@@ -206,7 +206,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     loss = build_loss(config, tf.as_dtype(config.precision))
     crops = CropStream(load_photos(config), image_size=config.image_size, seed=config.seed)
     crops.crop(0)  # raises ImageError here if no photo can be read, and not after an old run is replaced
-    network, optimizer = build_network(config, loss, crops, is_resumed=is_resumed)
+    network, optimizer, start = build_network(config, loss, crops, is_resumed=is_resumed)
     shard = DataShard(cluster.worker, cluster.workers, cluster.local_replicas)
     stages = stages_of(config.steps, config.image_size, config.half_size_share)
     variables, is_writer = state_variables(network, optimizer), cluster.is_chief
@@ -226,6 +226,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
         gflop_per_step=_gflop_per_step(config, network, loss),
         metadata={"config": to_json(config), "photos": photos_digest(crops.photos.paths)},
     )
+    run.progress.start = start
     return run, crops
 
 

@@ -72,8 +72,10 @@ def _check_fits(config: TrainConfig, architecture: Architecture | None) -> None:
         )
 
 
-def build_network(config: TrainConfig, loss: Callable, crops: Any, *, is_resumed: bool) -> tuple[Any, Any]:
-    """The network, with the weights that it starts from unless it is resumed, and its optimizer.
+def build_network(
+    config: TrainConfig, loss: Callable, crops: Any, *, is_resumed: bool
+) -> tuple[Any, Any, str]:
+    """The network, with the weights that it starts from unless it is resumed, its optimizer, and a name of the start.
 
     loss and crops are those of the training: they decide which style of the base is the start. Raises StyleError.
     """
@@ -91,24 +93,24 @@ def build_network(config: TrainConfig, loss: Callable, crops: Any, *, is_resumed
         steps=config.steps,
         clip_factor=config.clip_factor,
     )
-    if not is_resumed:
-        _set_start(config, network, loss, crops)
-    return network, optimizer
+    return network, optimizer, "" if is_resumed else _set_start(config, network, loss, crops)
 
 
-def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:
+def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) -> str:
     from transformer.export.finished_style import load_parameters
 
     start = load_start(config)
     if isinstance(start, Path):
         load_parameters(start, network)
-    elif start is not None:
-        _start_from_base(start, config, network, loss, crops)
-    elif is_chief():
+        return f"style {start.resolve().name}"
+    if start is not None:
+        return _start_from_base(start, config, network, loss, crops)
+    if is_chief():
         report(PROG, "starts from random weights")
+    return "random weights"
 
 
-def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callable, crops: Any) -> None:
+def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callable, crops: Any) -> str:
     from transformer.training.many_styles import best_style
     from transformer.training.stages import stages_of
 
@@ -122,3 +124,4 @@ def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callabl
             PROG,
             f"starts from the base; the nearest of its {len(base.styles)} styles is {base.styles[style]}",
         )
+    return f"base, {base.styles[style]}"

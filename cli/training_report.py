@@ -139,6 +139,8 @@ def style_metadata(config: TrainConfig, run: Any, crops: Any) -> dict:
             "done": run.progress.step,
             "skipped": run.optimizer.value("skipped"),
             "rollbacks": run.progress.rollbacks,
+            "minutes": round(run.progress.seconds / 60, 1),
+            "start": run.progress.start,
         },
         "losses": {
             "training": run.progress.losses,

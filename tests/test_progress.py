@@ -14,7 +14,7 @@ def after_three_steps() -> Progress:
     for total in (0.1, 0.2, 0.7):
         progress.add_step({"total": total}, images=2)
     progress.losses = {"total": 1 / 3}
-    progress.rollbacks = 2
+    progress.rollbacks, progress.seconds, progress.start = 2, 61.25, "random weights"
     progress.add_validation({"total": 0.3, "tv": 0.1})
     return progress
 

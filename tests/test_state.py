@@ -53,6 +53,7 @@ def info(step: int = 0) -> dict:
     """The info that a training saves, with a number that shows which step it belongs to."""
     values = {key: {} for key in INFO_KEYS - {"format", "step"}}
     values |= {"photos": "digest", "rollbacks": 0, "monitored_step": 0, "means": {"sums": {}, "weight": 0}}
+    values |= {"seconds": 1.5 * step, "start": "random weights"}
     return {**values, "images": 2 * step, "losses": {"total": step / 3}}
 
 
@@ -314,6 +315,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path):
     ("key", "value"),
     [
         ("config", []), ("photos", 5), ("images", "5"), ("images", -1), ("rollbacks", True), ("losses", [1]),
+        ("seconds", -1.0), ("seconds", "3"), ("seconds", True), ("start", None),
         ("losses", {"total": "1"}), ("means", {}), ("means", {"sums": [], "weight": 1}), ("validation", None),
     ],
 )  # fmt: skip

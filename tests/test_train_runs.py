@@ -276,7 +276,9 @@ def test_skipped_steps_are_counted_and_a_validation_of_nan_becomes_null_in_style
     holed_loss.holes = (2, 5, 6, 11)
     assert train.main(tiny_flags(tmp_path, "--steps", "12", "--save-every", "4")) == 0
     info = style_json(tmp_path)
-    assert info["steps"] == {"done": 12, "skipped": 4, "rollbacks": 0}
+    counts = {"done": 12, "skipped": 4, "rollbacks": 0}
+    assert info["steps"].items() > counts.items()
+    assert info["steps"]["start"] == "random weights" and info["steps"]["minutes"] >= 0
     assert np.isfinite(info["losses"]["training"]["total"])
     assert info["losses"]["validation"] == {"total": None} and info["losses"]["best_validation"] == {}
 

@@ -44,7 +44,8 @@ def config_of(tiny_flags, folder, *more):
 @pytest.mark.parametrize("more", [(), ("--start-from", "base")])
 def test_a_new_style_starts_from_the_nearest_style_of_the_base(tiny_flags, tmp_path, tiny_base, more, capsys):
     config = config_of(tiny_flags, tmp_path, *more)
-    network, _ = build_network(config, whiteness, Crops(), is_resumed=False)
+    network, _, start = build_network(config, whiteness, Crops(), is_resumed=False)
+    assert start == "base, white"
     for name, value in tiny_base.parameters_of(1).items():
         np.testing.assert_array_equal(network.parameters[name], value)
     line = "train.py: starts from the base; the nearest of its 3 styles is white\n"
@@ -60,7 +61,8 @@ def test_random_weights_are_named_unless_a_saved_state_follows(
     tiny_flags, tmp_path, tiny_base, more, resumed, capsys
 ):
     config = config_of(tiny_flags, tmp_path, *more)
-    network, _ = build_network(config, whiteness, Crops(), is_resumed=resumed)
+    network, _, start = build_network(config, whiteness, Crops(), is_resumed=resumed)
+    assert start == ("" if resumed else "random weights")
     for name, value in initial_parameters(network.architecture, 0).items():
         np.testing.assert_array_equal(network.parameters[name], value)
     assert capsys.readouterr().err == ("" if resumed else "train.py: starts from random weights\n")

@@ -16,6 +16,10 @@ class Progress:
     step: int = 0  # steps done
     images: int = 0  # images taken from the stream of batches
     rollbacks: int = 0
+    seconds: float = (
+        0.0  # of the training so far, with previews and validation, without the start of the process
+    )
+    start: str = ""  # where the first weights came from, for the reader of style.json
     monitored_step: int = 0  # step of the newest previews and validation
     losses: dict[str, float] = field(default_factory=dict)  # newest means
     validation: dict[str, float] = field(default_factory=dict)  # newest means over the validation photos
@@ -41,6 +45,8 @@ class Progress:
         return {
             "images": self.images,
             "rollbacks": self.rollbacks,
+            "seconds": round(self.seconds, 3),
+            "start": self.start,
             "monitored_step": self.monitored_step,
             "losses": self.losses,
             "validation": self.validation,
@@ -52,6 +58,7 @@ class Progress:
         """Sets everything to what `as_json` returned at `step`."""
         self.step = step
         self.images, self.rollbacks = info["images"], info["rollbacks"]
+        self.seconds, self.start = info["seconds"], info["start"]
         self.monitored_step = info["monitored_step"]
         self.losses, self.validation = read_numbers(info["losses"]), read_numbers(info["validation"])
         self.best_validation = dict(info["best_validation"])

@@ -56,7 +56,7 @@ class Recovery:
         Raises Diverged after ROLLBACK_LIMIT rollbacks.
         """
         rate_scale, skipped = self._optimizer.value("rate_scale"), self._optimizer.value("skipped")
-        rollbacks = self.progress.rollbacks + 1
+        rollbacks, seconds = self.progress.rollbacks + 1, self.progress.seconds
         if rollbacks > ROLLBACK_LIMIT:
             raise Diverged(
                 f"{trouble}, after {ROLLBACK_LIMIT} rollbacks with lower learning rates; lower --learning-rate or"
@@ -66,7 +66,7 @@ class Recovery:
             saved = self._last_good_state()
             self._read(saved)
             self._state.drop_after(saved.step)
-        self.progress.rollbacks = rollbacks
+        self.progress.rollbacks, self.progress.seconds = rollbacks, seconds
         self._optimizer.variables["rate_scale"].assign(rate_scale)
         self._optimizer.lower_rate(RATE_FACTOR)
         self._optimizer.variables["skipped"].assign(skipped)

@@ -1,5 +1,6 @@
 """A training from its first or a resumed step to its last: steps, saved states, monitoring, signals."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +120,7 @@ class Run:
             plan.stages, self._batches_from, plan.batch_size, step=progress.step, images=progress.images
         )
         steps = training_steps(self._training_step, batches, steps=plan.steps, first_step=progress.step)
+        previous = time.perf_counter()
         for step, losses in steps:
             progress.add_step(losses, plan.batch_size)
             pace.count()
@@ -130,6 +132,8 @@ class Run:
             with progress.means.clock_stopped():
                 if self._is_due() and not is_stopping:
                     self._evaluate()
+                now = time.perf_counter()
+                progress.seconds, previous = progress.seconds + now - previous, now
                 if self._is_due() or is_stopping:
                     self._recovery.save()
             if is_stopping:

@@ -7,6 +7,7 @@ a distributed training write it together, and here only the chief may write.
 """
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +22,11 @@ from system.files import write_whole
 from system.json_reader import parse_json
 from transformer.json_text import json_text
 
-FORMAT = 2  # increase it when a key of the info or the name of an array changes
+FORMAT = 3  # increase it when a key of the info or the name of an array changes
 INFO = "info"  # name of the entry with the JSON text
 INFO_KEYS = frozenset(
     ("format", "step", "config", "photos", "images", "rollbacks", "monitored_step", "losses", "validation")
-) | {"best_validation", "means"}
+) | {"best_validation", "means", "seconds", "start"}
 # What Progress and the doors read. A number that is not finite is saved as null.
 _NUMBERS_BY_NAME = "losses", "validation", "best_validation"
 _COUNTS = "step", "images", "rollbacks", "monitored_step"
@@ -112,11 +113,17 @@ def _wrong_key(info: Mapping[str, Any]) -> str:
     fits = {
         "config": isinstance(info["config"], dict),
         "photos": isinstance(info["photos"], str),
+        "start": isinstance(info["start"], str),
+        "seconds": _is_duration(info["seconds"]),
         "means": type(means.get("weight")) is int and _are_numbers(means.get("sums")),
         **{key: type(info[key]) is int and info[key] >= 0 for key in _COUNTS},
         **{key: _are_numbers(info[key]) for key in _NUMBERS_BY_NAME},
     }
     return next((key for key, is_right in fits.items() if not is_right), "")
+
+
+def _is_duration(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _are_numbers(values: Any) -> bool:
