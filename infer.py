@@ -33,7 +33,7 @@ examples:
   python infer.py cat.jpg --style great_wave                   writes cat_great_wave.png
   python infer.py cat.jpg --style great_wave -o art.jpg        writes art.jpg
   python infer.py photos/ --style starry_night -o art/         a folder and its subfolders
-  python infer.py phone.jpg --style great_wave --max-side 1000 large photos: more of the style
+  python infer.py cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
   python infer.py clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
   python infer.py cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
   python infer.py cat.jpg --mode optimize --style-images painting.jpg --width 384
