@@ -112,6 +112,11 @@ class FastConfig(SharedConfig):
         "several styles instead of --style; their pictures are mixed in proportion to the weights",
         (), group=STYLE, metavar="STYLE[:WEIGHT]", parse=style_and_weight,
     )  # fmt: skip
+    sheet: bool = knob(
+        "stylize each photo in every style of checkpoints/ and write one sheet of all pictures, with the names of the"
+        " styles",
+        False, group=STYLE,
+    )  # fmt: skip
     strength: float = knob(
         "strength of the style: 0 is the photo, 1 the full style", 1.0, group=PICTURE, at_least=0, at_most=1
     )

@@ -342,13 +342,16 @@ def test_a_listed_source_cannot_command_the_terminal(shelf, capsys):
     ("arguments", "words"),
     [
         (["--style", "waves"], "at least one photo"),
-        (["a.png"], "give either --style or --blend; --list-styles"),
+        (["a.png"], "give --style, --blend or --sheet; --list-styles"),
         (
             ["a.png", "--style", "waves", "--stroke-scale", "0.5"],
             "--stroke-scale must be at least 1 and at most 1000, got 0.5",
         ),
         (["a.png", "--style", "waves", "--stroke-scale", "nan"], "--stroke-scale"),
-        (["a.png", "--style", "waves", "--stroke-scale", "1e9"], "--stroke-scale must be at least 1 and at most 1000, got 1e+09"),
+        (
+            ["a.png", "--style", "waves", "--stroke-scale", "1e9"],
+            "--stroke-scale must be at least 1 and at most 1000, got 1e+09",
+        ),
         (["a.png", "--style", "waves", "--max-side", "0"], "--max-side must be at least 1, got 0"),
         (["a.png", "--style", "waves", "--max-side", "large"], "invalid int value: 'large'"),
         (["a.png", "--style", "waves", "--runtime", "torch"], "invalid choice: 'torch'"),
