@@ -32,8 +32,9 @@ EXAMPLES = """\
 examples:
   python infer.py cat.jpg --style great_wave                   writes cat_great_wave.png
   python infer.py cat.jpg --style great_wave -o art.jpg        writes art.jpg
+  python infer.py cat.jpg --sheet                              the photo in every style, on one sheet
   python infer.py photos/ --style starry_night -o art/         a folder and its subfolders
-  python infer.py phone.jpg --style great_wave --max-side 1000 large photos: more of the style
+  python infer.py cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
   python infer.py clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
   python infer.py cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
   python infer.py cat.jpg --mode optimize --style-images painting.jpg --width 384
@@ -95,6 +96,8 @@ def _build_parser() -> Parser:
 def _check_together(config: SharedConfig) -> None:
     if isinstance(config, SlowConfig):
         from cli.optimize import check_config
+    elif config.sheet:
+        from cli.style_sheet import check_config
     else:
         from cli.styles import check_config
     check_config(config)
@@ -117,6 +120,12 @@ def run(config: SharedConfig) -> int:
     from data.clip_formats import is_video
 
     has_video = any(is_video(path) for path in config.photos)
+    if config.sheet:
+        if has_video:
+            raise UsageError("--sheet shows photos; give photos only")
+        from cli.style_sheet import write_sheets
+
+        return write_sheets(config)
     if config.benchmark:
         if has_video:
             raise UsageError("--benchmark measures photos; give photos only")

@@ -81,8 +81,7 @@ class SharedConfig:
         group=SHARED, short="-o",
     )  # fmt: skip
     max_side: int | None = knob(
-        "shrink photos whose longest side is longer than this; 1000 is good for camera photos, because brush strokes"
-        " have a fixed size in pixels and look tiny in large photos",
+        "shrink photos whose longest side is longer than this; the picture has the smaller size too",
         group=SHARED, metavar="PIXELS", at_least=1,
     )  # fmt: skip
     keep_colors: bool = knob(
@@ -113,12 +112,22 @@ class FastConfig(SharedConfig):
         "several styles instead of --style; their pictures are mixed in proportion to the weights",
         (), group=STYLE, metavar="STYLE[:WEIGHT]", parse=style_and_weight,
     )  # fmt: skip
+    sheet: bool = knob(
+        "stylize each photo in every style of checkpoints/ and write one sheet of all pictures, with the names of the"
+        " styles",
+        False, group=STYLE,
+    )  # fmt: skip
     strength: float = knob(
         "strength of the style: 0 is the photo, 1 the full style", 1.0, group=PICTURE, at_least=0, at_most=1
     )
     mask: Path | None = knob(
         "picture that is white where the style applies and black where the photo stays", group=PICTURE
     )
+    stroke_scale: float | None = knob(
+        "size of the brush strokes: 2 makes them twice as large; the picture keeps its size (default: 1 for photos up"
+        " to 1200 pixels and for videos, more for larger photos, so that all of them look alike)",
+        group=PICTURE, metavar="X", at_least=1, at_most=1000,
+    )  # fmt: skip
     restore_size: bool = knob(
         "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE
     )

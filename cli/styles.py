@@ -13,7 +13,7 @@ def check_config(config: FastConfig) -> None:
     if config.style is not None and config.blend:
         raise UsageError("--style and --blend cannot be used together; give one of them")
     if config.style is None and not config.blend:
-        raise UsageError("give either --style or --blend; --list-styles prints the styles")
+        raise UsageError("give --style, --blend or --sheet; --list-styles prints the styles")
     weights = [weight for _, weight in config.blend]
     if not all(0 <= weight < float("inf") for weight in weights):
         raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")

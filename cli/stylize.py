@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
@@ -63,6 +63,14 @@ def _without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
     return [path for path, target in targets.items() if not os.path.isfile(target)]
 
 
+class WrittenPicture(NamedTuple):
+    """A picture that was written: its height and width, and how much larger its strokes are than the network's."""
+
+    path: Path
+    size: tuple[int, ...]
+    stroke_scale: float
+
+
 class PhotoJob:
     """The photos of one call on their way to pictures."""
 
@@ -71,7 +79,7 @@ class PhotoJob:
     ):
         self._config, self._photos, self._targets, self._missing = config, photos, targets, missing
         self._being_read: dict[Path, Future] = {}
-        self._written: list[tuple[Path, tuple[int, ...]]] = []
+        self._written: list[WrittenPicture] = []
         self.failures = 0
 
     def load(self, threads: int) -> None:
@@ -81,7 +89,8 @@ class PhotoJob:
         with ThreadPoolExecutor(1) as reader:
             for path in self._missing[:1]:
                 self._being_read[path] = reader.submit(self._read, path)
-            self._stylizer = load_styles(self._config, threads)
+            self._threads = threads
+        self._stylizer = load_styles(self._config, threads)
         self._controls = load_controls(self._config)
         self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())
 
@@ -119,21 +128,53 @@ class PhotoJob:
 
     def _stylize(self, path: Path) -> tuple[str, ...]:
         """Writes the picture of a photo; returns one line for each piece of metadata that was left out."""
+        from data.enlarging import size_at_scale
         from data.photo import save_photo
 
         photo = self._being_read.pop(path).result() if path in self._being_read else self._read(path)
         canvas = photo.canvas(self._targets[path])
-        size, plan = photo.shape[:2], self._stylizer.plan
+        scale = self._stroke_scale(photo)
+        small = photo.shrunk(size_at_scale(*photo.shape[:2], scale))
+        size, plan = small.shape[:2], self._stylizer.plan
         with (
             self._budget.reserved(plan.bytes_for(*size)),
             self._progress.of_photo(is_tiled=plan.tile_for(*size) is not None) as on_progress,
         ):
-            for rows, columns, stylized in self._stylizer.parts(photo, on_progress):
-                self._controls.paint(canvas, rows, columns, photo, stylized)
+            if small is photo:
+                for rows, columns, stylized in self._stylizer.parts(photo, on_progress):
+                    self._controls.paint(canvas, rows, columns, photo, stylized)
+            else:
+                self._paint_enlarged(canvas, photo, small, on_progress)
         notes = save_photo(self._targets[path], canvas, photo, restore_size=self._config.restore_size)
         size = photo.full_size if self._config.restore_size else photo.shape[:2]
-        self._written.append((self._targets[path], size))
+        self._written.append(WrittenPicture(self._targets[path], size, 1.0 if small is photo else scale))
         return notes
+
+    def _stroke_scale(self, photo: Any) -> float:
+        from data.enlarging import natural_scale
+
+        asked = self._config.stroke_scale
+        return natural_scale(*photo.shape[:2]) if asked is None else asked
+
+    def _paint_enlarged(self, canvas: Any, photo: Any, small: Any, on_progress: Callable) -> None:
+        """Stylizes the small photo and paints the result at the size of the photo."""
+        import numpy as np
+
+        from data.enlarging import Enlargement, bands
+        from system.threads import in_order
+
+        everything = slice(0, photo.shape[1])
+        stylized = np.empty(small.shape, np.float32)
+        for rows, columns, pixels in self._stylizer.parts(small, on_progress):
+            stylized[rows, columns] = pixels
+        enlargement = Enlargement(photo, small[:, :], stylized)
+
+        def paint(rows: slice) -> None:
+            self._controls.paint(canvas, rows, everything, photo, enlargement.rows(rows))
+
+        with closing(in_order(bands(photo.shape[0]), paint, self._threads)) as painted:
+            for _, band in painted:
+                band.result()
 
     def _take(self, path: Path, future: Future) -> None:
         from data.images import ImageError
@@ -153,8 +194,9 @@ class PhotoJob:
         if self._photos > 1:
             report(PROG, self._summary(seconds, skipped))
         elif self._written:
-            ((target, (height, width)),) = self._written
-            report(PROG, f"wrote {target} ({width}x{height} pixels)")
+            (written,) = self._written
+            height, width = written.size
+            report(PROG, f"wrote {written.path} ({width}x{height} pixels{self._scale_note()})")
         elif skipped:
             report(PROG, f"{next(iter(self._targets.values()))} exists already; nothing was written")
 
@@ -164,8 +206,17 @@ class PhotoJob:
         if count:
             folder = self._config.output or Path.cwd()
             text += f" to {folder} in {seconds:.1f} s, {count / seconds:.2f} pictures/s"
+        text += self._scale_note()
         text += f", {skipped} existed already" if skipped else ""
         return text + (f", {self.failures} of {self._photos} photos failed" if self.failures else "")
+
+    def _scale_note(self) -> str:
+        """Says which brush strokes nobody asked for are larger than the network draws them; "" if none is."""
+        scales = [written.stroke_scale for written in self._written if written.stroke_scale > 1]
+        if self._config.stroke_scale is not None or not scales:
+            return ""
+        which = "" if self._photos == 1 else f" of {len(scales)} large photo{'s' * (len(scales) > 1)} up to"
+        return f", brush strokes{which} {max(scales):.1f} times as large: --stroke-scale 1 keeps them small"
 
     def _interrupted_text(self) -> str:
         if not self._written:

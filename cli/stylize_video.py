@@ -56,6 +56,7 @@ def _target_path(config: FastConfig, source_path: Path) -> Path:
 def _frame_stylizer(config: FastConfig) -> Callable:
     import numpy as np
 
+    from data.enlarging import Enlargement, size_at_scale
     from data.images import resize_pixels, shrunk_size
     from data.temporal import TemporalSmoother
 
@@ -66,7 +67,11 @@ def _frame_stylizer(config: FastConfig) -> Callable:
         full_size = image.shape[:2]
         if config.max_side is not None:
             image = resize_pixels(image, *shrunk_size(full_size, config.max_side))
-        picture = controls.applied(image, smooth(image, stylizer(np.ascontiguousarray(image))))
+        small = resize_pixels(image, *size_at_scale(*image.shape[:2], config.stroke_scale or 1.0))
+        stylized = smooth(small, stylizer(np.ascontiguousarray(small)))
+        if small is not image:
+            stylized = Enlargement(image, small, stylized).rows(slice(0, image.shape[0]))
+        picture = controls.applied(image, stylized)
         return resize_pixels(picture, *full_size) if config.restore_size else picture
 
     return stylize_frame

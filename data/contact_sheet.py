@@ -9,6 +9,7 @@ from data.images import quantized, resize_image, shrunk_size
 GAP = 6  # pixels around images
 LABEL_HEIGHT = 22  # pixels
 FONT_SIZE = 15  # pixels
+GRID_SHAPE = 4 / 3  # width over height that a grid is near to
 PAPER, INK = (255, 255, 255), (20, 20, 20)
 
 
@@ -52,3 +53,34 @@ def contact_sheet(
         draw.text((GAP, upper + row[0].shape[0]), name, INK, font)
         upper += heights[name]
     return np.asarray(sheet, np.float32)
+
+
+def picture_grid(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Draws images of one size with their names below, in as many columns as make the grid about GRID_SHAPE.
+
+    pictures: images [H, W, 3], RGB, 0..255, by name. Returns an image [H, W, 3], RGB, float32, 0..255.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(FONT_SIZE)
+    height, width = next(iter(pictures.values())).shape[:2]
+    cell_height, cell_width = height + LABEL_HEIGHT + GAP, width + GAP
+    columns = round((len(pictures) * GRID_SHAPE * cell_height / cell_width) ** 0.5)
+    columns = min(max(1, columns), len(pictures))
+    rows = -(-len(pictures) // columns)
+    grid = Image.new("RGB", (columns * cell_width + GAP, rows * cell_height + GAP), PAPER)
+    draw = ImageDraw.Draw(grid)
+    for index, (name, picture) in enumerate(pictures.items()):
+        left, upper = GAP + index % columns * cell_width, GAP + index // columns * cell_height
+        grid.paste(Image.fromarray(quantized(picture, np.uint8)), (left, upper))
+        draw.text((left, upper + height), _fitted(name, font, width), INK, font)
+    return np.asarray(grid, np.float32)
+
+
+def _fitted(text: str, font, width: int) -> str:
+    """Shortens a text to a width in pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..." if text else ""

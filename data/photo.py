@@ -39,6 +39,13 @@ class Photo:
         pixels = self.picture.pixels
         return pixels[..., 3] if pixels.ndim == 3 and pixels.shape[-1] == 4 else None
 
+    def shrunk(self, size: tuple[int, int]) -> "Photo":
+        """Returns the photo at another height and width; itself if it has this size."""
+        pixels = resize_pixels(self.picture.pixels, *size)
+        if pixels is self.picture.pixels:
+            return self
+        return replace(self, picture=replace(self.picture, pixels=pixels))
+
     def canvas(self, path: Path) -> np.ndarray:
         """Returns an array for the image that will be saved at `path`: [H, W, 3], uninitialized.
 
@@ -53,10 +60,8 @@ class Photo:
 def load_photo(path: Path, *, max_side: int | None = None) -> Photo:
     """Loads a photo; `max_side` shrinks its longest side to this number of pixels. Raises ImageError."""
     picture = decode_file(Path(path))
-    full_size = picture.pixels.shape[:2]
-    if max_side is not None:
-        picture = replace(picture, pixels=resize_pixels(picture.pixels, *shrunk_size(full_size, max_side)))
-    return Photo(picture, full_size)
+    photo = Photo(picture, picture.pixels.shape[:2])
+    return photo if max_side is None else photo.shrunk(shrunk_size(photo.full_size, max_side))
 
 
 def save_photo(

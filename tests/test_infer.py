@@ -219,6 +219,70 @@ def test_the_runtime_can_be_chosen(photo, style_dirs, tmp_path, monkeypatch, run
     assert infer.main([*arguments, "--runtime", other]) == 1
 
 
+def test_strokes_of_a_large_photo_are_larger_unless_the_user_says_otherwise(photo, waves, tmp_path, capsys):
+    path, target = photo(tmp_path / "cat.png", height=40, width=1500), tmp_path / "art.png"
+    call = [str(path), "--style", waves, "-o", str(target)]
+    assert infer.main([*call, "--stroke-scale", "1"]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
+    assert capsys.readouterr().err == f"infer.py: wrote {target} (1500x40 pixels)\n"
+    assert infer.main(call) == 0
+    assert np.asarray(Image.open(target)).shape == (40, 1500, 3)
+    note = "brush strokes 1.2 times as large: --stroke-scale 1 keeps them small"
+    assert capsys.readouterr().err == f"infer.py: wrote {target} (1500x40 pixels, {note})\n"
+
+
+def test_a_photo_of_ordinary_size_keeps_the_strokes_of_the_network(photo, waves, tmp_path):
+    path, target = photo(tmp_path / "cat.png", height=30, width=1200), tmp_path / "art.png"
+    assert infer.main([str(path), "--style", waves, "-o", str(target)]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
+
+
+def test_stroke_scale_stylizes_a_smaller_photo_and_keeps_the_size(photo, waves, tmp_path):
+    from data.enlarging import Enlargement
+    from data.photo import load_photo
+
+    path, target = photo(tmp_path / "cat.png", height=300, width=64), tmp_path / "art.png"
+    assert infer.main([str(path), "--style", waves, "-o", str(target), "--stroke-scale", "2"]) == 0
+    small = load_photo(path).shrunk((150, 32))[:, :]
+    enlarged = Enlargement(load_image(path), small, load_stylizer(waves)(small)).rows(slice(0, 300))
+    np.testing.assert_allclose(np.asarray(Image.open(target)), enlarged, atol=0.51)
+
+
+def test_many_photos_are_told_in_one_line_that_strokes_are_larger(photo, waves, tmp_path, capsys):
+    for name, width in (("a.png", 1800), ("b.png", 2400), ("c.png", 20)):
+        photo(tmp_path / "photos" / name, height=20, width=width)
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "wrote 3 pictures" in line
+    assert line.endswith(
+        "brush strokes of 2 large photos up to 2.0 times as large: --stroke-scale 1 keeps them small"
+    )
+
+
+def test_strokes_of_every_size_keep_alpha_depth_mask_and_colors(waves, tmp_path):
+    pixels = np.full((50, 60, 4), 180, np.uint8)
+    pixels[..., 3] = np.where(np.arange(60) < 30, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    mask = np.zeros((50, 60), np.uint8)
+    mask[:25] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    call = [str(tmp_path / "a.png"), "--style", waves, "-o", str(tmp_path / "art.png"), "--stroke-scale", "3"]
+    assert infer.main([*call, "--mask", str(tmp_path / "mask.png"), "--keep-colors"]) == 0
+    art = np.asarray(Image.open(tmp_path / "art.png"))
+    np.testing.assert_array_equal(art[..., 3], pixels[..., 3])
+    np.testing.assert_array_equal(art[30:, 30:, :3], pixels[30:, 30:, :3])
+
+
+def test_stroke_scale_applies_to_the_photo_that_max_side_leaves(photo, waves, tmp_path, capsys):
+    path, target = photo(tmp_path / "cat.png", height=20, width=1500), tmp_path / "art.png"
+    flags = ["--max-side", "1000"]
+    assert infer.main([str(path), "--style", waves, "-o", str(target), *flags]) == 0
+    assert "strokes" not in capsys.readouterr().err
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path, max_side=1000)
+    )
+
+
 def test_max_side_shrinks_the_photo(photo, waves, tmp_path):
     path = photo(tmp_path / "a.png", height=40, width=80)
     assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "art.png"), "--max-side", "20"]) == 0
@@ -278,7 +342,16 @@ def test_a_listed_source_cannot_command_the_terminal(shelf, capsys):
     ("arguments", "words"),
     [
         (["--style", "waves"], "at least one photo"),
-        (["a.png"], "give either --style or --blend; --list-styles"),
+        (["a.png"], "give --style, --blend or --sheet; --list-styles"),
+        (
+            ["a.png", "--style", "waves", "--stroke-scale", "0.5"],
+            "--stroke-scale must be at least 1 and at most 1000, got 0.5",
+        ),
+        (["a.png", "--style", "waves", "--stroke-scale", "nan"], "--stroke-scale"),
+        (
+            ["a.png", "--style", "waves", "--stroke-scale", "1e9"],
+            "--stroke-scale must be at least 1 and at most 1000, got 1e+09",
+        ),
         (["a.png", "--style", "waves", "--max-side", "0"], "--max-side must be at least 1, got 0"),
         (["a.png", "--style", "waves", "--max-side", "large"], "invalid int value: 'large'"),
         (["a.png", "--style", "waves", "--runtime", "torch"], "invalid choice: 'torch'"),
@@ -464,6 +537,16 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
         == 0
     )
     assert next(video_frames(target)).shape == (24, 32, 3)
+
+
+def test_a_clip_keeps_its_size_with_larger_strokes(clip, waves, tmp_path):
+    from data.video import video_frames
+
+    targets = [tmp_path / "plain.mkv", tmp_path / "large.mkv"]
+    for target, flags in zip(targets, ([], ["--stroke-scale", "2"]), strict=True):
+        assert infer.main([str(clip), "--style", waves, "-o", str(target), *flags]) == 0
+    plain, large = (next(video_frames(target)) for target in targets)
+    assert plain.shape == large.shape == (48, 64, 3) and not np.array_equal(plain, large)
 
 
 def test_a_cut_clip_is_written_and_reported_in_one_line_with_status_1(clip, waves, tmp_path, capsys):

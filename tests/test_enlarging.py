@@ -1,0 +1,95 @@
+"""Larger brush strokes: a small stylized picture at the size of its photo."""
+
+import numpy as np
+import pytest
+
+from data.enlarging import BAND_ROWS, NATURAL_SIDE, Enlargement, bands, natural_scale, size_at_scale
+from data.images import resize_pixels
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A picture with edges and fine detail, higher than a band."""
+    rows, columns = np.indices((BAND_ROWS + 75, 211))
+    gray = 100 + 60 * np.sin(rows / 9) * np.cos(columns / 7) + 40 * ((rows // 31 + columns // 23) % 2)
+    fine = 25 * np.sin(rows * 1.3) * np.sin(columns * 1.1)
+    return np.stack([gray + fine, gray, gray - fine], axis=-1).clip(0, 255).astype(np.float32)
+
+
+def whole(photo: np.ndarray, small: np.ndarray, stylized: np.ndarray) -> np.ndarray:
+    return Enlargement(photo, small, stylized).rows(slice(0, photo.shape[0]))
+
+
+def shrunk(photo: np.ndarray, scale: float) -> np.ndarray:
+    return resize_pixels(photo, *size_at_scale(*photo.shape[:2], scale))
+
+
+@pytest.mark.parametrize("scale", [1.01, 2.0, 3.7, 50.0])
+def test_bands_fit_together_without_seams(photo, scale):
+    small = shrunk(photo, scale)
+    stylized = 255 - 0.7 * small
+    enlargement = Enlargement(photo, small, stylized)
+    parts = [enlargement.rows(rows) for rows in bands(photo.shape[0])]
+    assert len(parts) == 2
+    np.testing.assert_allclose(np.concatenate(parts), whole(photo, small, stylized), atol=1e-2)
+
+
+@pytest.mark.parametrize("slope", [1.0, -0.8])
+def test_details_of_the_photo_come_back_where_the_style_follows_it(photo, slope):
+    """A style that changes the luminance evenly is known at full size, so the error can be measured."""
+    small = shrunk(photo, 3.0)
+    change = 20.0 if slope > 0 else 220.0
+    enlarged, plain = (
+        whole(photo, small, change + slope * small),
+        resize_pixels(change + slope * small, *photo.shape[:2]),
+    )
+    luminance = [values.mean(axis=-1) for values in (change + slope * photo, enlarged, plain)]
+    error, plain_error = (np.abs(values - luminance[0]).mean() for values in luminance[1:])
+    assert error < 0.5 * plain_error
+
+
+def test_a_style_that_ignores_the_photo_gets_none_of_its_details(photo):
+    small = shrunk(photo, 3.0)
+    noise = np.random.default_rng(0).normal(128, 20, small.shape[:2])
+    stylized = np.repeat(noise[..., np.newaxis], 3, axis=-1).astype(np.float32)
+    difference = whole(photo, small, stylized) - whole(np.full_like(photo, 128), small * 0 + 128, stylized)
+    details = photo - resize_pixels(small, *photo.shape[:2])
+    assert np.abs(difference).mean() < 0.25 * np.abs(details).mean()
+
+
+def test_an_even_photo_is_enlarged_evenly():
+    photo = np.full((70, 90, 3), 200, np.float32)
+    small = shrunk(photo, 4.0)
+    assert np.ptp(whole(photo, small, small * 0 + [10.0, 20.0, 30.0]), axis=(0, 1)).max() < 1e-3
+
+
+def test_values_stay_in_range(photo):
+    small = shrunk(photo, 2.0)
+    stylized = 255 * (small > 128).astype(np.float32)
+    enlarged = whole(photo, small, stylized)
+    assert enlarged.min() == 0 and enlarged.max() == 255 and enlarged.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [
+        ((1, 1), 1.0),
+        ((NATURAL_SIDE, 900), 1.0),
+        ((3000, 4000), 4000 / NATURAL_SIDE),
+        ((8000, 6000), 8000 / NATURAL_SIDE),
+    ],
+)
+def test_only_photos_beyond_the_natural_side_get_larger_strokes(size, scale):
+    assert natural_scale(*size) == scale
+    assert max(size_at_scale(*size, scale)) == min(NATURAL_SIDE, max(size))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (7, 3)])
+def test_the_smallest_sizes_have_at_least_one_pixel(size):
+    assert min(size_at_scale(*size, 1000.0)) == 1
+    image = np.full((*size, 3), 90, np.float32)
+    assert whole(image, shrunk(image, 1000.0), shrunk(image, 1000.0)).shape == image.shape
+
+
+def test_scale_1_is_the_photo_itself(photo):
+    assert size_at_scale(*photo.shape[:2], 1.0) == photo.shape[:2]
