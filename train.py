@@ -199,7 +199,6 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     from cli.training_photos import load_photos
     from data.pipeline import CropStream, DataShard, photos_digest
     from transformer.training.run import Plan, Run, state_variables
-    from transformer.training.stages import stages_of
     from transformer.training.state import TrainingState
     from transformer.training.step import build_training_step
 
@@ -208,10 +207,9 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     crops.crop(0)  # raises ImageError here if no photo can be read, and not after an old run is replaced
     network, optimizer, start = build_network(config, loss, crops, is_resumed=is_resumed)
     shard = DataShard(cluster.worker, cluster.workers, cluster.local_replicas)
-    stages = stages_of(config.steps, config.image_size, config.half_size_share)
     variables, is_writer = state_variables(network, optimizer), cluster.is_chief
     run = Run(
-        Plan(stages, config.batch_size, config.save_every, config.summary_every),
+        Plan(config.stages, config.batch_size, config.save_every, config.summary_every),
         network=network,
         optimizer=optimizer,
         training_step=build_training_step(

@@ -139,6 +139,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=1, help="default: 1")
     parser.add_argument("--image-size", type=int, default=256, help="side of the crops (default: 256 pixels)")
     parser.add_argument("--half-size-share", type=float, default=0.0, help="as in train.py (default: 0)")
+    parser.add_argument("--large-size-share", type=float, default=0.0, help="as in train.py (default: 0)")
     parser.add_argument("--val-images", type=int, default=12, help="validation photos (default: 12)")
     parser.add_argument("--val-side", type=int, default=640, help="their longest side (default: 640 pixels)")
     return parser
@@ -180,7 +181,7 @@ def trained(
     )
     crops = CropStream(PhotoFolder(options.content_dir), image_size=options.image_size, seed=seed)
     batches = staged_batches(
-        stages_of(options.steps, options.image_size, options.half_size_share),
+        stages_of(options.steps, options.image_size, options.half_size_share, options.large_size_share),
         lambda image, side: crops.batches(options.batch_size, first_image=image, image_size=side),
         options.batch_size,
         step=0,

@@ -79,6 +79,14 @@ class TrainConfig:
         at_least=0,
         at_most=1,
     )
+    large_size_share: float = knob(
+        "share of the other steps, the last ones, on crops of 1.5 times the side, about as large as photos",
+        0.2,
+        group=TRAINING,
+        metavar="SHARE",
+        at_least=0,
+        at_most=1,
+    )
     precision: str | None = knob(
         "number type of the convolutions; float64 is slow and for comparing runs (default: bfloat16 on a CPU with AMX"
         " or AVX-512 BF16, where it is 2 to 4 times as fast as float32; elsewhere, and with an NVIDIA GPU, float32)",
@@ -182,6 +190,13 @@ class TrainConfig:
             style_weight=self.style_weight,
             tv_weight=self.tv_weight,
         )
+
+    @property
+    def stages(self) -> tuple[Any, ...]:
+        """The stages of the training, from small to large crops."""
+        from transformer.training.stages import stages_of
+
+        return stages_of(self.steps, self.image_size, self.half_size_share, self.large_size_share)
 
     @property
     def least_side(self) -> int:

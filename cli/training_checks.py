@@ -93,7 +93,7 @@ def check_memory_before_start(config: TrainConfig, sizes: InputSizes) -> None:
     A GPU's memory is unknown before TensorFlow starts. The batches are prepared in main memory in any case.
     """
     workers = cluster_size()
-    pixels = config.image_size**2 * -(-(config.batch_size or workers) // workers)
+    pixels = config.stages[-1].image_size ** 2 * -(-(config.batch_size or workers) // workers)
     needed, what = WAITING_BATCHES * pixels * IMAGE_BYTES, "the batches of this training need"
     if is_cpu_only():
         needed, what = bytes_per_replica(config, workers), "the training needs"

@@ -112,9 +112,8 @@ def _set_start(config: TrainConfig, network: Any, loss: Callable, crops: Any) ->
 
 def _start_from_base(base: Any, config: TrainConfig, network: Any, loss: Callable, crops: Any) -> str:
     from transformer.training.many_styles import best_style
-    from transformer.training.stages import stages_of
 
-    side = stages_of(config.steps, config.image_size, config.half_size_share)[0].image_size
+    side = config.stages[0].image_size
     photos = [crops.crop(number, side) for number in range(CHOICE_PHOTOS)]
     style = best_style(base, photos, loss, network.compute_dtype)
     for name, value in base.parameters_of(style).items():

@@ -21,7 +21,7 @@ def bytes_per_replica(config: TrainConfig, replicas: int) -> int:
 
     return bytes_needed(
         width=config.width,
-        image_size=config.image_size,
+        image_size=config.stages[-1].image_size,
         batch_size=-(-(config.batch_size or replicas) // replicas),
         bytes_per_value=BYTES_PER_VALUE[config.precision],
         residual_blocks=config.residual_blocks,

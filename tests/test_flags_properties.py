@@ -122,6 +122,7 @@ def values_of(option) -> st.SearchStrategy:
         "width",
         "learning_rate",
         "half_size_share",
+        "large_size_share",
         "clip_factor",
         "content_weight",
         "style_weight",

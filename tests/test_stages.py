@@ -26,6 +26,20 @@ def test_the_first_share_of_the_steps_has_crops_of_half_the_side(share, stages):
     assert stages_of(100, 256, share) == stages
 
 
+@pytest.mark.parametrize(
+    ("half", "large", "stages"),
+    [
+        (0.75, 0.2, (Stage(75, 128), Stage(95, 256), Stage(100, 384))),
+        (0.9, 1, (Stage(90, 128), Stage(100, 384))),
+        (0, 1, (Stage(100, 384),)),
+        (1, 1, (Stage(100, 128),)),
+        (0.5, 0.001, (Stage(50, 128), Stage(100, 256))),
+    ],
+)
+def test_the_last_share_of_the_steps_has_larger_crops(half, large, stages):
+    assert stages_of(100, 256, half, large) == stages
+
+
 @pytest.mark.parametrize(("image_size", "small"), [(32, 32), (48, LEAST_SIDE), (100, 50)])
 def test_crops_are_never_too_small_for_the_networks(image_size, small):
     assert stages_of(10, image_size, 0.5) == (Stage(5, small), Stage(10, image_size))

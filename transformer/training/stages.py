@@ -1,8 +1,9 @@
-"""The stages of a training: its first steps use smaller crops than its last ones.
+"""The stages of a training: small crops first, large ones last.
 
 A step on crops of half the side takes about a third of the time, and most of what a network learns first, colors
 and strokes, shows in small crops too. The idea is that of progressive resizing (Karras et al. 2017,
-https://arxiv.org/abs/1710.10196, grow the network as well).
+https://arxiv.org/abs/1710.10196, grow the network as well). The last steps use crops about as large as photos: instance
+norm and Gram matrices average over the whole image, so a network learns for the sizes that it sees.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 LEAST_SIDE = 32  # pixels; of the crops of a stage
+LARGE_FACTOR = 1.5  # side of the large crops
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,24 @@ class Stage:
     image_size: int
 
 
-def stages_of(steps: int, image_size: int, half_size_share: float) -> tuple[Stage, ...]:
-    """Returns the stages of a training: the first `half_size_share` of its steps on crops of half the side.
+def stages_of(
+    steps: int, image_size: int, half_size_share: float, large_size_share: float = 0.0
+) -> tuple[Stage, ...]:
+    """Returns the stages of a training on crops of `image_size`.
 
-    half_size_share: 0 to 1. Crops are never smaller than LEAST_SIDE.
+    half_size_share: the first part of the steps, 0 to 1, on crops of half the side, but at least LEAST_SIDE.
+    large_size_share: the last part of the other steps, 0 to 1, on crops of LARGE_FACTOR times the side.
     """
     small_size = min(image_size, max(LEAST_SIDE, image_size // 2))
     small_steps = int(steps * half_size_share)  # rounded down, so that a single step has full size
-    stages = (Stage(small_steps, small_size), Stage(steps, image_size))
-    return tuple(
-        stage for stage, first in zip(stages, (0, small_steps), strict=True) if stage.last_step > first
+    large_steps = int((steps - small_steps) * large_size_share)
+    stages = (
+        Stage(small_steps, small_size),
+        Stage(steps - large_steps, image_size),
+        Stage(steps, int(LARGE_FACTOR * image_size)),
     )
+    firsts = (0, *(stage.last_step for stage in stages[:-1]))
+    return tuple(stage for stage, first in zip(stages, firsts, strict=True) if stage.last_step > first)
 
 
 def staged_batches(
