@@ -125,7 +125,7 @@ class FastConfig(SharedConfig):
     )
     stroke_scale: float | None = knob(
         "size of the brush strokes: 2 makes them twice as large; the picture keeps its size (default: 1 for photos up"
-        " to 1200 pixels and for videos, more for larger photos, so that all of them look alike)",
+        " to 1500 pixels and for videos, more for larger photos, so that all of them look alike)",
         group=PICTURE, metavar="X", at_least=1, at_most=1000,
     )  # fmt: skip
     restore_size: bool = knob(

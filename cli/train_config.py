@@ -73,7 +73,7 @@ class TrainConfig:
     )
     half_size_share: float = knob(
         "share of the steps, the first ones, on crops of half the side, which take about a third of the time",
-        0.75,
+        0.8,
         group=TRAINING,
         metavar="SHARE",
         at_least=0,
@@ -81,7 +81,7 @@ class TrainConfig:
     )
     large_size_share: float = knob(
         "share of the other steps, the last ones, on crops of 1.5 times the side, about as large as photos",
-        0.2,
+        0.3,
         group=TRAINING,
         metavar="SHARE",
         at_least=0,

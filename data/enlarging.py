@@ -13,6 +13,7 @@ import numpy as np
 from data.images import LUMINANCE_WEIGHTS, shrunk_size
 
 NATURAL_SIDE = 1200  # pixels; longest side of a photo in which strokes have about their size in the painting
+LARGE_SIDE = 1500  # pixels; up to here a photo is stylized as it is, because enlarging by less blurs more than it helps
 BAND_ROWS = 256  # rows of the large image that are computed at once
 WINDOW_RADIUS = 3  # pixels of the small image; the slope is that of a window of 7x7
 SMOOTHNESS = 150.0  # levels squared; luminance that varies less than this transfers no detail
@@ -21,7 +22,8 @@ LARGEST_SLOPE = 1.2  # of the transfer of details, in both directions
 
 def natural_scale(height: int, width: int) -> float:
     """Returns how much larger than in a small photo strokes must be for a photo of this size; at least 1."""
-    return max(1.0, max(height, width) / NATURAL_SIDE)
+    longest = max(height, width)
+    return longest / NATURAL_SIDE if longest > LARGE_SIDE else 1.0
 
 
 def size_at_scale(height: int, width: int, stroke_scale: float) -> tuple[int, int]:

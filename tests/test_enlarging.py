@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from data.enlarging import BAND_ROWS, NATURAL_SIDE, Enlargement, bands, natural_scale, size_at_scale
+from data.enlarging import (
+    BAND_ROWS,
+    LARGE_SIDE,
+    NATURAL_SIDE,
+    Enlargement,
+    bands,
+    natural_scale,
+    size_at_scale,
+)
 from data.images import resize_pixels
 
 
@@ -74,14 +82,14 @@ def test_values_stay_in_range(photo):
     ("size", "scale"),
     [
         ((1, 1), 1.0),
-        ((NATURAL_SIDE, 900), 1.0),
+        ((LARGE_SIDE, 900), 1.0),
         ((3000, 4000), 4000 / NATURAL_SIDE),
         ((8000, 6000), 8000 / NATURAL_SIDE),
     ],
 )
-def test_only_photos_beyond_the_natural_side_get_larger_strokes(size, scale):
+def test_only_large_photos_get_larger_strokes(size, scale):
     assert natural_scale(*size) == scale
-    assert max(size_at_scale(*size, scale)) == min(NATURAL_SIDE, max(size))
+    assert max(size_at_scale(*size, scale)) == (NATURAL_SIDE if scale > 1 else max(size))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (7, 3)])

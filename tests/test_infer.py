@@ -220,19 +220,19 @@ def test_the_runtime_can_be_chosen(photo, style_dirs, tmp_path, monkeypatch, run
 
 
 def test_strokes_of_a_large_photo_are_larger_unless_the_user_says_otherwise(photo, waves, tmp_path, capsys):
-    path, target = photo(tmp_path / "cat.png", height=40, width=1500), tmp_path / "art.png"
+    path, target = photo(tmp_path / "cat.png", height=40, width=1800), tmp_path / "art.png"
     call = [str(path), "--style", waves, "-o", str(target)]
     assert infer.main([*call, "--stroke-scale", "1"]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
-    assert capsys.readouterr().err == f"infer.py: wrote {target} (1500x40 pixels)\n"
+    assert capsys.readouterr().err == f"infer.py: wrote {target} (1800x40 pixels)\n"
     assert infer.main(call) == 0
-    assert np.asarray(Image.open(target)).shape == (40, 1500, 3)
-    note = "brush strokes 1.2 times as large: --stroke-scale 1 keeps them small"
-    assert capsys.readouterr().err == f"infer.py: wrote {target} (1500x40 pixels, {note})\n"
+    assert np.asarray(Image.open(target)).shape == (40, 1800, 3)
+    note = "brush strokes 1.5 times as large: --stroke-scale 1 keeps them small"
+    assert capsys.readouterr().err == f"infer.py: wrote {target} (1800x40 pixels, {note})\n"
 
 
 def test_a_photo_of_ordinary_size_keeps_the_strokes_of_the_network(photo, waves, tmp_path):
-    path, target = photo(tmp_path / "cat.png", height=30, width=1200), tmp_path / "art.png"
+    path, target = photo(tmp_path / "cat.png", height=30, width=1500), tmp_path / "art.png"
     assert infer.main([str(path), "--style", waves, "-o", str(target)]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
 
@@ -274,7 +274,7 @@ def test_strokes_of_every_size_keep_alpha_depth_mask_and_colors(waves, tmp_path)
 
 
 def test_stroke_scale_applies_to_the_photo_that_max_side_leaves(photo, waves, tmp_path, capsys):
-    path, target = photo(tmp_path / "cat.png", height=20, width=1500), tmp_path / "art.png"
+    path, target = photo(tmp_path / "cat.png", height=20, width=1600), tmp_path / "art.png"
     flags = ["--max-side", "1000"]
     assert infer.main([str(path), "--style", waves, "-o", str(target), *flags]) == 0
     assert "strokes" not in capsys.readouterr().err

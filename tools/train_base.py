@@ -41,7 +41,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40_000, help="default: 40000")
     parser.add_argument("--batch-size", type=int, default=1, help="crops of a step (default: 1)")
     parser.add_argument("--image-size", type=int, default=default.image_size, help="side of the crops")
-    parser.add_argument("--half-size-share", type=float, default=0.75, help="as in train.py (default: 0.75)")
+    parser.add_argument("--half-size-share", type=float, default=0.9, help="as in train.py (default: 0.9)")
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="as in train.py")
     parser.add_argument("--precision", default=fast_precision(), choices=PRECISIONS, help="as in train.py")
     parser.add_argument("--seed", type=int, default=0)
