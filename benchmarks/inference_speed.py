@@ -99,6 +99,7 @@ def cold_seconds(style: str, photo_path: Path, runs: int) -> float:
     """Returns the median seconds of the whole command; the first run only warms the disk cache."""
     target = photo_path.with_suffix(".png")
     command = [sys.executable, ROOT / "infer.py", photo_path, "--style", style, "-o", target]
+    command += ["--stroke-scale", "1"]
 
     def run() -> None:
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)

@@ -113,8 +113,8 @@ class FastConfig(SharedConfig):
         (), group=STYLE, metavar="STYLE[:WEIGHT]", parse=style_and_weight,
     )  # fmt: skip
     sheet: bool = knob(
-        "stylize each photo in every style of checkpoints/ and write one sheet of all pictures, with the names of the"
-        " styles",
+        "stylize each photo in every style of checkpoints/ and write one sheet of all pictures with their names,"
+        " PHOTO_styles.png",
         False, group=STYLE,
     )  # fmt: skip
     strength: float = knob(
@@ -124,8 +124,9 @@ class FastConfig(SharedConfig):
         "picture that is white where the style applies and black where the photo stays", group=PICTURE
     )
     stroke_scale: float | None = knob(
-        "size of the brush strokes: 2 makes them twice as large; the picture keeps its size (default: 1 for photos up"
-        " to 1500 pixels and for videos, more for larger photos, so that all of them look alike)",
+        "size of the brush strokes: 1 as the network draws them at full size, 2 twice as large; the picture keeps its"
+        " size (default: 1 for videos and for photos up to 1.7 megapixels; more for larger photos, such as 3.3 for 12"
+        " megapixels, so that all of them look alike)",
         group=PICTURE, metavar="X", at_least=1, at_most=1000,
     )  # fmt: skip
     restore_size: bool = knob(
@@ -156,7 +157,9 @@ class FastConfig(SharedConfig):
         False, group=NETWORK,
     )  # fmt: skip
     benchmark: bool = knob(
-        "print how long loading, the first pass and later passes take; write no picture", False, group=NETWORK
+        "print how long loading, the first pass and later passes take at the full size of a photo; write no picture",
+        False,
+        group=NETWORK,
     )
 
 

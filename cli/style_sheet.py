@@ -1,7 +1,9 @@
 """infer.py PHOTO --sheet: a photo in every trained style, all pictures with their names on one sheet."""
 
+import os
 from collections.abc import Mapping
-from contextlib import nullcontext
+from concurrent.futures import Future
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from cli.infer_config import FastConfig
 from cli.styles import load_controls
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
+from system.faults import memory_faults
+from system.signals import Interrupted
 
 PROG = "infer.py"
 SHEET_NAME = "styles"  # a sheet is called PHOTO_styles.png
@@ -35,65 +39,111 @@ def check_config(config: FastConfig) -> None:
 
 
 def write_sheets(config: FastConfig) -> int:
-    """Writes a sheet for every photo, reports those that fail and goes on; returns the exit status, 0 or 1."""
-    from data.images import ImageError, check_image_suffix
+    """Writes a sheet for every photo, reports what fails and goes on; returns the exit status, 0 or 1."""
+    from data.images import check_image_suffix
     from data.listing import find_images
 
     listing = find_images(config.photos)
     for line in (*listing.skipped_lines(), *listing.errors):
         report(PROG, line)
+    if not listing.images:
+        return 1
     targets, faults = target_paths(config.photos, listing.images, config.output, SHEET_NAME)
     check_outputs(targets.values(), [*listing.images, config.mask])
-    check_folder_outputs(targets.values(), [path for path in config.photos if path.is_dir()])
+    check_folder_outputs(targets.values(), [path for path in config.photos if os.path.isdir(path)])
     for target in targets.values():
         check_image_suffix(target)
-    failures = len(listing.errors) + len(listing.unread) + len(faults)
     for path, fault in faults.items():
         report(PROG, f"{printable(path)}: {fault}")
-    if not targets:
-        return 1
-    stylizers, damaged = _load_all(config)
-    controls, many = load_controls(config), len(targets) > 1
-    with progress_bar(total=len(targets), unit="photos", desc="sheets") if many else nullcontext() as bar:
-        for path, target in targets.items():
+    job = SheetJob(config, targets)
+    job.write_all()
+    failures = len(listing.errors) + len(listing.unread) + len(faults) + job.failures
+    return 1 if failures else 0
+
+
+class SheetJob:
+    """The photos of one call on their way to sheets. Raises StyleError if no style can be used."""
+
+    def __init__(self, config: FastConfig, targets: Mapping[Path, Path]):
+        self._config, self._targets = config, targets
+        self.failures, self._written = 0, 0
+        self._stylizers = self._load_all()
+        self._controls = load_controls(config)
+
+    def write_all(self) -> None:
+        """Writes the sheets one after the other, in a thread, so that this one receives signals."""
+        from system.threads import in_order
+
+        many = len(self._targets) > 1
+        work = memory_faults("lower --max-side")(self._write)
+        with (
+            progress_bar(total=len(self._targets), unit="photos", desc="sheets")
+            if many
+            else nullcontext() as bar
+        ):
             try:
-                _write_sheet(path, target, config, stylizers, controls)
-            except (ImageError, OSError, MemoryError) as error:
-                failures += 1
-                report(PROG, error if printable(path) in str(error) else f"{printable(path)}: {error}")
-            else:
-                report(PROG, f"wrote {target} ({len(stylizers)} style{'s' * (len(stylizers) > 1)})")
-            if many:
-                bar.update()
-    return 1 if failures or damaged else 0
+                with closing(in_order(self._targets, work, 1, self._stop)) as outcomes:
+                    for path, future in outcomes:
+                        self._take(path, future)
+                        if many:
+                            bar.update()
+            except Interrupted as error:
+                error.done = f"{self._written} of {len(self._targets)} sheets were written"
+                raise
 
+    def _stop(self) -> None:
+        for stylizer in self._stylizers.values():
+            stylizer.stop()
 
-def _load_all(config: FastConfig) -> tuple[dict[str, Any], int]:
-    """Every style by name, and how many cannot be used. Raises StyleError if none can."""
-    from transformer.export import style_folder
-    from transformer.inference.loading import load_stylizer
+    def _write(self, path: Path) -> int:
+        """Writes the sheet of a photo; returns the number of its styles."""
+        from data.contact_sheet import picture_grid
+        from data.images import load_image, save_image
+        from transformer.export.style_folder import StyleError
 
-    options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
-    stylizers, damaged = {}, 0
-    for style_dir in style_folder.list_styles():
-        try:
-            stylizers[style_dir.name] = load_stylizer(style_dir, config.runtime, **options)
-        except style_folder.StyleError as error:
-            damaged += 1
-            report(PROG, error)
-    if not stylizers:
-        raise style_folder.StyleError(
-            f"{style_folder.CHECKPOINTS_DIR}: contains no style that can be used; train one with train.py"
-        )
-    return stylizers, damaged
+        photo = load_image(path, max_side=self._config.max_side or PICTURE_SIDE)
+        pictures = [("photo", photo)]
+        for name, stylize in self._stylizers.items():
+            try:
+                pictures.append((name, self._controls.applied(photo, stylize(photo))))
+            except StyleError as error:
+                self._fail(f"{name}: {error}")
+        save_image(self._targets[path], picture_grid(pictures))
+        return len(pictures) - 1
 
+    def _take(self, path: Path, future: Future) -> None:
+        from data.images import ImageError
 
-def _write_sheet(
-    path: Path, target: Path, config: FastConfig, stylizers: Mapping[str, Any], controls: Any
-) -> None:
-    from data.contact_sheet import picture_grid
-    from data.images import load_image, save_image
+        error = future.exception()
+        if isinstance(error, ImageError | MemoryError | OSError):
+            line = printable(error)
+            self._fail(line if printable(path) in line else f"{printable(path)}: {line}")
+        elif error is not None:
+            raise error
+        else:
+            self._written += 1
+            count = future.result()
+            report(PROG, f"wrote {self._targets[path]} ({count} style{'' if count == 1 else 's'})")
 
-    photo = load_image(path, max_side=config.max_side or PICTURE_SIDE)
-    pictures = {name: controls.applied(photo, stylize(photo)) for name, stylize in stylizers.items()}
-    save_image(target, picture_grid({"photo": photo, **pictures}))
+    def _fail(self, line: object) -> None:
+        self.failures += 1
+        report(PROG, line)
+
+    def _load_all(self) -> dict[str, Any]:
+        """Every style by name; those that cannot be used are reported."""
+        from transformer.export import style_folder
+        from transformer.inference.loading import load_stylizer
+
+        config = self._config
+        options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
+        stylizers = {}
+        for style_dir in style_folder.list_styles():
+            try:
+                stylizers[style_dir.name] = load_stylizer(style_dir, config.runtime, **options)
+            except style_folder.StyleError as error:
+                self._fail(error)
+        if not stylizers:
+            raise style_folder.StyleError(
+                f"{style_folder.CHECKPOINTS_DIR}: contains no style that can be used; train one with train.py"
+            )
+        return stylizers

@@ -19,6 +19,10 @@ def check_config(config: FastConfig) -> None:
         raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")
     if weights and not 0 < sum(weights) < float("inf"):
         raise UsageError("--blend weights must have a finite sum above 0; they are divided by it")
+    if config.benchmark and config.stroke_scale is not None:
+        raise UsageError(
+            "--benchmark measures the network at the full size of a photo; leave out --stroke-scale"
+        )
     if config.restore_size and config.max_side is None:
         raise UsageError("--restore-size undoes --max-side; give --max-side too")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
+from cli.memory import check_memory
 from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
@@ -18,6 +19,7 @@ from system.faults import memory_faults
 from system.signals import Interrupted
 
 PROG = "infer.py"
+STROKE_REMEDY = "shrink the photo with --max-side, or give a larger --stroke-scale"
 _TILE_BAR = "{l_bar}{bar}| {elapsed}<{remaining}"
 _TILE_LINE = "{desc}: {percentage:3.0f}%, {elapsed} passed, {remaining} left"
 
@@ -89,8 +91,8 @@ class PhotoJob:
         with ThreadPoolExecutor(1) as reader:
             for path in self._missing[:1]:
                 self._being_read[path] = reader.submit(self._read, path)
-            self._threads = threads
-        self._stylizer = load_styles(self._config, threads)
+            self._stylizer = load_styles(self._config, threads)
+        self._threads = threads
         self._controls = load_controls(self._config)
         self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())
 
@@ -160,9 +162,11 @@ class PhotoJob:
         """Stylizes the small photo and paints the result at the size of the photo."""
         import numpy as np
 
-        from data.enlarging import Enlargement, bands
+        from data.enlarging import Enlargement, bands, enlarging_bytes
         from system.threads import in_order
 
+        needed = enlarging_bytes(photo.shape[:2], small.shape[:2], self._threads)
+        check_memory("larger strokes need", needed, STROKE_REMEDY, self._config.max_memory)
         everything = slice(0, photo.shape[1])
         stylized = np.empty(small.shape, np.float32)
         for rows, columns, pixels in self._stylizer.parts(small, on_progress):
@@ -170,9 +174,10 @@ class PhotoJob:
         enlargement = Enlargement(photo, small[:, :], stylized)
 
         def paint(rows: slice) -> None:
+            self._stylizer.check_stopped()
             self._controls.paint(canvas, rows, everything, photo, enlargement.rows(rows))
 
-        with closing(in_order(bands(photo.shape[0]), paint, self._threads)) as painted:
+        with closing(in_order(bands(*photo.shape[:2]), paint, self._threads)) as painted:
             for _, band in painted:
                 band.result()
 

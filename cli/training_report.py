@@ -10,7 +10,7 @@ from cli.train_config import TrainConfig
 from system.signals import Interrupted
 
 PROG = "train.py"
-MEMORY_REMEDY = "lower --batch-size, --image-size or --width"
+MEMORY_REMEDY = "lower --batch-size, --image-size or --width, or give --large-size-share 0"
 MEMORY_TOLERANCE = 1.5  # of the estimate, which was measured with presets of VGG19
 BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
 

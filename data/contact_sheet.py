@@ -55,22 +55,22 @@ def contact_sheet(
     return np.asarray(sheet, np.float32)
 
 
-def picture_grid(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+def picture_grid(pictures: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     """Draws images of one size with their names below, in as many columns as make the grid about GRID_SHAPE.
 
-    pictures: images [H, W, 3], RGB, 0..255, by name. Returns an image [H, W, 3], RGB, float32, 0..255.
+    pictures: names and images [H, W, 3], RGB, 0..255. Returns an image [H, W, 3], RGB, float32, 0..255.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(FONT_SIZE)
-    height, width = next(iter(pictures.values())).shape[:2]
+    height, width = pictures[0][1].shape[:2]
     cell_height, cell_width = height + LABEL_HEIGHT + GAP, width + GAP
     columns = round((len(pictures) * GRID_SHAPE * cell_height / cell_width) ** 0.5)
     columns = min(max(1, columns), len(pictures))
     rows = -(-len(pictures) // columns)
     grid = Image.new("RGB", (columns * cell_width + GAP, rows * cell_height + GAP), PAPER)
     draw = ImageDraw.Draw(grid)
-    for index, (name, picture) in enumerate(pictures.items()):
+    for index, (name, picture) in enumerate(pictures):
         left, upper = GAP + index % columns * cell_width, GAP + index // columns * cell_height
         grid.paste(Image.fromarray(quantized(picture, np.uint8)), (left, upper))
         draw.text((left, upper + height), _fitted(name, font, width), INK, font)

@@ -7,23 +7,29 @@ resolution (He & Sun 2015, https://arxiv.org/abs/1505.00996).
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from data.images import LUMINANCE_WEIGHTS, shrunk_size
 
-NATURAL_SIDE = 1200  # pixels; longest side of a photo in which strokes have about their size in the painting
-LARGE_SIDE = 1500  # pixels; up to here a photo is stylized as it is, because enlarging by less blurs more than it helps
-BAND_ROWS = 256  # rows of the large image that are computed at once
+NATURAL_PIXELS = 1200 * 900  # of a photo in which strokes have about their size in the painting
+LARGE_PIXELS = (
+    1500 * 1125
+)  # up to here a photo is stylized as it is: enlarging by less blurs more than it helps
+LEAST_SIDE = 256  # pixels; a panorama is not shrunk to a lower height than that of the training crops
+BAND_PIXELS = 2**20  # of the large image that are computed at once
 WINDOW_RADIUS = 3  # pixels of the small image; the slope is that of a window of 7x7
 SMOOTHNESS = 150.0  # levels squared; luminance that varies less than this transfers no detail
+SMALL_PIXEL_BYTES, BAND_PIXEL_BYTES = 110, 80  # measured
 LARGEST_SLOPE = 1.2  # of the transfer of details, in both directions
 
 
 def natural_scale(height: int, width: int) -> float:
     """Returns how much larger than in a small photo strokes must be for a photo of this size; at least 1."""
-    longest = max(height, width)
-    return longest / NATURAL_SIDE if longest > LARGE_SIDE else 1.0
+    if height * width <= LARGE_PIXELS:
+        return 1.0
+    return max(1.0, min((height * width / NATURAL_PIXELS) ** 0.5, min(height, width) / LEAST_SIDE))
 
 
 def size_at_scale(height: int, width: int, stroke_scale: float) -> tuple[int, int]:
@@ -31,10 +37,17 @@ def size_at_scale(height: int, width: int, stroke_scale: float) -> tuple[int, in
     return shrunk_size((height, width), max(1, round(max(height, width) / stroke_scale)))
 
 
-def bands(height: int) -> Iterator[slice]:
-    """Yields the rows of an image in bands of BAND_ROWS."""
-    for top in range(0, height, BAND_ROWS):
-        yield slice(top, min(top + BAND_ROWS, height))
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Yields the rows of an image in bands of about BAND_PIXELS."""
+    rows = max(1, BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+def enlarging_bytes(size: tuple[int, int], small_size: tuple[int, int], threads: int) -> float:
+    """Returns an estimate of the memory that an Enlargement needs beside the photo, in bytes."""
+    band = max(BAND_PIXELS, size[1])
+    return SMALL_PIXEL_BYTES * small_size[0] * small_size[1] + threads * BAND_PIXEL_BYTES * band
 
 
 class Enlargement:
@@ -46,9 +59,10 @@ class Enlargement:
 
     def __init__(self, photo, small: np.ndarray, stylized: np.ndarray):
         self._photo = photo
-        self._planes = [np.ascontiguousarray(stylized[..., channel], np.float32) for channel in range(3)]
-        self._luminance = small @ LUMINANCE_WEIGHTS
-        self._slope = _slope(self._luminance, stylized @ LUMINANCE_WEIGHTS)
+        self._planes = [_pillow_plane(stylized[..., channel]) for channel in range(3)]
+        luminance = small @ LUMINANCE_WEIGHTS
+        self._luminance = _pillow_plane(luminance)
+        self._slope = _pillow_plane(_slope(luminance, stylized @ LUMINANCE_WEIGHTS))
 
     def rows(self, rows: slice) -> np.ndarray:
         """Returns these rows of the enlarged image, [rows, W, 3], float32, 0..255."""
@@ -58,15 +72,22 @@ class Enlargement:
         enlarged += details[..., np.newaxis]
         return enlarged.clip(0, 255, out=enlarged)
 
-    def _enlarged(self, plane: np.ndarray, rows: slice) -> np.ndarray:
+    def _enlarged(self, plane: Any, rows: slice) -> np.ndarray:
         """Returns rows of the enlarged plane; neighbors beyond them count, so bands fit together without seams."""
         from PIL import Image
 
         height, width = self._photo.shape[:2]
-        scale = plane.shape[0] / height
-        box = (0, rows.start * scale, plane.shape[1], rows.stop * scale)
+        scale = plane.height / height
+        box = (0, rows.start * scale, plane.width, rows.stop * scale)
         size = (width, rows.stop - rows.start)
-        return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC, box=box))
+        return np.asarray(plane.resize(size, Image.Resampling.BICUBIC, box=box))
+
+
+def _pillow_plane(values: np.ndarray) -> Any:
+    """Returns [H, W] as a Pillow image of float32, once for all bands, because Pillow copies the values."""
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(values, np.float32))
 
 
 def _slope(guide: np.ndarray, values: np.ndarray) -> np.ndarray:

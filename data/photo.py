@@ -18,7 +18,7 @@ from data.picture import Picture
 class Photo:
     """A photo; photo[rows, columns] is a part of it as an image [rows, columns, 3], RGB, float32, 0..255, over white.
 
-    picture: pixels and metadata, at the size at which the photo is stylized.
+    picture: pixels and metadata, at the size of the picture that will be written, or at which the network sees it.
     full_size: height and width in the file.
     """
 

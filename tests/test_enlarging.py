@@ -3,22 +3,15 @@
 import numpy as np
 import pytest
 
-from data.enlarging import (
-    BAND_ROWS,
-    LARGE_SIDE,
-    NATURAL_SIDE,
-    Enlargement,
-    bands,
-    natural_scale,
-    size_at_scale,
-)
+from data import enlarging
+from data.enlarging import Enlargement, bands, enlarging_bytes, natural_scale, size_at_scale
 from data.images import resize_pixels
 
 
 @pytest.fixture
 def photo() -> np.ndarray:
-    """A picture with edges and fine detail, higher than a band."""
-    rows, columns = np.indices((BAND_ROWS + 75, 211))
+    """A picture with edges and fine detail."""
+    rows, columns = np.indices((331, 211))
     gray = 100 + 60 * np.sin(rows / 9) * np.cos(columns / 7) + 40 * ((rows // 31 + columns // 23) % 2)
     fine = 25 * np.sin(rows * 1.3) * np.sin(columns * 1.1)
     return np.stack([gray + fine, gray, gray - fine], axis=-1).clip(0, 255).astype(np.float32)
@@ -33,11 +26,12 @@ def shrunk(photo: np.ndarray, scale: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [1.01, 2.0, 3.7, 50.0])
-def test_bands_fit_together_without_seams(photo, scale):
+def test_bands_fit_together_without_seams(photo, scale, monkeypatch):
+    monkeypatch.setattr(enlarging, "BAND_PIXELS", 256 * 211)
     small = shrunk(photo, scale)
     stylized = 255 - 0.7 * small
     enlargement = Enlargement(photo, small, stylized)
-    parts = [enlargement.rows(rows) for rows in bands(photo.shape[0])]
+    parts = [enlargement.rows(rows) for rows in bands(*photo.shape[:2])]
     assert len(parts) == 2
     np.testing.assert_allclose(np.concatenate(parts), whole(photo, small, stylized), atol=1e-2)
 
@@ -79,17 +73,41 @@ def test_values_stay_in_range(photo):
 
 
 @pytest.mark.parametrize(
-    ("size", "scale"),
+    ("size", "stylized"),
     [
-        ((1, 1), 1.0),
-        ((LARGE_SIDE, 900), 1.0),
-        ((3000, 4000), 4000 / NATURAL_SIDE),
-        ((8000, 6000), 8000 / NATURAL_SIDE),
+        ((1, 1), (1, 1)),
+        ((1500, 1125), (1500, 1125)),
+        ((3000, 4000), (900, 1200)),
+        ((8000, 6000), (1200, 900)),
+        ((1000, 12000), (300, 3600)),  # a panorama
+        ((400, 50000), (256, 32000)),
+        ((100, 20000), (100, 20000)),
     ],
 )
-def test_only_large_photos_get_larger_strokes(size, scale):
-    assert natural_scale(*size) == scale
-    assert max(size_at_scale(*size, scale)) == (NATURAL_SIDE if scale > 1 else max(size))
+def test_large_photos_are_stylized_at_the_same_number_of_pixels(size, stylized):
+    np.testing.assert_allclose(size_at_scale(*size, natural_scale(*size)), stylized, atol=1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 4000), (100, 2_000_000), (2_000_000, 100)])
+def test_bands_cover_every_row_once_and_have_a_bounded_size(size):
+    found = list(bands(*size))
+    assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(size[0]))
+    assert all((rows.stop - rows.start) * size[1] <= max(enlarging.BAND_PIXELS, size[1]) for rows in found)
+
+
+def test_the_estimate_covers_the_memory_that_is_used(monkeypatch):
+    import tracemalloc
+
+    monkeypatch.setattr(enlarging, "BAND_PIXELS", 2**16)
+    size, small_size = (900, 800), (600, 533)
+    photo, small = np.zeros((*size, 3), np.float32), np.zeros((*small_size, 3), np.float32)
+    tracemalloc.start()
+    enlargement = Enlargement(photo, small, small.copy())
+    for rows in bands(*size):
+        enlargement.rows(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.2 * enlarging_bytes(size, small_size, 1) < peak < enlarging_bytes(size, small_size, 1)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (7, 3)])

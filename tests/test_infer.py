@@ -220,19 +220,19 @@ def test_the_runtime_can_be_chosen(photo, style_dirs, tmp_path, monkeypatch, run
 
 
 def test_strokes_of_a_large_photo_are_larger_unless_the_user_says_otherwise(photo, waves, tmp_path, capsys):
-    path, target = photo(tmp_path / "cat.png", height=40, width=1800), tmp_path / "art.png"
+    path, target = photo(tmp_path / "cat.png", height=1000, width=2430), tmp_path / "art.png"
     call = [str(path), "--style", waves, "-o", str(target)]
     assert infer.main([*call, "--stroke-scale", "1"]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
-    assert capsys.readouterr().err == f"infer.py: wrote {target} (1800x40 pixels)\n"
+    assert capsys.readouterr().err == f"infer.py: wrote {target} (2430x1000 pixels)\n"
     assert infer.main(call) == 0
-    assert np.asarray(Image.open(target)).shape == (40, 1800, 3)
+    assert np.asarray(Image.open(target)).shape == (1000, 2430, 3)
     note = "brush strokes 1.5 times as large: --stroke-scale 1 keeps them small"
-    assert capsys.readouterr().err == f"infer.py: wrote {target} (1800x40 pixels, {note})\n"
+    assert capsys.readouterr().err == f"infer.py: wrote {target} (2430x1000 pixels, {note})\n"
 
 
 def test_a_photo_of_ordinary_size_keeps_the_strokes_of_the_network(photo, waves, tmp_path):
-    path, target = photo(tmp_path / "cat.png", height=30, width=1500), tmp_path / "art.png"
+    path, target = photo(tmp_path / "cat.png", height=60, width=1500), tmp_path / "art.png"
     assert infer.main([str(path), "--style", waves, "-o", str(target)]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(target)), expected_pixels(path, waves, tmp_path))
 
@@ -249,8 +249,8 @@ def test_stroke_scale_stylizes_a_smaller_photo_and_keeps_the_size(photo, waves, 
 
 
 def test_many_photos_are_told_in_one_line_that_strokes_are_larger(photo, waves, tmp_path, capsys):
-    for name, width in (("a.png", 1800), ("b.png", 2400), ("c.png", 20)):
-        photo(tmp_path / "photos" / name, height=20, width=width)
+    for name, width in (("a.png", 3000), ("b.png", 4800), ("c.png", 20)):
+        photo(tmp_path / "photos" / name, height=900, width=width)
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
     line = capsys.readouterr().err.splitlines()[-1]
     assert "wrote 3 pictures" in line
@@ -259,8 +259,8 @@ def test_many_photos_are_told_in_one_line_that_strokes_are_larger(photo, waves, 
     )
 
 
-def test_strokes_of_every_size_keep_alpha_depth_mask_and_colors(waves, tmp_path):
-    pixels = np.full((50, 60, 4), 180, np.uint8)
+def test_larger_strokes_keep_alpha_mask_and_colors(waves, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 4)).astype(np.uint8)
     pixels[..., 3] = np.where(np.arange(60) < 30, 0, 255)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     mask = np.zeros((50, 60), np.uint8)
@@ -271,10 +271,50 @@ def test_strokes_of_every_size_keep_alpha_depth_mask_and_colors(waves, tmp_path)
     art = np.asarray(Image.open(tmp_path / "art.png"))
     np.testing.assert_array_equal(art[..., 3], pixels[..., 3])
     np.testing.assert_array_equal(art[30:, 30:, :3], pixels[30:, 30:, :3])
+    assert not np.array_equal(art[:20, 30:, :3], pixels[:20, 30:, :3])
+
+
+def test_larger_strokes_keep_16_bits(waves, tmp_path):
+    from data.decoding import decode_file
+
+    ramp = np.linspace(0, 65535, 50 * 60).reshape(50, 60).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    call = [str(tmp_path / "a.png"), "--style", waves, "-o", str(tmp_path / "art.png"), "--stroke-scale", "3"]
+    assert infer.main(call) == 0
+    art = decode_file(tmp_path / "art.png").pixels
+    assert art.dtype == np.uint16 and art.shape == (50, 60, 3) and (art % 257 != 0).any()
+
+
+def test_larger_strokes_that_memory_cannot_hold_are_refused(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "cat.png", height=1500, width=1500)
+    flags = ["--stroke-scale", "1.1", "--max-memory", "0.3", "-o", tmp_path / "art.png"]
+    message = refusal(capsys, 1, path, "--style", waves, *flags)
+    assert "--max-memory allows 0.3 GB" in message and not (tmp_path / "art.png").exists()
+
+
+def test_the_style_is_loaded_while_the_first_photo_is_read(photo, waves, tmp_path, monkeypatch):
+    import threading
+
+    from cli import stylize
+
+    path, is_loading = photo(tmp_path / "cat.png"), threading.Event()
+    read, load = stylize.PhotoJob._read, stylize.load_styles
+
+    def slow_read(self, photo_path):
+        assert is_loading.wait(60), "the style waits for the photo"
+        return read(self, photo_path)
+
+    def noted_load(*arguments):
+        is_loading.set()
+        return load(*arguments)
+
+    monkeypatch.setattr(stylize.PhotoJob, "_read", slow_read)
+    monkeypatch.setattr(stylize, "load_styles", noted_load)
+    assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "art.png")]) == 0
 
 
 def test_stroke_scale_applies_to_the_photo_that_max_side_leaves(photo, waves, tmp_path, capsys):
-    path, target = photo(tmp_path / "cat.png", height=20, width=1600), tmp_path / "art.png"
+    path, target = photo(tmp_path / "cat.png", height=1500, width=1600), tmp_path / "art.png"
     flags = ["--max-side", "1000"]
     assert infer.main([str(path), "--style", waves, "-o", str(target), *flags]) == 0
     assert "strokes" not in capsys.readouterr().err
@@ -584,6 +624,7 @@ def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, c
         (["--style", "a", "--strength", "1.5"], "--strength must be at least 0 and at most 1, got 1.5"),
         (["--style", "a", "--temporal", "1"], "--temporal must be at least 0 and below 1, got 1"),
         (["--style", "a", "--restore-size"], "give --max-side too"),
+        (["--style", "a", "--benchmark", "--stroke-scale", "2"], "leave out --stroke-scale"),
         (["--style", "a", "--max-memory", "0"], "--max-memory must be above 0"),
         (["--style", "a", "--tile", "7"], "'7' is not auto, off, or at least 16 pixels"),
         (["--style", "a", "--tile", "large"], "'large' is not auto"),

@@ -17,6 +17,7 @@ from transformer.architecture import Architecture
 from transformer.network import Transformer
 from transformer.training.distribution import Cluster
 from transformer.training.optimizer import Optimizer
+from transformer.training.recovery import Recovery
 from transformer.training.run import Plan, Run, state_variables
 from transformer.training.stages import stages_of
 from transformer.training.state import INFO, TrainingState, newest_state, read_state, state_paths
@@ -259,14 +260,26 @@ def test_a_rollback_leads_to_the_newest_state_that_finite_steps_have_followed(
     assert run.optimizer.value("updates") == 60
 
 
-def test_the_seconds_of_a_training_include_those_before_it_was_interrupted_or_rolled_back(toy, tmp_path):
-    train(toy.new_run(tmp_path, steps=60, save_every=10, bad_calls=range(21, 31)), stop_after=45)
-    before = newest_state(tmp_path).info
-    assert before["rollbacks"] == 1 and before["seconds"] > 0
+def test_the_seconds_of_a_training_include_those_before_it_was_interrupted(toy, tmp_path):
+    train(toy.new_run(tmp_path, steps=60, save_every=10), stop_after=45)
+    before = newest_state(tmp_path).info["seconds"]
     run = toy.resumed_run(tmp_path, steps=60)
-    assert run.progress.seconds == before["seconds"]
+    assert run.progress.seconds == before > 0
     train(run)
-    assert newest_state(tmp_path).info["seconds"] > before["seconds"]
+    assert newest_state(tmp_path).info["seconds"] > before
+
+
+def test_a_rollback_does_not_take_seconds_back(toy, tmp_path, monkeypatch):
+    seconds, roll_back = [], Recovery.roll_back
+
+    def noted(self, trouble):
+        seconds.append(self.progress.seconds)
+        roll_back(self, trouble)
+        seconds.append(self.progress.seconds)
+
+    monkeypatch.setattr(Recovery, "roll_back", noted)
+    train(toy.new_run(tmp_path, steps=60, save_every=10, bad_calls=range(21, 31)))
+    assert len(seconds) == 2 and seconds[0] == seconds[1] > 0
 
 
 def test_a_resumed_run_remembers_its_rollbacks(toy, tmp_path):

@@ -72,6 +72,55 @@ def test_a_damaged_style_is_reported_and_left_out(photo, shelf, tmp_path, capsys
     assert "stars" in lines[0] and lines[1] == "infer.py: wrote cat_styles.png (1 style)"
 
 
+def test_a_style_that_fails_on_a_photo_costs_only_its_own_picture(
+    photo, shelf, tmp_path, monkeypatch, capsys
+):
+    from transformer.inference.stylizer import Stylizer
+
+    path, whole = photo(tmp_path / "cat.png", height=20, width=30), Stylizer.__call__
+    calls = []
+
+    def failing(self, image):
+        calls.append(image)
+        if len(calls) == 1:
+            raise style_folder.StyleError("the network gives values that are no numbers")
+        return whole(self, image)
+
+    monkeypatch.setattr(Stylizer, "__call__", failing)
+    assert infer.main([str(path), "--sheet"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "infer.py: stars: the network gives values that are no numbers"
+    assert lines[1] == "infer.py: wrote cat_styles.png (1 style)"
+
+
+def test_a_style_called_photo_does_not_hide_the_photo(photo, shelf, tmp_path):
+    path = photo(tmp_path / "cat.png", height=20, width=30)
+    (shelf / "stars").rename(shelf / "photo")
+    assert infer.main([str(path), "--sheet"]) == 0
+    sheet = np.asarray(Image.open("cat_styles.png"), np.float32)
+    assert contains(sheet, load_image(path)) and contains(
+        sheet, load_stylizer(shelf / "photo")(load_image(path))
+    )
+
+
+def test_a_missing_photo_is_called_missing(shelf, tmp_path, capsys):
+    assert infer.main([str(tmp_path / "nowhere.jpg"), "--sheet", "-o", "a.png"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nowhere.jpg" in line and "several photos" not in line
+
+
+def test_photos_that_memory_cannot_hold_are_named(photo, shelf, tmp_path, monkeypatch, capsys):
+    from transformer.inference.stylizer import Stylizer
+
+    def full(self, image):
+        raise MemoryError
+
+    monkeypatch.setattr(Stylizer, "__call__", full)
+    assert infer.main([str(photo(tmp_path / "cat.png")), "--sheet"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cat.png: not enough memory" in line and line.endswith("lower --max-side")
+
+
 def test_without_any_style_there_is_no_sheet(photo, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", tmp_path / "nowhere")
     assert infer.main([str(photo(tmp_path / "cat.png")), "--sheet", "-o", str(tmp_path / "a.png")]) == 1

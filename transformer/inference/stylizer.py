@@ -93,6 +93,11 @@ class Stylizer:
         for network in self._networks:
             network.stop()
 
+    def check_stopped(self) -> None:
+        """Raises Stopped after `stop` was called: for work on what `parts` returned."""
+        if self._is_stopped:
+            raise Stopped
+
     def _stylized(self, image: np.ndarray) -> np.ndarray:
         stylized = np.empty(image.shape, np.float32)
         for part in self.parts(image):
@@ -112,8 +117,7 @@ class Stylizer:
         tile = self._check_memory(*image.shape[:2])
 
         def on_progress_or_stop(share: float) -> None:
-            if self._is_stopped:
-                raise Stopped
+            self.check_stopped()
             on_progress(share)
 
         progress = _SharedProgress(len(self._networks), on_progress_or_stop)
