@@ -285,11 +285,18 @@ def test_larger_strokes_keep_16_bits(waves, tmp_path):
     assert art.dtype == np.uint16 and art.shape == (50, 60, 3) and (art % 257 != 0).any()
 
 
-def test_larger_strokes_that_memory_cannot_hold_are_refused(photo, waves, tmp_path, capsys):
-    path = photo(tmp_path / "cat.png", height=1500, width=1500)
-    flags = ["--stroke-scale", "1.1", "--max-memory", "0.3", "-o", tmp_path / "art.png"]
-    message = refusal(capsys, 1, path, "--style", waves, *flags)
-    assert "--max-memory allows 0.3 GB" in message and not (tmp_path / "art.png").exists()
+@pytest.mark.parametrize(
+    ("flags", "words"), [([], "GB are free"), (["--max-memory", "9"], "--max-memory allows 9 GB")]
+)
+def test_larger_strokes_that_memory_cannot_hold_are_refused(
+    photo, waves, tmp_path, monkeypatch, capsys, flags, words
+):
+    monkeypatch.setattr("data.enlarging.SMALL_PIXEL_BYTES", 1e12)
+    path, target = photo(tmp_path / "cat.png", height=30, width=40), tmp_path / "art.png"
+    message = refusal(capsys, 1, path, "--style", waves, "--stroke-scale", "2", "-o", target, *flags)
+    assert re.search(r"cat\.png: larger strokes need about 300,00\d\.\d GB of memory", message) and words in message
+    assert message.endswith("shrink the photo with --max-side, or give a larger --stroke-scale")
+    assert not target.exists()
 
 
 def test_the_style_is_loaded_while_the_first_photo_is_read(photo, waves, tmp_path, monkeypatch):
