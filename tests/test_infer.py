@@ -294,7 +294,10 @@ def test_larger_strokes_that_memory_cannot_hold_are_refused(
     monkeypatch.setattr("data.enlarging.SMALL_PIXEL_BYTES", 1e12)
     path, target = photo(tmp_path / "cat.png", height=30, width=40), tmp_path / "art.png"
     message = refusal(capsys, 1, path, "--style", waves, "--stroke-scale", "2", "-o", target, *flags)
-    assert re.search(r"cat\.png: larger strokes need about 300,00\d\.\d GB of memory", message) and words in message
+    assert (
+        re.search(r"cat\.png: larger strokes need about 300,00\d\.\d GB of memory", message)
+        and words in message
+    )
     assert message.endswith("shrink the photo with --max-side, or give a larger --stroke-scale")
     assert not target.exists()
 
