@@ -130,16 +130,19 @@ class PhotoJob:
 
     def _stylize(self, path: Path) -> tuple[str, ...]:
         """Writes the picture of a photo; returns one line for each piece of metadata that was left out."""
-        from data.enlarging import size_at_scale
+        from data.enlarging import enlarging_bytes, size_at_scale
         from data.photo import save_photo
 
         photo = self._being_read.pop(path).result() if path in self._being_read else self._read(path)
         canvas = photo.canvas(self._targets[path])
         scale = self._stroke_scale(photo)
         small = photo.shrunk(size_at_scale(*photo.shape[:2], scale))
-        size, plan = small.shape[:2], self._stylizer.plan
+        size, plan, more = small.shape[:2], self._stylizer.plan, 0.0
+        if small is not photo:
+            more = enlarging_bytes(photo.shape[:2], size, self._threads)
+            check_memory("larger strokes need", more, STROKE_REMEDY, self._config.max_memory)
         with (
-            self._budget.reserved(plan.bytes_for(*size)),
+            self._budget.reserved(plan.bytes_for(*size) + more),
             self._progress.of_photo(is_tiled=plan.tile_for(*size) is not None) as on_progress,
         ):
             if small is photo:
@@ -162,11 +165,9 @@ class PhotoJob:
         """Stylizes the small photo and paints the result at the size of the photo."""
         import numpy as np
 
-        from data.enlarging import Enlargement, bands, enlarging_bytes
+        from data.enlarging import Enlargement, bands
         from system.threads import in_order
 
-        needed = enlarging_bytes(photo.shape[:2], small.shape[:2], self._threads)
-        check_memory("larger strokes need", needed, STROKE_REMEDY, self._config.max_memory)
         everything = slice(0, photo.shape[1])
         stylized = np.empty(small.shape, np.float32)
         for rows, columns, pixels in self._stylizer.parts(small, on_progress):

@@ -16,9 +16,7 @@ class Progress:
     step: int = 0  # steps done
     images: int = 0  # images taken from the stream of batches
     rollbacks: int = 0
-    seconds: float = (
-        0.0  # of the training so far, with previews and validation, without the start of the process
-    )
+    seconds: float = 0.0  # of the steps, previews and validations so far
     start: str = ""  # where the first weights came from, for the reader of style.json
     monitored_step: int = 0  # step of the newest previews and validation
     losses: dict[str, float] = field(default_factory=dict)  # newest means
