@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +61,37 @@ def test_tiling_error_compares_tiles_with_the_whole(style_dirs, tables):
     lines = tables(benchmark.main, [str(style_dirs["waves"])], sizes=((24, 40),), tiles=(16,))
     assert lines[1][:4] == ["waves", "24", "40", "16"]
     assert float(lines[1][4]) < 1  # levels
+
+
+def test_artefacts_finds_a_lattice_and_no_noise_and_no_edge():
+    artefacts = import_module("benchmarks.artefacts")
+    rows, columns = np.mgrid[:192, :192]
+    lattice = 20 * np.cos(2 * np.pi * rows / 8) * np.cos(2 * np.pi * columns / 5.5)
+    noise = np.random.default_rng(0).normal(0, 10, (192, 192))
+    edge = np.where(columns + rows / 3 > 100, 200.0, 20.0)
+
+    def levels(luminance: np.ndarray) -> float:
+        return artefacts.pattern_levels(np.repeat(luminance[:, :, None], 3, axis=2))
+
+    assert levels(lattice) == pytest.approx(lattice.std(), rel=0.3)
+    assert levels(lattice + noise + edge) == pytest.approx(lattice.std(), rel=0.3)
+    assert levels(noise) < 1 and levels(edge) < 1 and levels(np.zeros((192, 192))) == 0
+
+
+def test_artefacts_measures_a_border():
+    artefacts = import_module("benchmarks.artefacts")
+    image = np.full((128, 128, 3), 100.0)
+    assert artefacts.border_levels(image) == 0
+    image[:12] += 30
+    assert artefacts.border_levels(image) == pytest.approx(30)
+
+
+def test_artefacts_prints_a_row_for_each_style_and_picture(style_dirs, tables, photo, tmp_path):
+    benchmark = import_module("benchmarks.artefacts")
+    picture = photo(tmp_path / "painting.png", width=300, height=260)
+    lines = tables(benchmark.main, [str(style_dirs["waves"]), "--pictures", str(picture)])
+    assert lines[1][0] == "waves" and len(floats(lines[1][1:])) == 9
+    assert lines[2][0] == "painting.png" and lines[2][2] == "mean,"
 
 
 def test_lesson30_loader_gets_the_same_picture_in_either_graph(style_dirs, tables):

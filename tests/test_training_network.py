@@ -92,7 +92,7 @@ def test_a_style_of_another_size_is_refused_with_its_size_before_tensorflow_star
 ):
     assert train.main(tiny_flags(tmp_path, "--start-from", "great_wave")) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "--start-from great_wave needs --width 0.5 --residual-blocks 5 --outer-kernel 9;" in line
+    assert "--start-from great_wave needs --width 0.5 --residual-blocks 5 --outer-kernel 5;" in line
 
 
 def test_a_damaged_base_is_no_matter_for_a_network_of_another_size(tiny_flags, tmp_path, tiny_base):
