@@ -12,9 +12,9 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo install test test-processes test-lowest fuzz check clean
 
 demo: .venv/.infer
-	.venv/bin/python infer.py examples/coffee.jpg --style starry_night -o out/coffee_starry_night.png
+	.venv/bin/python infer.py examples/coffee.jpg --style the_scream -o out/coffee_the_scream.png
 	.venv/bin/python infer.py examples/coffee.jpg --style great_wave -o out/coffee_great_wave.png
-	@echo "Look at out/coffee_starry_night.png and out/coffee_great_wave.png"
+	@echo "Look at out/coffee_the_scream.png and out/coffee_great_wave.png"
 
 install: .venv/.train
 

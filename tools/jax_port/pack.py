@@ -1,0 +1,133 @@
+"""Writes what a GPU machine without TensorFlow needs for trainings: see tools/jax_port/__init__.py.
+
+PACKED then holds vgg.npz, jobs.json, photos_000.npz ... (JPEGs as they are, in parts of --part-mb), val.npz, and
+grams/PICTURE.npz for each style picture.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cli.flags import to_json
+from cli.train_config import BASE, NO_START, settings_from_json, settled
+from data.images import load_image
+from data.listing import list_images
+from tools.jax_port.pack_format import half_gram, save_contents
+
+BASE_STYLE_SIZE = 1024  # pixels; tools/train_base.py
+DEEPEST = "conv5_1"
+
+
+def packed_weights(weights: Any, dtype: Any) -> dict[str, np.ndarray]:
+    """Returns VGG's parameters up to DEEPEST by name, with the first kernel for RGB, and "mean_rgb"."""
+    packed = {"mean_rgb": np.float32(weights.mean_bgr[::-1])}
+    for conv, kernel in weights.kernels.items():
+        if conv <= DEEPEST:
+            kernel = kernel[:, :, ::-1] if conv == "conv1_1" else kernel
+            packed[f"{conv}/kernel"] = kernel.astype(dtype)
+            packed[f"{conv}/bias"] = np.float32(weights.biases[conv])
+    return packed
+
+
+def job_of(values: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Returns a job of jobs.json: its name, settings, style pictures, and what it starts from."""
+    values, folder = dict(values), values.get("base")
+    shared = {"content_dir": str(options.content_dir), "vgg": str(options.vgg), "precision": "bfloat16"}
+    if folder is None:
+        config = settled(settings_from_json({**values, **shared}, "the job"))
+        pictures = [(config.style, config.style_size)]
+    else:
+        pictures = [(path, BASE_STYLE_SIZE) for path in list_images([Path(folder)])]
+        own = {
+            "preset": "balanced",
+            "half_size_share": 0.9,
+            "large_size_share": 0.0,
+            "style_size": BASE_STYLE_SIZE,
+        }
+        values = {**own, **{key: value for key, value in values.items() if key != "base"}}
+        config = settled(settings_from_json({**values, **shared, "style": folder, "name": "many"}, "the job"))
+        config = replace(config, name=BASE)
+    config = replace(config, batch_size=config.batch_size or 1, start_from=config.start_from or NO_START)
+    return {
+        "name": config.name,
+        "config": to_json(config),
+        "pictures": [f"{path.stem}_{size or 0}" for path, size in pictures],
+        "files": [(str(path), size) for path, size in pictures],
+    }
+
+
+def write_grams(jobs: Sequence[Mapping[str, Any]], weights: Any, folder: Path) -> None:
+    """Writes the Gram matrices of every style picture, computed by the project's own loss."""
+    from loss_net.perceptual import build_perceptual_loss
+    from loss_net.presets import LOSS_PRESETS
+
+    folder.mkdir(exist_ok=True)
+    for job in jobs:
+        for (path, size), name in zip(job["files"], job["pictures"], strict=True):
+            if (folder / f"{name}.npz").exists():
+                continue
+            style = load_image(Path(path), max_side=size)
+            loss = build_perceptual_loss(weights, [style], LOSS_PRESETS["balanced"])
+            arrays = {}
+            for layer, gram in loss.style_grams.items():
+                for part, value in half_gram(gram.numpy()[0]).items():
+                    arrays[f"{layer}/{part}"] = value
+            np.savez_compressed(folder / f"{name}.npz", **arrays)
+
+
+def write_photos(paths: Sequence[Path], folder: Path, part_bytes: float) -> int:
+    """Writes files as they are, in parts of at most `part_bytes`; returns the number of parts."""
+    parts: list[list[bytes]] = [[]]
+    for path in paths:
+        content = path.read_bytes()
+        if sum(map(len, parts[-1])) + len(content) > part_bytes and parts[-1]:
+            parts.append([])
+        parts[-1].append(content)
+    for number, contents in enumerate(parts):
+        save_contents(folder / f"photos_{number:03d}.npz", contents)
+    return len(parts)
+
+
+def validation_paths(val_dir: Path, first: int, count: int) -> list[Path]:
+    """Returns the first `count` photos after `first` that have the most frequent size; one size is one program."""
+    paths = list_images([val_dir])
+    sizes = {path: load_image(path).shape for path in paths[first:] or paths}
+    (shape, _), *_ = Counter(sizes.values()).most_common(1)
+    return [path for path, own in sizes.items() if own == shape][:count]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("packed", type=Path, metavar="PACKED", help="folder to write")
+    for flag in ("--jobs", "--content-dir", "--val-dir", "--vgg"):
+        parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument(
+        "--part-mb", type=float, default=20, help="size of a part of the photos (default: 20)"
+    )
+    options = parser.parse_args(arguments)
+    from loss_net.weights import load_vgg_weights
+
+    options.packed.mkdir(parents=True, exist_ok=True)
+    jobs = [job_of(values, options) for values in json.loads(options.jobs.read_text())]
+    weights = load_vgg_weights(options.vgg, "vgg19")
+    np.savez_compressed(options.packed / "vgg.npz", **packed_weights(weights, np.float16))
+    write_grams(jobs, weights, options.packed / "grams")
+    paths = list_images([options.content_dir])
+    order = np.random.default_rng(0).permutation(len(paths))  # so that any parts are a fair choice
+    parts = write_photos([paths[index] for index in order], options.packed, 1e6 * options.part_mb)
+    save_contents(
+        options.packed / "val.npz", [path.read_bytes() for path in validation_paths(options.val_dir, 100, 20)]
+    )
+    (options.packed / "jobs.json").write_text(json.dumps(jobs, indent=1) + "\n")
+    print(f"{len(jobs)} jobs, {len(paths)} photos in {parts} parts", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

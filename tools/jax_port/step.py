@@ -1,0 +1,304 @@
+"""The training step in JAX: the formulas of transformer/ and loss_net/, for VGG19 with max pooling.
+
+Parameters and features have the names and shapes of the project's own code. The parameters of norms and the last bias
+have one row for each style, [S, ...], as in transformer/training/many_styles.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from loss_net.presets import PER_ELEMENT, PER_GRAM_ELEMENT, LossPreset
+from loss_net.topology import CONV_LAYERS
+from transformer.architecture import (
+    NORM_EPSILON,
+    OUTPUT_CENTER,
+    OUTPUT_SPAN,
+    SIDE_MULTIPLE,
+    Architecture,
+    ConvSpec,
+)
+
+# transformer/training/optimizer.py and muon.py explain these
+DECAY_SHARE, WARMUP_STEPS = 0.25, 100
+BETA1, BETA2, MOMENTUM, MUON_RATE = 0.9, 0.999, 0.95, 10.0
+EPSILON_SHARE, NORM_DECAY, NORM_SETTLED = 1e-6, 0.98, 50
+NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 5
+
+Arrays = Mapping[str, jax.Array]
+CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "linear": lambda values: values}
+
+
+def parameters_of(parameters: Arrays, style: jax.Array | int) -> dict[str, jax.Array]:
+    """Returns the parameters of style number `style`."""
+    return {name: value if name.endswith("/kernel") else value[style] for name, value in parameters.items()}
+
+
+def stylize(images: jax.Array, parameters: Arrays, architecture: Architecture, dtype: Any) -> jax.Array:
+    """Stylizes images [B, H, W, 3], RGB 0..255, of at least 8x8 pixels; like transformer.network.stylize."""
+    height, width = images.shape[1:3]
+    paddings = [(0, 0), (0, -height % SIDE_MULTIPLE), (0, -width % SIDE_MULTIPLE), (0, 0)]
+    values = (jnp.pad(images, paddings, mode="reflect") / OUTPUT_CENTER - 1.0).astype(dtype)
+    for spec in architecture.encoder:
+        values = _apply(spec, values, parameters)
+    for first, second in architecture.residual:
+        values += _apply(second, _apply(first, values, parameters), parameters)
+    for spec in architecture.decoder:
+        values = _apply(spec, values, parameters)
+    return (OUTPUT_CENTER + OUTPUT_SPAN * values.astype(jnp.float32))[:, :height, :width]
+
+
+def _apply(spec: ConvSpec, values: jax.Array, parameters: Arrays) -> jax.Array:
+    if spec.upsample > 1:
+        values = values.repeat(spec.upsample, axis=1).repeat(spec.upsample, axis=2)
+    margin = spec.kernel_size // 2
+    values = jnp.pad(values, [(0, 0), (margin, margin), (margin, margin), (0, 0)], mode="reflect")
+    kernel = (spec.gain * parameters[f"{spec.name}/kernel"]).astype(values.dtype)
+    values = lax.conv_general_dilated(
+        values, kernel, (spec.stride, spec.stride), "VALID", dimension_numbers=CHANNELS_LAST
+    )
+    if spec.norm:
+        values = _norm(values, parameters[f"{spec.name}/scale"], parameters[f"{spec.name}/offset"])
+    else:
+        values = values.astype(jnp.float32) + parameters[f"{spec.name}/bias"]
+    return ACTIVATIONS[spec.activation](values)
+
+
+def _norm(values: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+    exact = values.astype(jnp.float32)
+    centered = exact - exact.mean((1, 2), keepdims=True)
+    variance = jnp.square(centered).mean((1, 2), keepdims=True)
+    return (centered * (scale * lax.rsqrt(variance + NORM_EPSILON)) + offset).astype(values.dtype)
+
+
+def vgg_features(images: jax.Array, weights: Arrays, deepest: str, dtype: Any) -> dict[str, jax.Array]:
+    """Returns the feature maps of VGG19 by layer, up to `deepest`. weights: with kernels for RGB, and "mean_rgb"."""
+    values, features = (images - weights["mean_rgb"]).astype(dtype), {}
+    for conv in CONV_LAYERS["vgg19"]:
+        if conv.endswith("_1") and conv != "conv1_1":
+            values = _pooled(values)
+        kernel, bias = weights[f"{conv}/kernel"].astype(dtype), weights[f"{conv}/bias"].astype(dtype)
+        values = lax.conv_general_dilated(values, kernel, (1, 1), "SAME", dimension_numbers=CHANNELS_LAST)
+        values = jax.nn.relu(values + bias)
+        layer = conv.replace("conv", "relu")
+        features[layer] = values
+        if layer == deepest:
+            return features
+    raise ValueError(f"VGG19 has no layer {deepest}")
+
+
+def _pooled(values: jax.Array) -> jax.Array:
+    batch, height, width, channels = values.shape
+    if height % 2 or width % 2:
+        return lax.reduce_window(values, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
+    # as a maximum over axes, whose gradient is no scatter
+    return values.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+@jax.custom_vjp
+def _correlations(features: jax.Array) -> jax.Array:
+    return jnp.einsum(
+        "bnc,bnd->bcd", features, features, preferred_element_type=jnp.float32, precision="highest"
+    )
+
+
+def _correlations_gradient(features: jax.Array, upstream: jax.Array) -> tuple[jax.Array]:
+    both = (upstream + upstream.swapaxes(1, 2)).astype(features.dtype)
+    return (jnp.einsum("bnc,bcd->bnd", features, both),)
+
+
+_correlations.defvjp(lambda features: (_correlations(features), features), _correlations_gradient)
+
+
+def target_of(preset: LossPreset, grams: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns what `losses` needs to know of a style, as arrays. grams: Gram matrices [C, C] by layer.
+
+    Raises ValueError for a preset whose formulas are not those of lengstrom or balanced.
+    """
+    forms = (
+        preset.content_divisor,
+        preset.gram_divisor,
+        preset.style_divisor,
+        preset.tv_form,
+        preset.pixel_unit,
+    )
+    is_known = forms == (PER_ELEMENT, PER_ELEMENT, PER_GRAM_ELEMENT, "mean_squares", 1.0)
+    if not is_known or (preset.architecture, preset.pooling, preset.input_mean) != ("vgg19", "max", None):
+        raise ValueError("only the formulas of the presets lengstrom and balanced are ported")
+    if len(preset.content_layers) != 1:
+        raise ValueError("only presets with one content layer are ported")
+    share = 1 / len(preset.style_layers) if preset.style_layers_averaged else 1.0
+    weights = {}
+    for layer, weight in preset.style_layers.items():
+        size = np.square(grams[layer]).sum() if preset.relative else grams[layer].shape[0] ** 2
+        weights[layer] = np.float32(preset.style_weight * share * weight / size)
+    return {
+        "grams": {layer: np.float32(grams[layer]) for layer in preset.style_layers},
+        "style_weights": weights,
+        "content_weight": np.float32(preset.content_weight),
+        "is_relative": np.float32(preset.relative),
+        "tv_weight": np.float32(preset.tv_weight),
+    }
+
+
+def losses(
+    stylized: jax.Array, content: jax.Array, weights: Arrays, target: Mapping[str, Any], dtype: Any
+) -> jax.Array:
+    """Returns total, content, style and total variation loss [4] of images [B, H, W, 3]."""
+    content_layer = "relu4_2"
+    layers = list(target["grams"])
+    content_map = lax.stop_gradient(vgg_features(content, weights, content_layer, dtype)[content_layer])
+    features = vgg_features(stylized, weights, max(layers), dtype)
+    squares = _sum_of_squares(features[content_layer].astype(jnp.float32) - content_map.astype(jnp.float32))
+    energy = jnp.maximum(_sum_of_squares(content_map.astype(jnp.float32)), 1e-20)
+    divisor = jnp.where(target["is_relative"] > 0, energy, np.prod(content_map.shape[1:]))
+    content_term = target["content_weight"] * (squares / divisor).mean()
+    style_term = 0.0
+    for layer in layers:
+        batch, height, width, channels = features[layer].shape
+        correlations = _correlations(features[layer].reshape(batch, height * width, channels))
+        difference = correlations / (height * width * channels) - target["grams"][layer]
+        style_term += target["style_weights"][layer] * jnp.square(difference).sum((1, 2)).mean()
+    down, across = jnp.diff(stylized, axis=1), jnp.diff(stylized, axis=2)
+    tv_term = target["tv_weight"] * (jnp.square(down).mean() + jnp.square(across).mean())
+    return jnp.stack([content_term + style_term + tv_term, content_term, style_term, tv_term])
+
+
+def _sum_of_squares(values: jax.Array) -> jax.Array:
+    return jnp.square(values).sum((1, 2, 3))
+
+
+def learning_rate(step: jax.Array, peak: jax.Array, steps: jax.Array) -> jax.Array:
+    """Returns transformer.training.optimizer.learning_rate_schedule at `step`; all arguments are floats."""
+    warmup = jnp.maximum(1, jnp.minimum(WARMUP_STEPS, jnp.floor(steps / 10)))
+    decay = jnp.maximum(1, jnp.round(DECAY_SHARE * steps))
+    return peak * jnp.clip(jnp.minimum((step + 1) / warmup, (steps - step) / decay), 0, 1)
+
+
+def initial_state(parameters: Arrays) -> dict[str, Any]:
+    """Returns the state of a training: parameters, moments and counters."""
+    zeros = {name: jnp.zeros_like(value) for name, value in parameters.items()}
+    counters = {"updates": jnp.int32(0), "skipped": jnp.int32(0), "mean_norm": jnp.float32(0)}
+    return {"parameters": dict(parameters), "first": zeros, "second": dict(zeros), **counters}
+
+
+def training_step(
+    state: Mapping[str, Any],
+    images: jax.Array,
+    style: jax.Array | int,
+    targets: Mapping[str, Any],
+    weights: Arrays,
+    rate: jax.Array,
+    architecture: Architecture,
+    dtype: Any,
+    clip_factor: float = 10.0,
+) -> tuple[dict[str, Any], jax.Array]:
+    """Returns the state after one update on images [B, H, W, 3] of style number `style`, and the losses [4].
+
+    targets: those of `target_of`, stacked [S, ...]. rate: Adam's learning rate.
+    """
+    content = images.astype(jnp.float32)
+    target = jax.tree.map(lambda rows: rows[style], targets)
+    is_flat = (content == content[:, :1, :1]).all((1, 2, 3), keepdims=True)
+
+    def total(parameters: Arrays) -> tuple[jax.Array, jax.Array]:
+        stylized = stylize(content, parameters_of(parameters, style), architecture, dtype)
+        stylized = jnp.where(is_flat, lax.stop_gradient(stylized), stylized)
+        terms = losses(stylized, content, weights, target, dtype)
+        return terms[0], terms
+
+    gradients, terms = jax.grad(total, has_aux=True)(state["parameters"])
+    is_usable = jnp.isfinite(terms).all()
+    return _updated(state, gradients, is_usable, rate, architecture.hidden_kernels, clip_factor), terms
+
+
+def _updated(
+    state: Mapping[str, Any],
+    gradients: Arrays,
+    is_usable: jax.Array,
+    rate: jax.Array,
+    kernels: tuple,
+    clip_factor: float,
+) -> dict[str, Any]:
+    """Muon for `kernels`, Adam for the rest, as transformer.training.optimizer.Optimizer.apply."""
+    norm = jnp.sqrt(sum(jnp.square(gradient).sum() for gradient in gradients.values()))
+    is_usable &= jnp.isfinite(norm)
+    norm, longest = jnp.where(is_usable, norm, 0), clip_factor * state["mean_norm"]
+    is_long = (state["updates"] >= NORM_SETTLED) & (norm > longest)
+    clipping = jnp.where(is_long, longest / jnp.where(norm > 0, norm, 1), 1.0)
+    gradients = {name: clipping * jnp.where(is_usable, value, 0) for name, value in gradients.items()}
+    decays = {name: MOMENTUM if name in kernels else BETA1 for name in gradients}
+    first = {
+        name: decays[name] * state["first"][name] + (1 - decays[name]) * gradient
+        for name, gradient in gradients.items()
+    }
+    second = {
+        name: BETA2 * state["second"][name] + (1 - BETA2) * jnp.square(gradient)
+        for name, gradient in gradients.items()
+    }
+    updates = state["updates"] + is_usable.astype(jnp.int32)
+    share = jnp.maximum(1 - NORM_DECAY, 1 / (state["updates"].astype(jnp.float32) + 1))
+    mean_norm = state["mean_norm"] + share * (clipping * norm - state["mean_norm"])
+    ahead = {name: MOMENTUM * first[name] + (1 - MOMENTUM) * gradients[name] for name in kernels}
+    adam = {name: value for name, value in first.items() if name not in kernels}
+    size = sum(int(np.prod(gradient.shape)) for gradient in gradients.values())
+    epsilon = EPSILON_SHARE * mean_norm / np.sqrt(size)
+    changes = {**_muon_changes(ahead), **_adam_changes(adam, second, updates, epsilon)}
+
+    def kept(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda one, other: jnp.where(is_usable, one, other), new, old)
+
+    return {
+        "parameters": {
+            name: value - jnp.where(is_usable, rate * changes[name], 0)
+            for name, value in state["parameters"].items()
+        },
+        "first": kept(first, state["first"]),
+        "second": kept(second, state["second"]),
+        "updates": updates,
+        "skipped": state["skipped"] + (~is_usable).astype(jnp.int32),
+        "mean_norm": kept(mean_norm, state["mean_norm"]),
+    }
+
+
+def _adam_changes(
+    first: Arrays, second: Arrays, updates: jax.Array, epsilon: jax.Array
+) -> dict[str, jax.Array]:
+    count = jnp.maximum(updates, 1).astype(jnp.float32)
+    correction = jnp.sqrt(1 - BETA2**count) / (1 - BETA1**count)
+    changes = {}
+    for name, moment in first.items():
+        divisor = jnp.sqrt(second[name]) + epsilon
+        changes[name] = jnp.where(divisor > 0, correction * moment / jnp.where(divisor > 0, divisor, 1), 0)
+    return changes
+
+
+def _muon_changes(ahead: Arrays) -> dict[str, jax.Array]:
+    by_shape: dict[tuple, list[str]] = {}  # kernels of one shape are orthogonalized together
+    for name, value in ahead.items():
+        by_shape.setdefault((int(np.prod(value.shape[:3])), value.shape[3]), []).append(name)
+    changes = {}
+    for (rows, columns), names in by_shape.items():
+        matrices = jnp.stack([ahead[name].reshape(rows, columns) for name in names])
+        rotations = MUON_RATE * max(1.0, rows / columns) ** 0.5 * _orthogonalized(matrices)
+        for name, rotation in zip(names, rotations, strict=True):
+            changes[name] = rotation.reshape(ahead[name].shape)
+    return changes
+
+
+def _orthogonalized(matrices: jax.Array) -> jax.Array:
+    rows, columns = matrices.shape[-2:]
+    if rows > columns:
+        return _orthogonalized(matrices.swapaxes(-1, -2)).swapaxes(-1, -2)
+    a, b, c = NEWTON_SCHULZ
+    norms = jnp.sqrt(jnp.square(matrices).sum((-2, -1), keepdims=True))
+    values = jnp.where(norms > 0, matrices / jnp.where(norms > 0, norms, 1), 0)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        squares = values @ values.swapaxes(-1, -2)
+        values = a * values + (b * squares + c * (squares @ squares)) @ values
+    return values
