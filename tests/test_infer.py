@@ -363,6 +363,29 @@ def test_the_styles_are_listed_with_what_they_were_learnt_from(shelf, capsys):
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "museum of waves; 1500 steps in 6.5 min, lengstrom loss 3.78e+06"),
+        ({"losses": {}}, "museum of waves; 1500 steps in 6.5 min"),
+        ({"steps": {"done": 20}}, "museum of waves; 20 steps, lengstrom loss 3.78e+06"),
+        ({"steps": [1], "losses": {"validation": {"total": True}}}, "museum of waves"),
+        ({"steps": {"done": 10**25, "minutes": "x"}, "config": {}}, "museum of waves"),
+        ({"steps": {"done": "many"}, "config": {"preset": 5}}, "museum of waves"),
+    ],
+)
+def test_the_training_of_a_style_is_listed_as_far_as_it_is_known(shelf, capsys, changes, words):
+    path = shelf / "waves" / "style.json"
+    training = {
+        "steps": {"done": 1500, "minutes": 6.52},
+        "losses": {"validation": {"total": 3784000.0}},
+        "config": {"preset": "lengstrom"},
+    }
+    path.write_text(json.dumps({**json.loads(path.read_text()), **training, **changes}))
+    assert infer.main(["--list-styles"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split(maxsplit=1) == ["waves", words]
+
+
 def test_no_styles_to_list_is_said_with_how_to_get_one(shelf, capsys):
     shutil.rmtree(shelf)
     assert "train one with train.py" in refusal(capsys, 1, "--list-styles")
