@@ -28,7 +28,8 @@ from loss_net.presets import LOSS_PRESETS
 from loss_net.weights import load_vgg_weights
 from transformer.architecture import Architecture
 from transformer.network import Transformer
-from transformer.training.optimizer import WARMUP_STEPS, Optimizer
+from transformer.training.hyperparameters import WARMUP_STEPS
+from transformer.training.optimizer import Optimizer
 from transformer.training.step import build_training_step, training_steps
 
 DECAYS = (0.99, 0.999)

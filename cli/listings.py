@@ -6,7 +6,8 @@ from typing import Any
 from cli.flags import report
 from system.console import printable
 
-LONGEST_SOURCE, LONGEST_PRESET = 200, 20  # characters that are printed
+LONGEST_SOURCE = 200  # characters that are printed
+WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 LARGEST = 1e15  # number that is printed
 
 
@@ -29,18 +30,31 @@ def print_styles() -> int:
             report("infer.py", error)
             faults += 1
         else:
-            about = [style_folder.style_source(info)[:LONGEST_SOURCE], training_of(info)]
-            print(f"{printable(style_dir.name):20} {printable('; '.join(filter(None, about)))}".rstrip())
+            print(f"{printable(style_dir.name):20} {about_style(info)}".rstrip())
     return 1 if faults else 0
 
 
+def about_style(info: Mapping[str, Any]) -> str:
+    """Returns the origin of a style picture and the training, one line, of what `style_folder.style_info` returned."""
+    from transformer.export.style_folder import style_source
+
+    parts = [style_source(info)[:LONGEST_SOURCE], training_of(info)]
+    return printable("; ".join(filter(None, parts)))
+
+
 def training_of(info: Mapping[str, Any]) -> str:
-    """Returns how long the training in a style.json took and what loss it reached; "" where the file does not say."""
-    steps, minutes = _number(info, "steps", "done"), _number(info, "steps", "minutes")
-    loss, preset = _number(info, "losses", "validation", "total"), (info.get("config") or {}).get("preset")
-    parts = [] if steps is None else [f"{steps:.0f} steps" + (f" in {minutes:.1f} min" if minutes else "")]
-    if loss is not None and isinstance(preset, str):
-        parts.append(f"{preset[:LONGEST_PRESET]} loss {loss:.3g}")
+    """Returns the steps of the training in a style.json and the loss that it reached; "" where the file does not say.
+
+    The loss is left out if its weights are not those of its preset, because it cannot be compared then.
+    """
+    from loss_net.presets import LOSS_PRESETS
+
+    steps, loss = _number(info, "steps", "done"), _number(info, "losses", "validation", "total")
+    config = info.get("config") or {}
+    parts = [] if steps is None else [f"{steps:.0f} steps"]
+    preset = LOSS_PRESETS.get(config.get("preset")) if isinstance(config.get("preset"), str) else None
+    if loss is not None and preset and all(config.get(name) == getattr(preset, name) for name in WEIGHTS):
+        parts.append(f"{config['preset']} loss {loss:.3g}")
     return ", ".join(parts)
 
 

@@ -15,12 +15,19 @@ def seeds() -> Mapping[str, bytes]:
         "name": "great_wave",
         "config": {
             "style": "wave.jpg",
+            "preset": "lengstrom",
             "content_weight": 7.5,
+            "style_weight": 100.0,
+            "tv_weight": 200.0,
             "style_size": None,
             "preview": ["a.jpg", "b.jpg"],
         },
         "style_picture": picture,
-        "losses": {"training": {"total": 4937265.28, "learning_rate": 2.99e-08}, "validation": None},
+        "steps": {"done": 1500, "skipped": 0, "minutes": 6.5, "start": "base, river"},
+        "losses": {
+            "training": {"total": 4937265.28, "learning_rate": 2.99e-08},
+            "validation": {"total": 4.5e6},
+        },
     }
     unusual = {"style_picture": {"source": "\x1b[31m\u202e\u2028 Größe 波 \U0001f30a"}}
     return {
@@ -33,11 +40,11 @@ def seeds() -> Mapping[str, bytes]:
 
 def read_style_json(content: bytes, folder: Path) -> None:
     """Reads the file and makes the line that --list-styles prints."""
-    from system.console import printable
-    from transformer.export.style_folder import style_info, style_source
+    from cli.listings import about_style
+    from transformer.export.style_folder import style_info
 
     (folder / "style.json").write_bytes(content)
-    line = printable(style_source(style_info(folder)))
+    line = about_style(style_info(folder))
     assert all(character.isprintable() or character == "\u3000" or character.isspace() for character in line)
     assert "\n" not in line and "\x1b" not in line
 

@@ -73,8 +73,8 @@ def test_artefacts_finds_a_lattice_and_no_noise_and_no_edge():
     def levels(luminance: np.ndarray) -> float:
         return artefacts.pattern_levels(np.repeat(luminance[:, :, None], 3, axis=2))
 
-    assert levels(lattice) == pytest.approx(lattice.std(), rel=0.3)
-    assert levels(lattice + noise + edge) == pytest.approx(lattice.std(), rel=0.3)
+    assert levels(lattice) == pytest.approx(lattice.std(), rel=0.05)
+    assert levels(lattice + noise + edge) == pytest.approx(lattice.std(), rel=0.1)
     assert levels(noise) < 1 and levels(edge) < 1 and levels(np.zeros((192, 192))) == 0
 
 

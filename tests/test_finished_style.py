@@ -14,7 +14,7 @@ import tensorflow as tf
 from transformer.architecture import Architecture
 from transformer.export import finished_style
 from transformer.export.finished_style import export_style, load_parameters
-from transformer.export.style_folder import StyleError
+from transformer.export.style_folder import META_PREFIX, StyleError, list_styles
 from transformer.network import Transformer
 
 STYLE_FILES = {
@@ -233,3 +233,12 @@ def test_a_full_disk_leaves_the_old_style_and_nothing_half_written(
         export_style(old_dir, varied_network(2), {"name": "new"})
     assert contents(old_dir) == before
     assert [path.name for path in tmp_path.iterdir()] == ["style"]
+
+
+def test_the_weights_of_each_shipped_style_fit_the_graphs_of_the_others():
+    shapes = {
+        style_dir.name: tf.train.load_checkpoint(str(style_dir / META_PREFIX)).get_variable_to_shape_map()
+        for style_dir in list_styles()
+    }
+    first = shapes.pop("great_wave")
+    assert shapes and [name for name, own in shapes.items() if own != first] == []

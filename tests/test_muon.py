@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transformer.training.muon import MOMENTUM, muon_directions, orthogonalized
-from transformer.training.optimizer import MUON_RATE, Optimizer, learning_rate_schedule
+from transformer.training.hyperparameters import MOMENTUM, MUON_RATE
+from transformer.training.muon import muon_directions, orthogonalized
+from transformer.training.optimizer import Optimizer, learning_rate_schedule
 
 USABLE = tf.constant(True)
 

@@ -23,6 +23,8 @@ from transformer.architecture import OUTER_KERNELS, Architecture
 from transformer.export.base_folder import BASE_DIR, INFO_FILE
 
 PROG = "train_base"
+PRESET, HALF_SIZE_SHARE = "balanced", 0.9
+STYLE_SIZE = 1024  # pixels
 PRECISIONS = ("float32", "bfloat16")  # of the convolutions; the parameters are float32
 
 
@@ -35,13 +37,15 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--content-dir", type=Path, required=True, help="folder of photos")
     parser.add_argument("--vgg", type=Path, required=True, help="VGG19 weights")
     parser.add_argument(
-        "--preset", default="balanced", choices=list(LOSS_PRESETS), help="of the loss (default: balanced)"
+        "--preset", default=PRESET, choices=list(LOSS_PRESETS), help="of the loss (default: balanced)"
     )
-    parser.add_argument("--style-size", type=int, default=1024, help="longest side of a style picture")
+    parser.add_argument("--style-size", type=int, default=STYLE_SIZE, help="longest side of a style picture")
     parser.add_argument("--steps", type=int, default=40_000, help="default: 40000")
     parser.add_argument("--batch-size", type=int, default=1, help="crops of a step (default: 1)")
     parser.add_argument("--image-size", type=int, default=default.image_size, help="side of the crops")
-    parser.add_argument("--half-size-share", type=float, default=0.9, help="as in train.py (default: 0.9)")
+    parser.add_argument(
+        "--half-size-share", type=float, default=HALF_SIZE_SHARE, help="as in train.py (default: 0.9)"
+    )
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate, help="as in train.py")
     parser.add_argument("--precision", default=fast_precision(), choices=PRECISIONS, help="as in train.py")
     parser.add_argument("--seed", type=int, default=0)

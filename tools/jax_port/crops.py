@@ -7,7 +7,7 @@ import functools
 import io
 import os
 from collections.abc import Mapping
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +53,15 @@ def _cut(task: tuple[int, int, int, str, int]) -> None:
 
 
 def cut_crops(packed_dir: Path, counts: Mapping[int, int], memory_dir: Path) -> dict[int, np.ndarray]:
-    """Returns the crops [count, size, size, 3], uint8, for each size; `counts` says how many."""
-    cores = os.cpu_count() or 1
+    """Returns the crops [count, size, size, 3], uint8, for each size; `counts` says how many.
+
+    They lie in files in `memory_dir`, which the caller removes.
+    """
+    cores, fork = os.cpu_count() or 1, get_context("fork")  # forked processes have the photos
     contents = [
         content for path in sorted(packed_dir.glob("photos_*.npz")) for content in load_contents(path)
     ]
-    with Pool(cores) as pool:
+    with fork.Pool(cores) as pool:
         PHOTOS[:] = pool.map(decoded, contents, chunksize=16)
     tasks, paths = [], {size: str(memory_dir / f"crops_{size}") for size in counts}
     for size, count in counts.items():
@@ -67,7 +70,7 @@ def cut_crops(packed_dir: Path, counts: Mapping[int, int], memory_dir: Path) -> 
         tasks += [
             (size, first, min(count, first + share), paths[size], count) for first in range(0, count, share)
         ]
-    with Pool(cores) as pool:  # forked, so that its processes have the photos
+    with fork.Pool(cores) as pool:
         pool.map(_cut, tasks, chunksize=1)
     return {
         size: np.memmap(paths[size], np.uint8, "r", shape=(count, size, size, 3))

@@ -5,6 +5,7 @@ grams/PICTURE.npz for each style picture.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -15,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from cli.flags import to_json
+from cli.flags import UsageError, to_json
 from cli.train_config import BASE, NO_START, settings_from_json, settled
 from data.images import load_image
 from data.listing import list_images
 from tools.jax_port.pack_format import half_gram, save_contents
+from tools.train_base import HALF_SIZE_SHARE, PRESET, STYLE_SIZE
 
-BASE_STYLE_SIZE = 1024  # pixels; tools/train_base.py
+FIXED = {"optimizer": "muon", "clip_factor": 10.0, "seed": 0, "xla": False}  # other values are not ported
 DEEPEST = "conv5_1"
 
 
@@ -37,30 +39,33 @@ def packed_weights(weights: Any, dtype: Any) -> dict[str, np.ndarray]:
 
 
 def job_of(values: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Returns a job of jobs.json: its name, settings, style pictures, and what it starts from."""
+    """Returns a job of jobs.json: its name, settings, style pictures, and what it starts from. Raises UsageError."""
     values, folder = dict(values), values.get("base")
     shared = {"content_dir": str(options.content_dir), "vgg": str(options.vgg), "precision": "bfloat16"}
     if folder is None:
         config = settled(settings_from_json({**values, **shared}, "the job"))
-        pictures = [(config.style, config.style_size)]
+        paths = [config.style]
     else:
-        pictures = [(path, BASE_STYLE_SIZE) for path in list_images([Path(folder)])]
-        own = {
-            "preset": "balanced",
-            "half_size_share": 0.9,
-            "large_size_share": 0.0,
-            "style_size": BASE_STYLE_SIZE,
-        }
-        values = {**own, **{key: value for key, value in values.items() if key != "base"}}
-        config = settled(settings_from_json({**values, **shared, "style": folder, "name": "many"}, "the job"))
-        config = replace(config, name=BASE)
+        paths = list_images([Path(folder)])
+        own = {"preset": PRESET, "half_size_share": HALF_SIZE_SHARE, "large_size_share": 0.0}
+        own = {**own, "style_size": STYLE_SIZE, **values, **shared, "style": folder, "name": "many"}
+        own.pop("base")
+        config = replace(settled(settings_from_json(own, "the job")), name=BASE)
+    for name, value in FIXED.items():
+        if getattr(config, name) != value:
+            raise UsageError(f"{config.name}: only {name} {value} is ported, got {getattr(config, name)}")
     config = replace(config, batch_size=config.batch_size or 1, start_from=config.start_from or NO_START)
     return {
         "name": config.name,
         "config": to_json(config),
-        "pictures": [f"{path.stem}_{size or 0}" for path, size in pictures],
-        "files": [(str(path), size) for path, size in pictures],
+        "pictures": [f"{path.stem}_{config.style_size or 0}_{digest_of(path)}" for path in paths],
+        "files": [str(path) for path in paths],
     }
+
+
+def digest_of(path: Path) -> str:
+    """Returns a few digits that tell pictures of one name apart."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
 
 def write_grams(jobs: Sequence[Mapping[str, Any]], weights: Any, folder: Path) -> None:
@@ -70,10 +75,10 @@ def write_grams(jobs: Sequence[Mapping[str, Any]], weights: Any, folder: Path) -
 
     folder.mkdir(exist_ok=True)
     for job in jobs:
-        for (path, size), name in zip(job["files"], job["pictures"], strict=True):
+        for path, name in zip(job["files"], job["pictures"], strict=True):
             if (folder / f"{name}.npz").exists():
                 continue
-            style = load_image(Path(path), max_side=size)
+            style = load_image(Path(path), max_side=job["config"]["style_size"])
             loss = build_perceptual_loss(weights, [style], LOSS_PRESETS["balanced"])
             arrays = {}
             for layer, gram in loss.style_grams.items():

@@ -22,12 +22,19 @@ from transformer.architecture import (
     Architecture,
     ConvSpec,
 )
-
-# transformer/training/optimizer.py and muon.py explain these
-DECAY_SHARE, WARMUP_STEPS = 0.25, 100
-BETA1, BETA2, MOMENTUM, MUON_RATE = 0.9, 0.999, 0.95, 10.0
-EPSILON_SHARE, NORM_DECAY, NORM_SETTLED = 1e-6, 0.98, 50
-NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 5
+from transformer.training.hyperparameters import (
+    BETA1,
+    BETA2,
+    DECAY_SHARE,
+    EPSILON_SHARE,
+    MOMENTUM,
+    MUON_RATE,
+    NEWTON_SCHULZ,
+    NEWTON_SCHULZ_STEPS,
+    NORM_DECAY,
+    NORM_SETTLED,
+    WARMUP_STEPS,
+)
 
 Arrays = Mapping[str, jax.Array]
 CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
@@ -70,6 +77,7 @@ def _apply(spec: ConvSpec, values: jax.Array, parameters: Arrays) -> jax.Array:
 
 
 def _norm(values: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+    """Instance norm of values [B, H, W, C] with scale and offset [C]."""
     exact = values.astype(jnp.float32)
     centered = exact - exact.mean((1, 2), keepdims=True)
     variance = jnp.square(centered).mean((1, 2), keepdims=True)
@@ -93,6 +101,7 @@ def vgg_features(images: jax.Array, weights: Arrays, deepest: str, dtype: Any) -
 
 
 def _pooled(values: jax.Array) -> jax.Array:
+    """Returns the maxima of windows of 2x2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]."""
     batch, height, width, channels = values.shape
     if height % 2 or width % 2:
         return lax.reduce_window(values, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
@@ -102,6 +111,7 @@ def _pooled(values: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _correlations(features: jax.Array) -> jax.Array:
+    """Returns F'F [B, C, C] of features F [B, N, C] in float32. The gradient is computed in the type of F."""
     return jnp.einsum(
         "bnc,bnd->bcd", features, features, preferred_element_type=jnp.float32, precision="highest"
     )
@@ -149,7 +159,10 @@ def target_of(preset: LossPreset, grams: Mapping[str, np.ndarray]) -> dict[str, 
 def losses(
     stylized: jax.Array, content: jax.Array, weights: Arrays, target: Mapping[str, Any], dtype: Any
 ) -> jax.Array:
-    """Returns total, content, style and total variation loss [4] of images [B, H, W, 3]."""
+    """Returns total, content, style and total variation loss [4] of images [B, H, W, 3], RGB 0..255.
+
+    weights: as for `vgg_features`. target: of one style, as `target_of` returns it.
+    """
     content_layer = "relu4_2"
     layers = list(target["grams"])
     content_map = lax.stop_gradient(vgg_features(content, weights, content_layer, dtype)[content_layer])

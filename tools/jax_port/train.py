@@ -6,11 +6,13 @@ time, the first time they are needed: several at once disturb each other's measu
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -36,52 +38,61 @@ class Trainer:
     def __init__(self, packed_dir: Path, results_dir: Path, crops: Mapping[int, np.ndarray]):
         self.packed_dir, self.results_dir = packed_dir, results_dir
         with np.load(packed_dir / "vgg.npz") as archive:
-            self.exact_weights = {name: jnp.asarray(archive[name], jnp.float32) for name in archive.files}
+            self.float32_weights = {name: jnp.asarray(archive[name], jnp.float32) for name in archive.files}
         self.weights = {
             name: value if name == "mean_rgb" else value.astype(BFLOAT16)
-            for name, value in self.exact_weights.items()
+            for name, value in self.float32_weights.items()
         }
         self.crops = {size: jax.device_put(array) for size, array in crops.items()}
+        jax.block_until_ready(self.crops)
         contents = load_contents(packed_dir / "val.npz")
         self.photos = np.stack([crops_module.decoded(content) for content in contents])
         self.programs: dict[tuple, Any] = {}
 
     def train(self, job: Mapping[str, Any]) -> None:
         """Trains one job and writes its result."""
-        config, began, log = job["config"], time.monotonic(), []
+        config, began = job["config"], time.monotonic()
         architecture = Architecture(config["width"], config["residual_blocks"], config["outer_kernel"])
         targets = self._targets(job)
-        styles = len(job["pictures"])
         parameters, start = self._start(job, architecture, targets)
         state = jax.jit(port.initial_state)({name: jnp.array(value) for name, value in parameters.items()})
-        generator = np.random.default_rng(config["seed"])
-        order = [generator.permutation(styles) for _ in range(config["steps"] // styles + 1)]
-        order, first = np.concatenate(order).astype(np.int32), 0
-        for stage in stages(config):
-            crops, terms, seconds = self.crops[stage.image_size], [], time.monotonic()
-            program = self._program(architecture, config["batch_size"])
-            schedule = jnp.float32(config["learning_rate"]), jnp.float32(config["steps"])
-            for done in range(first, stage.last_step, CHUNK):
-                arguments = jnp.int32(done), jnp.asarray(order[done : done + CHUNK])
-                state, mean = program(state, self.weights, targets, crops, *arguments, *schedule)
-                terms.append(mean)
-                if (done + CHUNK) % REPORT_EVERY == 0 or done + CHUNK == stage.last_step:
-                    log.append([done + CHUNK, *np.mean(np.array(jnp.stack(terms)), 0).tolist()])
-                    pace = (time.monotonic() - seconds) / len(terms) / CHUNK
-                    print(f"{job['name']} {log[-1]} {stage.image_size} px, {1e3 * pace:.2f} ms", flush=True)
-                    terms, seconds = [], time.monotonic()
-            first = stage.last_step
-        result = {name: np.asarray(value) for name, value in state["parameters"].items()}
-        about = {"log": log, "start": start, "skipped": int(state["skipped"])}
-        about |= {"seconds": time.monotonic() - began, "photos": len(crops_module.PHOTOS)}
-        about |= {
+        state, log = self._trained(job, architecture, targets, state)
+        about = {
+            "log": log,
+            "start": start,
+            "skipped": int(state["skipped"]),
+            "seconds": time.monotonic() - began,
+            "photos": len(crops_module.PHOTOS),
             "device": jax.devices()[0].device_kind,
             "validation": self._validation(state, architecture, targets),
         }
+        result = {name: np.asarray(value) for name, value in state["parameters"].items()}
         self._save(job["name"], result, about)
         print(
             f"{job['name']} is done: {about['seconds']:.0f} s, validation {about['validation']}", flush=True
         )
+
+    def _trained(
+        self, job: Mapping[str, Any], architecture: Architecture, targets: Any, state: Any
+    ) -> tuple[Any, list[list[float]]]:
+        """Returns the state after all steps, and rows of the step and the mean losses since the row before."""
+        config, first, log = job["config"], 0, []
+        program = self._program(architecture, config["batch_size"])
+        schedule = jnp.float32(config["learning_rate"]), jnp.float32(config["steps"])
+        order = style_order(len(job["pictures"]), stages(config)[-1].last_step, config["seed"])
+        for stage in stages(config):
+            crops, terms, began = self.crops[stage.image_size], [], time.monotonic()
+            for done in range(first, stage.last_step, CHUNK):
+                styles = jnp.asarray(order[done : done + CHUNK])
+                state, mean = program(state, self.weights, targets, crops, jnp.int32(done), styles, *schedule)
+                terms.append(mean)
+                if (done + CHUNK) % REPORT_EVERY == 0 or done + CHUNK == stage.last_step:
+                    log.append([done + CHUNK, *np.mean(np.array(jnp.stack(terms)), 0).tolist()])
+                    milliseconds = 1e3 * (time.monotonic() - began) / len(terms) / CHUNK
+                    print(f"{job['name']} {log[-1]} {stage.image_size} px, {milliseconds:.2f} ms", flush=True)
+                    terms, began = [], time.monotonic()
+            first = stage.last_step
+        return state, log
 
     def _save(self, name: str, parameters: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
         unfinished = self.results_dir / f".{name}.npz"
@@ -89,6 +100,7 @@ class Trainer:
         os.replace(unfinished, self.results_dir / f"{name}.npz")
 
     def _targets(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `port.target_of` of every style picture, stacked [S, ...]."""
         rows = [
             port.target_of(preset_of(job["config"]), load_grams(self.packed_dir / "grams" / f"{name}.npz"))
             for name in job["pictures"]
@@ -115,11 +127,12 @@ class Trainer:
         }
         jobs = json.loads((self.packed_dir / "jobs.json").read_text())
         (base,) = (other for other in jobs if other["name"] == name)
-        return row, f"base, {base['pictures'][best].rpartition('_')[0]}"
+        return row, f"base, {Path(base['files'][best]).stem}"
 
     def _nearest(
         self, base: Mapping[str, np.ndarray], rows: int, architecture: Architecture, target: Any
     ) -> int:
+        """Returns the row of `base` with the lowest loss on four crops; like many_styles.best_style."""
         photos = self.crops[min(self.crops)][:4].astype(jnp.float32)
 
         @jax.jit
@@ -153,7 +166,7 @@ class Trainer:
         target = jax.tree.map(lambda row: row[0], targets)
         with jax.default_matmul_precision("highest"):
             values = terms(
-                port.parameters_of(state["parameters"], 0), self.exact_weights, target, self.photos
+                port.parameters_of(state["parameters"], 0), self.float32_weights, target, self.photos
             )
         return np.asarray(values).tolist()
 
@@ -173,6 +186,13 @@ def build_program(architecture: Architecture, batch: int) -> Any:
         return state, terms.mean(0)
 
     return jax.jit(run, donate_argnums=0)
+
+
+def style_order(styles: int, steps: int, seed: int) -> np.ndarray:
+    """Returns the number of the style that each step trains, [steps], int32; every pass over the styles is shuffled."""
+    generator = np.random.default_rng(seed)
+    passes = [generator.permutation(styles) for _ in range(-(-steps // styles))]
+    return np.concatenate(passes)[:steps].astype(np.int32)
 
 
 def preset_of(config: Mapping[str, Any]) -> LossPreset:
@@ -203,16 +223,18 @@ def random_parameters(architecture: Architecture, seed: int, styles: int) -> dic
     return parameters
 
 
-def crop_counts(jobs: Sequence[Mapping[str, Any]], most: int) -> dict[int, int]:
-    """Returns how many crops of each size to cut: what the jobs take, at most `most` million pixels for a size."""
+def crop_counts(jobs: Sequence[Mapping[str, Any]], most: float) -> dict[int, int]:
+    """Returns how many crops of each size to cut: what the jobs take, at most `most` million pixels for a size.
+
+    The counts are multiples of all batch sizes, so that no batch reaches over the end.
+    """
+    multiple = math.lcm(*(job["config"]["batch_size"] for job in jobs))
     counts: dict[int, int] = {}
     for job in jobs:
-        batch = job["config"]["batch_size"]
         for stage in stages(job["config"]):
-            limit = int(most * 1e6 / stage.image_size**2)
-            wanted = (
-                min(stage.last_step * batch, limit) // 64 * 64 or 64
-            )  # a multiple of every batch size up to 64
+            wanted = stage.last_step * job["config"]["batch_size"]
+            limit = int(most * 1e6 / stage.image_size**2) // multiple * multiple
+            wanted = min(-(-wanted // multiple) * multiple, max(multiple, limit))
             counts[stage.image_size] = max(counts.get(stage.image_size, 0), wanted)
     return counts
 
@@ -228,8 +250,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.results.mkdir(parents=True, exist_ok=True)
     jobs = json.loads((options.packed / "jobs.json").read_text())
-    crops = crops_module.cut_crops(options.packed, crop_counts(jobs, options.crops), options.memory_dir)
-    trainer = Trainer(options.packed, options.results, crops)
+    with TemporaryDirectory(dir=options.memory_dir) as folder:
+        crops = crops_module.cut_crops(options.packed, crop_counts(jobs, options.crops), Path(folder))
+        trainer = Trainer(options.packed, options.results, crops)
     for job in jobs:
         if not (options.results / f"{job['name']}.npz").exists():
             trainer.train(job)

@@ -28,7 +28,7 @@ def load_result(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def style_info(job: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of style.json, as cli.training_report.style_metadata."""
-    config, picture = job["config"], Path(job["files"][0][0])
+    config, picture = job["config"], Path(job["files"][0])
     return {
         "name": job["name"],
         "config": config,
@@ -61,10 +61,11 @@ def style_info(job: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, An
 
 def write_base(
     job: Mapping[str, Any], parameters: Mapping[str, np.ndarray], about: Mapping[str, Any], folder: Path
-):
+) -> None:
+    """Writes the result of a job with "base" as a base."""
     from transformer.export.base_folder import Base, save_base
 
-    names = tuple(Path(path).stem for path, _ in job["files"])
+    names = tuple(Path(path).stem for path in job["files"])
     losses = dict(zip(TERMS, about["log"][-1][1:], strict=True))
     info = {"steps_done": about["log"][-1][0], "losses": losses, "config": job["config"]}
     info["trained_with"] = f"tools/jax_port on {about['device']}, on {about['photos']} photos"
@@ -73,7 +74,8 @@ def write_base(
 
 def write_style(
     job: Mapping[str, Any], parameters: Mapping[str, np.ndarray], about: Mapping[str, Any], folder: Path
-):
+) -> None:
+    """Writes the result of a job as a finished style."""
     from transformer.export.finished_style import export_style
     from transformer.network import Transformer
 
@@ -84,6 +86,7 @@ def write_style(
 
 
 def architecture_of(job: Mapping[str, Any]) -> Architecture:
+    """Returns the shape of the network of a job."""
     config = job["config"]
     return Architecture(config["width"], config["residual_blocks"], config["outer_kernel"])
 

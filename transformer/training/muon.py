@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-MOMENTUM = 0.95
-NEWTON_SCHULZ_STEPS = 5
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's polynomial: singular values end between 0.7 and 1.2
+from transformer.training.hyperparameters import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS
 
 
 def muon_directions(moments: Sequence[tf.Tensor], shapes: Sequence[tf.TensorShape]) -> list[tf.Tensor]:

@@ -8,19 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from transformer.training.muon import MOMENTUM, muon_directions
-
-DECAY_SHARE = 0.25  # of the steps, the last ones; measured in benchmarks/README.md
-WARMUP_STEPS = 100  # Adam's first steps have unsettled moments; large ones saturate the output
-BETA1, BETA2 = 0.9, 0.999  # Adam: Kingma & Ba 2014
-MUON_RATE = 10.0  # Muon's learning rate as a multiple of Adam's: 0.02 to 2e-3 (benchmarks/README.md)
-# Epsilon of Adam, as a share of the root mean square of the gradient; it is added to the root of the second moment.
-# Kingma & Ba's absolute 1e-8 only suits losses of about 1: gradients of preset johnson are near 1e-9, those of
-# lengstrom near 1e4. Where the true gradient is zero (an offset that the next instance norm removes), epsilon keeps
-# Adam from amplifying rounding errors.
-EPSILON_SHARE = 1e-6
-NORM_DECAY = 0.98  # of the running mean of gradient norms, which covers about 50 steps
-NORM_SETTLED = 50  # updates before this mean is used for clipping
+from transformer.training.hyperparameters import (
+    BETA1,
+    BETA2,
+    DECAY_SHARE,
+    EPSILON_SHARE,
+    MOMENTUM,
+    MUON_RATE,
+    NORM_DECAY,
+    NORM_SETTLED,
+    WARMUP_STEPS,
+)
+from transformer.training.muon import muon_directions
 
 
 def learning_rate_schedule(learning_rate: float, steps: int) -> Callable[[tf.Tensor | int], tf.Tensor]:
