@@ -209,7 +209,8 @@ def _shipped_styles(folder: Path) -> dict[str, Path]:
     checkpoints_dir = Path(__file__).resolve().parents[1] / "checkpoints"
     for name, shipped in {"waves": "great_wave", "stars": "starry_night"}.items():
         shutil.copytree(checkpoints_dir / shipped, folder / name)
-        info = json.loads((folder / name / "style.json").read_text())  # with its checksums
-        info |= {"name": name, "style_picture": {"file": f"{name}.png", "source": f"museum of {name}"}}
+        checksums = json.loads((folder / name / "style.json").read_text())["sha256"]
+        picture = {"file": f"{name}.png", "source": f"museum of {name}"}
+        info = {"name": name, "style_picture": picture, "sha256": checksums}
         (folder / name / "style.json").write_text(json.dumps(info))
     return {name: folder / name for name in ("waves", "stars")}
