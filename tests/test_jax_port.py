@@ -12,6 +12,7 @@ import tensorflow as tf
 from loss_net.perceptual import build_perceptual_loss
 from loss_net.presets import LOSS_PRESETS
 from loss_net.weights import load_vgg_weights
+from tools.jax_port import pack
 from tools.jax_port.pack import packed_weights
 from tools.jax_port.pack_format import half_gram, whole_gram
 from transformer.architecture import Architecture
@@ -107,6 +108,23 @@ def test_a_step_that_is_not_finite_changes_only_the_count(vgg, images):
     for part in ("parameters", "first", "second"):
         for name, value in after[part].items():
             np.testing.assert_array_equal(value, state[part][name])
+
+
+def test_settings_that_are_not_ported_are_refused_in_one_line(tiny_inputs, tmp_path, capsys):
+    jobs = tmp_path / "jobs.json"
+    jobs.write_text(json.dumps([{"style": str(tiny_inputs / "style.png"), "optimizer": "adam"}]))
+    folders = ["--content-dir", str(tiny_inputs / "photos"), "--val-dir", str(tiny_inputs / "val")]
+    arguments = [
+        str(tmp_path / "packed"),
+        "--jobs",
+        str(jobs),
+        *folders,
+        "--vgg",
+        str(tiny_inputs / "vgg.npz"),
+    ]
+    assert pack.main(arguments) == 2
+    assert capsys.readouterr().err == "pack: style: only optimizer muon is ported, got adam\n"
+    assert not (tmp_path / "packed").exists()
 
 
 def test_gram_matrices_survive_their_packing():

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from cli.flags import UsageError, to_json
+from cli.doors import run_door
+from cli.flags import UsageError, read_json, report, to_json
 from cli.train_config import BASE, NO_START, settings_from_json, settled
 from data.images import load_image
 from data.listing import list_images
 from tools.jax_port.pack_format import half_gram, save_contents
 from tools.train_base import HALF_SIZE_SHARE, PRESET, STYLE_SIZE
 
+PROG = "pack"
 FIXED = {"optimizer": "muon", "clip_factor": 10.0, "seed": 0, "xla": False}  # other values are not ported
 DEEPEST = "conv5_1"
 
@@ -108,31 +110,50 @@ def validation_paths(val_dir: Path, first: int, count: int) -> list[Path]:
     return [path for path, own in sizes.items() if own == shape][:count]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=PROG, description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("packed", type=Path, metavar="PACKED", help="folder to write")
     for flag in ("--jobs", "--content-dir", "--val-dir", "--vgg"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument(
         "--part-mb", type=float, default=20, help="size of a part of the photos (default: 20)"
     )
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def pack(options: argparse.Namespace) -> int:
+    """Writes PACKED; returns the exit status 0. Raises UsageError, ImageError and WeightsError."""
     from loss_net.weights import load_vgg_weights
 
-    options.packed.mkdir(parents=True, exist_ok=True)
-    jobs = [job_of(values, options) for values in json.loads(options.jobs.read_text())]
+    jobs = [job_of(values, options) for values in read_json(options.jobs, f"--jobs {options.jobs}")]
     weights = load_vgg_weights(options.vgg, "vgg19")
+    paths = list_images([options.content_dir])
+    options.packed.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.packed / "vgg.npz", **packed_weights(weights, np.float16))
     write_grams(jobs, weights, options.packed / "grams")
-    paths = list_images([options.content_dir])
     order = np.random.default_rng(0).permutation(len(paths))  # so that any parts are a fair choice
     parts = write_photos([paths[index] for index in order], options.packed, 1e6 * options.part_mb)
     save_contents(
         options.packed / "val.npz", [path.read_bytes() for path in validation_paths(options.val_dir, 100, 20)]
     )
     (options.packed / "jobs.json").write_text(json.dumps(jobs, indent=1) + "\n")
-    print(f"{len(jobs)} jobs, {len(paths)} photos in {parts} parts", file=sys.stderr)
+    report(PROG, f"{len(jobs)} jobs, {len(paths)} photos in {parts} parts")
+    return 0
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Errors that users can cause: one line on stderr."""
+    from data.images import ImageError
+    from loss_net.weights import WeightsError
+
+    return (ImageError, WeightsError, OSError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return run_door(PROG, lambda: parse_args(arguments), pack, lambda options: expected_errors())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

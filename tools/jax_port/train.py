@@ -25,6 +25,8 @@ from tools.jax_port import crops as crops_module
 from tools.jax_port import step as port
 from tools.jax_port.pack_format import load_contents, load_grams
 from transformer.architecture import Architecture
+from transformer.export.base_folder import is_of_style
+from transformer.initial_parameters import initial_parameters
 from transformer.training.stages import Stage, stages_of
 
 CHUNK = 10  # steps in one call of a program; stages end at multiples of it
@@ -209,18 +211,11 @@ def stages(config: Mapping[str, Any]) -> Sequence[Stage]:
 
 
 def random_parameters(architecture: Architecture, seed: int, styles: int) -> dict[str, np.ndarray]:
-    """Returns transformer.network.initial_parameters, which needs TensorFlow, with a row for each style."""
-    generator, parameters = np.random.default_rng(seed), {}
-    ends = {f"{second.name}/scale" for _, second in architecture.residual}
-    for name, shape in architecture.parameter_shapes().items():
-        if name.endswith("/kernel"):
-            parameters[name] = generator.normal(0.0, np.sqrt(2.0 / np.prod(shape[:3])), shape).astype(
-                np.float32
-            )
-        else:
-            value = float(name.endswith("/scale") and name not in ends)
-            parameters[name] = np.full((styles, *shape), value, np.float32)
-    return parameters
+    """Returns the parameters of transformer.training.many_styles.ManyStyles, which needs TensorFlow, at its start."""
+    return {
+        name: np.repeat(value[np.newaxis], styles, 0) if is_of_style(name) else value
+        for name, value in initial_parameters(architecture, seed).items()
+    }
 
 
 def crop_counts(jobs: Sequence[Mapping[str, Any]], most: float) -> dict[int, int]:
