@@ -8,14 +8,11 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from loss_net.convolution import frozen_convolution
 from loss_net.topology import CONV_LAYERS, deepest_layer, layer_names
 from loss_net.weights import VggWeights
 
 POOLINGS = {"max": tf.nn.max_pool2d, "avg": tf.nn.avg_pool2d}
-
-# With at least this many input channels, float32 conv2d on a CPU (oneDNN, TensorFlow 2.21) takes 1.5 to 2 times
-# as long as conv2d_transpose with the rotated kernel, which gives the same result: benchmarks/README.md.
-ROTATED_FROM_CHANNELS = 256
 
 
 class Vgg:
@@ -43,16 +40,14 @@ class Vgg:
         mean_rgb = weights.mean_bgr[::-1] if mean_rgb is None else mean_rgb
         # subtracted in float32 or float64: in bfloat16, values from 128 to 255 are rounded to whole levels
         self.mean_rgb = tf.constant(mean_rgb, tf.float64 if compute_dtype == tf.float64 else tf.float32)
-        self.kernels, self.biases, self.rotated_kernels = {}, {}, {}
+        self.convolutions, self.biases, self._kernel_sizes = {}, {}, {}
         for conv in self._names_to(layers):
             kernel = weights.kernels[conv]
             # reversing the input channels of the first kernel once saves converting every image to BGR
             kernel = kernel[:, :, ::-1, :] if conv == "conv1_1" else kernel
-            self.kernels[conv] = tf.constant(kernel, compute_dtype)
+            self.convolutions[conv] = frozen_convolution(kernel, compute_dtype)
             self.biases[conv] = tf.constant(weights.biases[conv], compute_dtype)
-            if self._uses_rotated_kernel(kernel.shape[2]):
-                rotated = kernel[::-1, ::-1].swapaxes(2, 3)  # [3, 3, out, in]
-                self.rotated_kernels[conv] = tf.constant(rotated, compute_dtype)
+            self._kernel_sizes[conv] = kernel.size
 
     def __call__(self, images: tf.Tensor, layers: Iterable[str]) -> dict[str, tf.Tensor]:
         feature_map = tf.cast(tf.cast(images, self.mean_rgb.dtype) - self.mean_rgb, self.compute_dtype)
@@ -60,7 +55,7 @@ class Vgg:
         for conv in self._names_to(layers):
             if conv.endswith("_1") and conv != "conv1_1":
                 feature_map = self.pool(feature_map, 2, 2, self.pool_padding)
-            convolved = self._convolve(conv, feature_map)
+            convolved = self.convolutions[conv](feature_map)
             feature_map = tf.nn.relu(tf.nn.bias_add(convolved, self.biases[conv]))
             features[conv.replace("conv", "relu")] = feature_map
         return {layer: features[layer] for layer in layers}
@@ -73,17 +68,8 @@ class Vgg:
         total = 0
         for conv in self._names_to(layers):
             block = int(conv.removeprefix("conv").partition("_")[0])
-            total += (side >> (block - 1)) ** 2 * self.kernels[conv].shape.num_elements()
+            total += (side >> (block - 1)) ** 2 * self._kernel_sizes[conv]
         return total
-
-    def _convolve(self, conv: str, feature_map: tf.Tensor) -> tf.Tensor:
-        if conv in self.rotated_kernels:
-            return _transposed_convolution(feature_map, self.kernels[conv], self.rotated_kernels[conv])
-        return tf.nn.conv2d(feature_map, self.kernels[conv], 1, "SAME")
-
-    def _uses_rotated_kernel(self, channels: int) -> bool:
-        is_slow = self.compute_dtype == tf.float32 and channels >= ROTATED_FROM_CHANNELS
-        return is_slow and not tf.config.list_physical_devices("GPU")
 
     def _names_to(self, layers: Iterable[str]) -> tuple[str, ...]:
         deepest = deepest_layer(layers, self.architecture)
@@ -117,21 +103,3 @@ def build_vgg(
         mean_rgb=mean_rgb,
         compute_dtype=compute_dtype,
     )
-
-
-@tf.custom_gradient
-def _transposed_convolution(feature_map: tf.Tensor, kernel: tf.Tensor, rotated: tf.Tensor):
-    """Computes conv2d with `kernel` [3, 3, in, out] as conv2d_transpose with `rotated` [3, 3, out, in].
-
-    `rotated` is the kernel rotated by 180 degrees with its channel axes swapped. The feature map [B, H, W, in]
-    receives a gradient; the frozen kernel receives none.
-    """
-    shape = tf.shape(feature_map)  # [B, H, W, in]
-    convolved_shape = tf.concat([shape[:3], [kernel.shape[3]]], axis=0)
-    convolved = tf.nn.conv2d_transpose(feature_map, rotated, convolved_shape, 1, "SAME")
-    convolved = tf.ensure_shape(convolved, [*feature_map.shape[:3], kernel.shape[3]])
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        return tf.nn.conv2d_transpose(upstream, kernel, shape, 1, "SAME"), None, None
-
-    return convolved, gradient

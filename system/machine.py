@@ -26,12 +26,21 @@ def available_cores() -> int:
 
 def has_fast_bfloat16() -> bool:
     """Returns whether the CPU multiplies bfloat16 numbers faster than float32; False where that is unknown."""
+    return bool(_cpu_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def vector_bits() -> int:
+    """Returns the width of the CPU's vector instructions: 512 (AVX-512), 256 (AVX2), or 0 where that is unknown."""
+    flags = _cpu_flags()
+    return 512 if "avx512f" in flags else 256 if "avx2" in flags else 0
+
+
+def _cpu_flags() -> set[str]:
     try:
         text = (PROCESS_DIR / "cpuinfo").read_text(errors="replace")
     except OSError:  # not Linux
-        return False
-    words = {word for line in text.splitlines() if line.startswith("flags") for word in line.split()}
-    return bool(words & {"avx512_bf16", "amx_bf16"})
+        return set()
+    return {word for line in text.splitlines() if line.startswith("flags") for word in line.split()}
 
 
 def available_memory() -> float:

@@ -151,6 +151,31 @@ def test_convolution_is_a_sum_over_the_reflected_neighborhood(stride):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
+def convolution_and_gradients(images: np.ndarray, kernel: np.ndarray, stride: int) -> list[tf.Tensor]:
+    images, kernel = tf.constant(images), tf.constant(kernel)
+    with tf.GradientTape() as tape:
+        tape.watch([images, kernel])
+        convolved = convolution(images, kernel, stride)
+        value = tf.reduce_sum(tf.sin(convolved))
+    return [convolved, *tape.gradient(value, [images, kernel])]
+
+
+# 32 rows are two bands of rows; with 19 rows, and with 64 channels, the map is taken as a whole
+@pytest.mark.parametrize("batch, height, channels", [(1, 32, 4), (3, 48, 4), (1, 19, 4), (2, 32, 64)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5])
+def test_fast_gradients_are_those_of_tensorflow(monkeypatch, batch, height, channels, stride, size):
+    generator = np.random.default_rng(3)
+    images = generator.normal(size=(batch, height, 12, channels)).astype(np.float32)
+    kernel = generator.normal(0, 0.3, (size, size, channels, channels)).astype(np.float32)
+    results = []
+    for bits in (0, 256):
+        monkeypatch.setattr("transformer.layers.vector_bits", lambda bits=bits: bits)
+        results.append(convolution_and_gradients(images, kernel, stride))
+    for plain, fast in zip(*results, strict=True):
+        np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-5 * np.abs(plain).max())
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_the_gradient_of_reflection_padding_of_known_sides_is_that_of_tensorflow(size):
     images = tf.constant(np.random.default_rng(0).normal(size=(2, 9, 7, 3)), tf.float32)

@@ -135,3 +135,14 @@ def test_fast_bfloat16_is_read_from_the_flags_of_the_cpu(fake, flags, is_fast):
 
 def test_without_cpuinfo_bfloat16_counts_as_slow(fake):
     assert machine.has_fast_bfloat16() is False
+
+
+@pytest.mark.parametrize("flags, bits", [("fpu avx2 avx512f", 512), ("fpu avx avx2", 256), ("fpu avx", 0)])
+def test_the_width_of_vectors_is_read_from_the_flags_of_the_cpu(fake, flags, bits):
+    fake({"proc/cpuinfo": f"model name : avx512f like\nflags\t\t: {flags}\n"})
+    assert machine.vector_bits() == bits
+
+
+def test_without_cpuinfo_the_width_of_vectors_is_unknown(fake):
+    fake({})
+    assert machine.vector_bits() == 0

@@ -126,7 +126,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_images(loss):
 
 
 def test_only_layers_that_the_preset_needs_are_built(loss):
-    assert set(loss.vgg.kernels) == {"conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"}
+    assert set(loss.vgg.convolutions) == {"conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"}
 
 
 @pytest.mark.parametrize("name", LOSS_PRESETS)

@@ -96,7 +96,7 @@ def test_layers_come_in_the_order_asked_for_and_no_others(tiny_vgg_weights):
 
 def test_the_network_is_built_only_as_deep_as_asked(tiny_vgg_weights):
     vgg = build_vgg(tiny_vgg_weights("vgg19"), ["relu2_1", "relu1_1"])
-    assert set(vgg.kernels) == set(vgg.biases) == {"conv1_1", "conv1_2", "conv2_1"}
+    assert set(vgg.convolutions) == set(vgg.biases) == {"conv1_1", "conv1_2", "conv2_1"}
 
 
 def test_a_call_computes_only_as_deep_as_it_asks(tiny_vgg_weights):
@@ -111,35 +111,7 @@ def test_the_network_is_frozen(tiny_vgg_weights):
     with tf.GradientTape() as tape:
         vgg(tf.constant(random_images(1, 8, 8, 3)), ["relu2_1"])
     assert tape.watched_variables() == ()
-    assert not any(isinstance(value, tf.Variable) for value in [*vgg.kernels.values(), *vgg.biases.values()])
-
-
-@pytest.mark.parametrize("shape", [(1, 16, 16, 3), (2, 19, 22, 3)])
-@pytest.mark.parametrize("architecture", ["vgg16", "vgg19"])
-def test_rotated_convolutions_give_the_same_features_and_gradient(
-    tiny_vgg_weights, monkeypatch, architecture, shape
-):
-    weights, images, layer = tiny_vgg_weights(architecture), tf.constant(random_images(*shape)), "relu4_2"
-    results = []
-    for channels in (10**6, 1):
-        monkeypatch.setattr("loss_net.vgg.ROTATED_FROM_CHANNELS", channels)
-        vgg = build_vgg(weights, [layer])
-        assert bool(vgg.rotated_kernels) == (channels == 1)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
-        def feature_and_gradient(images, vgg=vgg):
-            feature_map = vgg(images, [layer])[layer]
-            return feature_map, tf.gradients(tf.reduce_sum(feature_map**2), images)[0]
-
-        results.append(feature_and_gradient(images))
-    for plain, rotated in zip(*results, strict=True):
-        assert_close_to_largest(rotated, plain, layer)
-
-
-@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float64])
-def test_only_float32_convolutions_are_rotated(tiny_vgg_weights, monkeypatch, dtype):
-    monkeypatch.setattr("loss_net.vgg.ROTATED_FROM_CHANNELS", 1)
-    assert build_vgg(tiny_vgg_weights("vgg19"), ["relu2_1"], compute_dtype=dtype).rotated_kernels == {}
+    assert not any(isinstance(value, tf.Variable) for value in vgg.biases.values())
 
 
 def test_a_mean_of_ones_own_replaces_that_of_the_weights(tiny_vgg_weights):

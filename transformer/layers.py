@@ -6,7 +6,11 @@ the same code.
 
 import tensorflow as tf
 
+from system.machine import vector_bits
 from transformer.architecture import NORM_EPSILON
+
+BAND_ROWS = 16  # rows of the bands from which the gradient of a kernel is computed
+FAST_KERNEL_GRADIENT_FROM_CHANNELS = 64  # TensorFlow's kernel is then faster without bands
 
 
 def reflected_indices(length: tf.Tensor, padded_length: tf.Tensor) -> tf.Tensor:
@@ -64,7 +68,55 @@ def convolution(feature_map: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> t
     kernel: [size, size, C, C'] with an odd size.
     """
     padded = reflection_pad(feature_map, kernel.shape[0] // 2)
-    return tf.nn.conv2d(padded, tf.cast(kernel, padded.dtype), strides=stride, padding="VALID")
+    kernel = tf.cast(kernel, padded.dtype)
+    if stride == 1 and padded.shape.is_fully_defined() and _has_slow_gradients(padded.dtype):
+        return _convolution_with_fast_gradients(padded, kernel)
+    return tf.nn.conv2d(padded, kernel, strides=stride, padding="VALID")
+
+
+def _has_slow_gradients(dtype: tf.DType) -> bool:
+    # measured on CPUs with AVX2 but without AVX-512 only: benchmarks/README.md
+    return dtype == tf.float32 and vector_bits() == 256 and not tf.config.list_physical_devices("GPU")
+
+
+@tf.custom_gradient
+def _convolution_with_fast_gradients(padded: tf.Tensor, kernel: tf.Tensor):
+    """Computes conv2d without padding, with the gradients that TensorFlow computes too, in less time.
+
+    padded: [B, H, W, C]; kernel: [size, size, C, C']. The gradient of the feature map is a convolution with the rotated
+    kernel. That of the kernel is computed from bands of a few rows, as if each band were an image, because
+    TensorFlow's kernel uses several cores only for several images.
+    """
+    size = kernel.shape[0]
+
+    def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # [B, H - size + 1, W - size + 1, C']
+        rotated = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])
+        around = [[0, 0], [size - 1, size - 1], [size - 1, size - 1], [0, 0]]
+        return tf.nn.conv2d(upstream, rotated, 1, around), _kernel_gradient(padded, upstream, kernel.shape)
+
+    return tf.nn.conv2d(padded, kernel, 1, "VALID"), gradients
+
+
+def _kernel_gradient(padded: tf.Tensor, upstream: tf.Tensor, kernel_shape: tf.TensorShape) -> tf.Tensor:
+    height = upstream.shape[1]
+    is_fast = min(kernel_shape[2:]) >= FAST_KERNEL_GRADIENT_FROM_CHANNELS
+    rows = height if is_fast or height % BAND_ROWS else BAND_ROWS
+    overlap = kernel_shape[0] - 1
+    bands = [padded[:, top : top + rows + overlap] for top in range(0, height, rows)]
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=tf.concat(bands, axis=0),
+        filter_sizes=kernel_shape,
+        out_backprop=_bands_first(upstream, rows),
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    )
+
+
+def _bands_first(feature_map: tf.Tensor, rows: int) -> tf.Tensor:
+    """Cuts feature maps [B, H, W, C] into bands: [H / rows * B, rows, W, C], the upper bands of all images first."""
+    batch, height, width, channels = feature_map.shape
+    bands = tf.reshape(feature_map, [batch, height // rows, rows, width, channels])
+    return tf.reshape(tf.transpose(bands, [1, 0, 2, 3, 4]), [-1, rows, width, channels])
 
 
 def upsample_nearest(feature_map: tf.Tensor, factor: int) -> tf.Tensor:
