@@ -1,8 +1,8 @@
-"""Measures artefacts of styles: patterns that repeat on a lattice, stripes at the border, and gray whites.
+"""Measures artefacts of styles: patterns that repeat on a lattice, dots, stripes at the border, and gray whites.
 
     python benchmarks/artefacts.py great_wave the_scream --pictures ../shared/styles/great_wave.jpg
 
-Each style stylizes crops in which a network tends to show artefacts. Three numbers, in levels of 0..255:
+Each style stylizes crops in which a network tends to show artefacts. The numbers, in levels of 0..255:
 
 pattern  the periodic part of the luminance, root mean square: peaks of the power spectrum at periods of 3 to 24
          pixels, above 4 times the median of the spectrum around them. Brush strokes of varying distances have a
@@ -11,7 +11,12 @@ border   how far the mean color of the outer 12 pixels is from that of the pixel
          everywhere.
 white    how far the mean of the white crop is below 255; the crop itself is 0.4 levels below.
 
-For `--pictures` (paintings, or results of the slow method) only the pattern is measured, in squares cut from them.
+And two numbers of round, bright dots of 2 to 6 pixels per 10,000 pixels:
+
+dots     the mean over the plain crops
+photo    in the sky of a photo taken at night, examples/rocket.jpg, which has 0.2 itself
+
+For `--pictures` (paintings, results of the slow method) only pattern and dots are measured, in squares cut from them.
 """
 
 import argparse
@@ -33,6 +38,10 @@ PEAK_FACTOR = 4.0  # a peak is above this multiple of the median around it
 NEIGHBORS = 4  # bins to each side that the median is taken over
 BORDER = 12  # pixels
 INSIDE = 32  # pixels from the edge; what is further inside is compared with the border
+DOT_BLURS = (1.3, 3.2)  # pixels, standard deviations; their difference responds to spots of 2 to 6 pixels
+DOT_LEVELS = 15.0  # least response of a dot
+DOT_ASPECT = 2.0  # a dot's largest curvature over its smallest is at most this; strokes have more
+NIGHT_PHOTO = Path(__file__).resolve().parents[1] / "examples" / "rocket.jpg"
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 EVEN = ("flat", "dark", "white", "noise")  # crops that are the same everywhere
 
@@ -65,6 +74,12 @@ def crops(side: int = SIDE) -> dict[str, np.ndarray]:
         "noisy gradient": noisy(sky, 2.0),
         "night": noisy(lights, 2.0),
     }
+
+
+def night_sky() -> np.ndarray:
+    """Returns the sky of NIGHT_PHOTO, [H, W, 3], RGB, 0..255."""
+    photo = load_image(NIGHT_PHOTO, max_side=640)
+    return photo[: photo.shape[0] * 3 // 5]
 
 
 def pattern_levels(image: np.ndarray) -> float:
@@ -102,6 +117,35 @@ def median_around(spectrum: np.ndarray) -> np.ndarray:
     return np.median(shifted, axis=0)
 
 
+def dots_per_area(image: np.ndarray) -> float:
+    """Returns the number of round, bright dots per 10,000 pixels of an image [H, W, 3], 0..255."""
+    luminance = image @ LUMINANCE
+    response = _blurred(luminance, DOT_BLURS[0]) - _blurred(luminance, DOT_BLURS[1])
+    center = response[1:-1, 1:-1]
+    up, down, left, right = response[:-2, 1:-1], response[2:, 1:-1], response[1:-1, :-2], response[1:-1, 2:]
+    corners = response[:-2, :-2], response[:-2, 2:], response[2:, :-2], response[2:, 2:]
+    is_peak = (center > DOT_LEVELS) & np.all(
+        [center >= other for other in (up, down, left, right, *corners)], 0
+    )
+    # the curvatures along the two main directions are mean + spread and mean - spread
+    along, across = 2 * center - up - down, 2 * center - left - right
+    mixed = (corners[0] + corners[3] - corners[1] - corners[2]) / 4
+    mean, spread = (along + across) / 2, np.hypot((along - across) / 2, mixed)
+    is_round = (mean > spread) & (mean + spread <= DOT_ASPECT * (mean - spread))
+    return float(1e4 * np.mean(is_peak & is_round))
+
+
+def _blurred(luminance: np.ndarray, deviation: float) -> np.ndarray:
+    """Returns luminance [H, W] after a Gaussian blur; the border is mirrored."""
+    reach = round(3 * deviation)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    weights /= weights.sum()
+    padded = np.pad(luminance, reach, mode="reflect")
+    height, width = luminance.shape
+    rows = sum(weight * padded[offset : offset + height] for offset, weight in enumerate(weights))
+    return sum(weight * rows[:, offset : offset + width] for offset, weight in enumerate(weights))
+
+
 def border_levels(image: np.ndarray) -> float:
     """Returns the largest distance, over the four sides, of the border's mean color from that inside, in levels."""
     inside = image[INSIDE:-INSIDE, INSIDE:-INSIDE].mean((0, 1))
@@ -124,14 +168,22 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     images = crops()
-    print(f"{'pattern of':24}" + "".join(f"{name:>15}" for name in images) + f"{'border':>9}{'white':>8}")
+    print(
+        f"{'pattern of':24}"
+        + "".join(f"{name:>15}" for name in images)
+        + f"{'border':>9}{'white':>8}{'dots':>7}{'photo':>7}"
+    )
     for style in options.styles:
         _print_style(style, images)
     for path in options.pictures:
-        patterns = [pattern_levels(square) for square in squares(load_image(path))]
+        parts = list(squares(load_image(path)))
+        patterns, dots = [pattern_levels(part) for part in parts], [dots_per_area(part) for part in parts]
         if not patterns:
             sys.exit(f"{path}: a side has less than {SIDE} pixels; give a larger picture")
-        print(f"{path.name:24} {np.mean(patterns):.2f} mean, {max(patterns):.2f} largest of {len(patterns)}")
+        print(
+            f"{path.name:24} {np.mean(patterns):.2f} mean, {max(patterns):.2f} largest of {len(patterns)};"
+            f" dots {np.mean(dots):.1f}"
+        )
 
 
 def _print_style(style: str, images: dict[str, np.ndarray]) -> None:
@@ -141,7 +193,11 @@ def _print_style(style: str, images: dict[str, np.ndarray]) -> None:
     border = max(border_levels(stylized[name]) for name in EVEN)
     white = 255 - stylized["white"][INSIDE:-INSIDE, INSIDE:-INSIDE].mean()
     cells = "".join(f"{pattern_levels(image):15.2f}" for image in inner)
-    print(f"{Path(style).name:24}{cells}{border:9.1f}{white:8.1f}", flush=True)
+    plain = [dots_per_area(stylized[name][INSIDE:-INSIDE, INSIDE:-INSIDE]) for name in EVEN]
+    photo = dots_per_area(stylizer(night_sky()))
+    print(
+        f"{Path(style).name:24}{cells}{border:9.1f}{white:8.1f}{np.mean(plain):7.1f}{photo:7.1f}", flush=True
+    )
 
 
 if __name__ == "__main__":

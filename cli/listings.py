@@ -7,6 +7,7 @@ from cli.flags import report
 from system.console import printable
 
 LONGEST_SOURCE = 200  # characters that are printed
+LONGEST_DEVICE = 40
 WEIGHTS = ("content_weight", "style_weight", "tv_weight")
 LARGEST = 1e15  # number that is printed
 
@@ -43,19 +44,31 @@ def about_style(info: Mapping[str, Any]) -> str:
 
 
 def training_of(info: Mapping[str, Any]) -> str:
-    """Returns the steps of the training in a style.json and the loss that it reached; "" where the file does not say.
+    """Returns the steps and minutes of the training in a style.json and the loss that it reached, as far as it says.
 
-    The loss is left out if its weights are not those of its preset, because it cannot be compared then.
+    Losses can be compared only between equal weights, so a style weight that is not the preset's is named.
     """
     from loss_net.presets import LOSS_PRESETS
 
-    steps, loss = _number(info, "steps", "done"), _number(info, "losses", "validation", "total")
-    config = info.get("config") or {}
-    parts = [] if steps is None else [f"{steps:.0f} steps"]
+    steps, minutes = _number(info, "steps", "done"), _number(info, "steps", "minutes")
+    parts = [] if steps is None else [f"{steps:.0f} steps" + _duration(minutes, info)]
+    loss, config = _number(info, "losses", "validation", "total"), info.get("config") or {}
     preset = LOSS_PRESETS.get(config.get("preset")) if isinstance(config.get("preset"), str) else None
-    if loss is not None and preset and all(config.get(name) == getattr(preset, name) for name in WEIGHTS):
-        parts.append(f"{config['preset']} loss {loss:.3g}")
+    others = [name for name in WEIGHTS if preset and config.get(name) != getattr(preset, name)]
+    if loss is not None and preset and others in ([], ["style_weight"]):
+        weight = _number(info, "config", "style_weight")
+        other_weight = "unknown" if weight is None else f"{weight:g}"
+        unlike = f" at style weight {other_weight}" if others else ""
+        parts.append(f"{config['preset']} loss {loss:.3g}{unlike}")
     return ", ".join(parts)
+
+
+def _duration(minutes: float | None, info: Mapping[str, Any]) -> str:
+    if minutes is None:
+        return ""
+    device = info["steps"].get("device")
+    where = f" on {device[:LONGEST_DEVICE]}" if isinstance(device, str) and device else ""
+    return f" in {minutes:.3g} min{where}"
 
 
 def _number(info: Any, *keys: str) -> float | None:

@@ -121,6 +121,8 @@ def style_metadata(config: TrainConfig, run: Any, crops: Any) -> dict:
     """The content of style.json."""
     from importlib.metadata import version
 
+    import tensorflow as tf
+
     return {
         "name": config.name,
         "config": to_json(config),
@@ -140,6 +142,7 @@ def style_metadata(config: TrainConfig, run: Any, crops: Any) -> dict:
             "skipped": run.optimizer.value("skipped"),
             "rollbacks": run.progress.rollbacks,
             "minutes": round(run.progress.seconds / 60, 1),
+            "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
             "start": run.progress.start,
         },
         "losses": {

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
-from loss_net.presets import LossPreset
+from loss_net.presets import TRAINING_BORDER, LossPreset
 from loss_net.topology import deepest_layer, least_side
 from loss_net.vgg import Vgg, build_vgg
 from loss_net.weights import VggWeights
@@ -24,11 +24,19 @@ class PerceptualLoss:
     styles, {layer: [S, C, C]}, are computed once. Johnson et al. 2016, https://arxiv.org/abs/1603.08155.
     """
 
-    def __init__(self, vgg: Vgg, style_grams: Features, blend_weights: Sequence[float], preset: LossPreset):
+    def __init__(
+        self,
+        vgg: Vgg,
+        style_grams: Features,
+        blend_weights: Sequence[float],
+        preset: LossPreset,
+        border: int = 0,
+    ):
         self.vgg = vgg
         self.style_grams = style_grams
         self.blend_weights = tf.constant(blend_weights, style_grams[next(iter(style_grams))].dtype)
         self.preset = preset
+        self.border = border
 
     def __call__(self, stylized: tf.Tensor, content: tf.Tensor) -> Losses:
         return self._terms(stylized, self._content_maps(content))
@@ -45,7 +53,16 @@ class PerceptualLoss:
     def for_style(self, style: tf.Tensor) -> "PerceptualLoss":
         """Returns the loss of one of the styles alone; `style` is its number, a scalar."""
         style_grams = {layer: tf.gather(grams, [style]) for layer, grams in self.style_grams.items()}
-        return PerceptualLoss(self.vgg, style_grams, [1.0], self.preset)
+        return PerceptualLoss(self.vgg, style_grams, [1.0], self.preset, self.border)
+
+    def without_border(self, border: int = TRAINING_BORDER) -> "PerceptualLoss":
+        """Returns the same loss, but with a style loss that does not see the outer `border` pixels of the images.
+
+        A network can tell where the border of an image is, because its padding mirrors the image there. It does not
+        matter to the Gram matrices where the style is, and so networks learn to paint a stripe of it along the
+        border, where it costs the least content loss. At most an eighth of an image's shorter side is left out.
+        """
+        return PerceptualLoss(self.vgg, self.style_grams, self.blend_weights, self.preset, border)
 
     def multiply_adds(self, side: int) -> int:
         """Returns the multiply-accumulate operations of the loss and its gradient, for one image.
@@ -66,7 +83,7 @@ class PerceptualLoss:
         # one pass over the stylized images serves both content and style
         stylized_maps = self.vgg(stylized, tuple({**preset.content_layers, **preset.style_layers}))
         content_terms = self._content_terms(stylized_maps, content_maps)
-        style_terms = self._style_terms(stylized_maps, tf.shape(stylized)[1] * tf.shape(stylized)[2])
+        style_terms = self._style_terms(stylized_maps, stylized)
         terms = {
             "content": preset.content_weight * tf.add_n(content_terms),
             "style": tf.add_n(list(style_terms.values())),
@@ -84,15 +101,16 @@ class PerceptualLoss:
             for layer, weight in preset.content_layers.items()
         ]
 
-    def _style_terms(self, stylized_maps: Features, image_pixels: tf.Tensor) -> Losses:
+    def _style_terms(self, stylized_maps: Features, stylized: tf.Tensor) -> Losses:
         preset = self.preset
+        image_pixels = tf.shape(stylized)[1] * tf.shape(stylized)[2]
         share = 1 / len(preset.style_layers) if preset.style_layers_averaged else 1.0
         return {
             f"style/{layer}": preset.style_weight
             * share
             * weight
             * style_loss(
-                stylized_maps[layer],
+                _inside(stylized_maps[layer], self._border_of(layer, stylized)),
                 self.style_grams[layer],
                 blend_weights=self.blend_weights,
                 gram_divisor=preset.gram_divisor,
@@ -102,6 +120,22 @@ class PerceptualLoss:
             )
             for layer, weight in preset.style_layers.items()
         }
+
+    def _border_of(self, layer: str, images: tf.Tensor) -> tf.Tensor | int:
+        """Returns the rows and columns on every side of a feature map that the style loss does not see."""
+        if self.border == 0:
+            return 0
+        shorter_side = tf.minimum(tf.shape(images)[1], tf.shape(images)[2])
+        return tf.minimum(self.border, shorter_side // 8) // least_side(layer)
+
+
+def _inside(feature_map: tf.Tensor, border: tf.Tensor | int) -> tf.Tensor:
+    """Cuts `border` rows and columns from every side of feature maps [B, H, W, C]."""
+    if isinstance(border, int) and border == 0:
+        return feature_map
+    shape = tf.shape(feature_map)
+    inside = tf.slice(feature_map, [0, border, border, 0], shape - [0, 2 * border, 2 * border, 0])
+    return tf.ensure_shape(inside, [feature_map.shape[0], None, None, feature_map.shape[3]])
 
 
 def build_perceptual_loss(

@@ -78,6 +78,25 @@ def test_artefacts_finds_a_lattice_and_no_noise_and_no_edge():
     assert levels(noise) < 1 and levels(edge) < 1 and levels(np.zeros((192, 192))) == 0
 
 
+def test_artefacts_counts_round_dots_and_no_strokes_and_no_noise():
+    artefacts = import_module("benchmarks.artefacts")
+
+    def dots(luminance: np.ndarray) -> float:
+        return artefacts.dots_per_area(np.repeat(luminance[:, :, None], 3, axis=2))
+
+    rows, columns = np.mgrid[:200, :200]
+    spots, dashes = np.full((200, 200), 30.0), np.full((200, 200), 30.0)
+    for row, column in np.random.default_rng(1).integers(1, 19, (40, 2)) * 10:
+        spots[row - 1 : row + 2, column - 1 : column + 2] = 200
+        dashes[row - 1 : row + 2, column - 8 : column + 9] = 200
+    placed = len(np.unique(np.argwhere(spots[::10, ::10] > 100), axis=0))
+    assert dots(spots) == pytest.approx(placed / 4, rel=0.05)
+    assert dots(255 - spots) == 0
+    assert dots(dashes) < 0.2 * dots(spots)
+    assert dots(100 + 50 * np.cos(2 * np.pi * rows / 6)) == 0
+    assert dots(128 + np.random.default_rng(2).normal(0, 4, (200, 200))) == 0
+
+
 def test_artefacts_measures_a_border():
     artefacts = import_module("benchmarks.artefacts")
     image = np.full((128, 128, 3), 100.0)
@@ -90,7 +109,7 @@ def test_artefacts_prints_a_row_for_each_style_and_picture(style_dirs, tables, p
     benchmark = import_module("benchmarks.artefacts")
     picture = photo(tmp_path / "painting.png", width=300, height=260)
     lines = tables(benchmark.main, [str(style_dirs["waves"]), "--pictures", str(picture)])
-    assert lines[1][0] == "waves" and len(floats(lines[1][1:])) == 9
+    assert lines[1][0] == "waves" and len(floats(lines[1][1:])) == 11
     assert lines[2][0] == "painting.png" and lines[2][2] == "mean,"
 
 
@@ -145,13 +164,22 @@ def test_pipeline_speed_reads_files_and_cache(tiny_inputs, tables):
     assert all(float(line[1]) > 0 for line in lines[2:])
 
 
-def test_validation_loss_scores_a_style(style_dirs, tiny_inputs, tables):
+def test_validation_loss_scores_a_style_beside_the_published_network(
+    style_dirs, tiny_inputs, tables, tmp_path
+):
     benchmark = import_module("benchmarks.validation_loss")
-    inputs = ["--style", "style.png", "--val-dir", "val", "--vgg", "vgg.npz"]
-    flags = [word if word.startswith("--") else str(tiny_inputs / word) for word in inputs]
-    lines = tables(benchmark.main, [str(style_dirs["waves"]), *flags])
-    content, style, tv, total = floats(lines[3][1:])
+    painting = tmp_path / "udnie.png"
+    painting.write_bytes((tiny_inputs / "style.png").read_bytes())
+    rows = {}
+    for picture in (tiny_inputs / "style.png", painting):
+        inputs = ["--style", picture, "--val-dir", tiny_inputs / "val", "--vgg", tiny_inputs / "vgg.npz"]
+        rows[picture.stem] = tables(benchmark.main, [str(style_dirs["waves"]), *map(str, inputs)])[2:]
+    (alone,) = rows["style"]
+    content, style, tv, total = floats(alone[1:])
     assert total == pytest.approx(content + style + tv, rel=0.02)  # printed with three digits
+    published, same, ratios = rows["udnie"]
+    assert floats(published[-4:])[-1] == 2.97e6 and same == alone
+    assert floats(ratios[-4:])[-1] == pytest.approx(total / 2.97e6, abs=0.01)
 
 
 def test_fast_vs_slow_counts_iterations_and_keeps_its_results(trained_dir, tiny_inputs, tables, tmp_path):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from transformer.architecture import Architecture
 from transformer.export import finished_style
 from transformer.export.finished_style import export_style, load_parameters
+from transformer.export.onnx_graph import with_half_precision
 from transformer.export.style_folder import META_PREFIX, StyleError, list_styles
 from transformer.network import Transformer
 
@@ -130,7 +131,8 @@ def test_a_rename_that_fails_puts_the_old_style_back(old_dir, tmp_path, varied_n
 def test_the_weights_of_a_style_can_be_loaded_into_a_network(style_dirs, varied_network):
     network, exported = varied_network(2), varied_network(1)
     load_parameters(style_dirs["waves"], network)
-    for name, value in exported.parameters.items():
+    trained = {name: value.numpy() for name, value in exported.parameters.items()}
+    for name, value in with_half_precision(trained, exported.architecture).items():
         np.testing.assert_array_equal(network.parameters[name], value, err_msg=name)
 
 

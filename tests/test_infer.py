@@ -368,9 +368,21 @@ def test_the_styles_are_listed_with_what_they_were_learnt_from(shelf, capsys):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "museum of waves; 1500 steps, lengstrom loss 3.78e+06"),
-        ({"losses": {}}, "museum of waves; 1500 steps"),
-        ({"config": {**LENGSTROM, "style_weight": 35}}, "museum of waves; 1500 steps"),
+        ({}, "museum of waves; 1500 steps in 6.52 min on CPU, lengstrom loss 3.78e+06"),
+        ({"losses": {}}, "museum of waves; 1500 steps in 6.52 min on CPU"),
+        (
+            {"losses": {}, "steps": {"done": 9, "minutes": 2, "device": 3}},
+            "museum of waves; 9 steps in 2 min",
+        ),
+        (
+            {"config": {**LENGSTROM, "style_weight": 35}},
+            "museum of waves; 1500 steps in 6.52 min on CPU, lengstrom loss 3.78e+06 at style weight 35",
+        ),
+        (
+            {"config": {**LENGSTROM, "style_weight": "much"}},
+            "museum of waves; 1500 steps in 6.52 min on CPU, lengstrom loss 3.78e+06 at style weight unknown",
+        ),
+        ({"config": {**LENGSTROM, "content_weight": 1}}, "museum of waves; 1500 steps in 6.52 min on CPU"),
         ({"steps": [1], "losses": {"validation": {"total": True}}}, "museum of waves"),
         ({"steps": {"done": 10**25}, "config": {"preset": []}}, "museum of waves"),
         ({"steps": {"done": "many"}, "config": {"preset": "none of ours"}}, "museum of waves"),
@@ -379,7 +391,7 @@ def test_the_styles_are_listed_with_what_they_were_learnt_from(shelf, capsys):
 def test_the_training_of_a_style_is_listed_as_far_as_it_can_be_compared(shelf, capsys, changes, words):
     path = shelf / "waves" / "style.json"
     training = {
-        "steps": {"done": 1500, "minutes": 6.52},
+        "steps": {"done": 1500, "minutes": 6.52, "device": "CPU"},
         "losses": {"validation": {"total": 3784000.0}},
         "config": LENGSTROM,
     }

@@ -45,7 +45,7 @@ def images() -> np.ndarray:
 
 def of_tensorflow(vgg, style, preset, images) -> tuple[dict, list[dict], dict]:
     """The Gram matrices, the losses of each step, and the parameters after the last one."""
-    loss = build_perceptual_loss(vgg, [style], preset)
+    loss = build_perceptual_loss(vgg, [style], preset).without_border()
     network = Transformer(ARCHITECTURE, seed=3)
     optimizer = Optimizer(
         list(network.parameters.values()),

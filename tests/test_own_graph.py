@@ -6,7 +6,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from transformer.architecture import OUTER_KERNELS, Architecture
-from transformer.export.onnx_graph import build_onnx_model, onnx_parameters
+from transformer.export.onnx_graph import (
+    build_onnx_model,
+    onnx_parameters,
+    read_onnx_parameters,
+    with_half_precision,
+)
 from transformer.export.onnx_shapes import onnx_shapes
 from transformer.export.style_folder import ONNX_FILE
 from transformer.inference.loading import load_stylizer
@@ -14,6 +19,10 @@ from transformer.inference.own_graph import FINGERPRINTS, fingerprint, own_claim
 
 
 def parameters_of(architecture: Architecture) -> dict[str, np.ndarray]:
+    return with_half_precision(exact_parameters(architecture), architecture)
+
+
+def exact_parameters(architecture: Architecture) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     shapes = architecture.parameter_shapes()
     return {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
@@ -62,6 +71,48 @@ def test_the_shapes_are_those_of_the_converted_parameters(width):
     architecture = Architecture(width, 2)
     converted = onnx_parameters(parameters_of(architecture), architecture)
     assert {name: value.shape for name, value in converted.items()} == onnx_shapes(architecture)
+
+
+def test_half_precision_loses_nothing_between_the_forms(tmp_path):
+    architecture = Architecture(0.125, 2)
+    parameters = parameters_of(architecture)
+    model = build_onnx_model(parameters, architecture)
+    types = {item.name: item.data_type for item in model.graph.initializer}
+    assert types["residual1/conv1/kernel"] == types["encoder/conv1/kernel"] == TensorProto.FLOAT16
+    assert types["decoder/conv1/kernel"] == types["encoder/conv1/scale"] == TensorProto.FLOAT
+    (tmp_path / ONNX_FILE).write_bytes(model.SerializeToString())
+    read, _ = read_onnx_parameters(tmp_path / ONNX_FILE)
+    kernel = parameters["residual1/conv1/kernel"].transpose(3, 2, 0, 1)
+    np.testing.assert_array_equal(read["residual1/conv1/kernel"], kernel)
+    assert {value.dtype for value in read.values()} == {np.dtype(np.float32)}
+
+
+def test_rounding_to_half_precision_is_close_and_leaves_the_last_layers_alone():
+    architecture = Architecture(0.125, 1)
+    exact = exact_parameters(architecture)
+    rounded = with_half_precision(exact, architecture)
+    for name, value in exact.items():
+        np.testing.assert_allclose(rounded[name], value, rtol=2**-11, atol=1e-7)
+    np.testing.assert_array_equal(rounded["decoder/conv1/kernel"], exact["decoder/conv1/kernel"])
+    assert not np.array_equal(rounded["residual1/conv1/kernel"], exact["residual1/conv1/kernel"])
+
+
+def test_kernels_too_large_for_half_precision_stay_as_they_are(tmp_path):
+    architecture = Architecture(0.125, 1)
+    exact = exact_parameters(architecture)
+    exact["residual1/conv1/kernel"][0, 0, 0, 0] = 1e5
+    large = with_half_precision(exact, architecture)
+    assert all(large[name] is exact[name] for name in exact)
+    model = build_onnx_model(large, architecture)
+    assert TensorProto.FLOAT16 not in {item.data_type for item in model.graph.initializer}
+
+
+def test_a_graph_all_in_float32_is_of_an_earlier_version_and_still_ours(tmp_path):
+    architecture = Architecture(0.125, 2)
+    content = build_onnx_model(exact_parameters(architecture), architecture).SerializeToString()
+    assert own_claim(content) == (architecture, False)
+    read, found = read_onnx_parameters(tmp_path / ONNX_FILE, content)
+    assert found == architecture and read.keys() == onnx_shapes(architecture).keys()
 
 
 def other_operator(model):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from data.images import load_image, resize_image
 from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 from loss_net.perceptual import PerceptualLoss, build_perceptual_loss
-from loss_net.presets import LOSS_PRESETS, LossPreset
+from loss_net.presets import LOSS_PRESETS, TRAINING_BORDER, LossPreset
 from loss_net.vgg import build_vgg
 from loss_net.weights import VggWeights, load_vgg_weights
 
@@ -123,6 +123,51 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_images(loss):
     alone = [numbers(loss(STYLIZED[index : index + 1], CONTENT[index : index + 1])) for index in range(2)]
     for name, term in whole.items():
         assert term == pytest.approx(np.mean([terms[name] for terms in alone]), rel=1e-5), name
+
+
+def style_gradient_rows(loss, stylized: tf.Tensor) -> np.ndarray:
+    """The largest style gradient of each row of the first image."""
+    with tf.GradientTape() as tape:
+        tape.watch(stylized)
+        style = loss(stylized, stylized / 2)["style"]
+    return np.abs(tape.gradient(style, stylized)[0]).max((1, 2))
+
+
+def test_without_border_the_style_loss_is_that_of_the_inner_feature_maps(loss):
+    stylized, content = random_images(2, 40, 48, 3, seed=2), random_images(2, 40, 48, 3, seed=3)
+    terms = numbers(loss.without_border(4)(stylized, content))
+    maps = loss.vgg(stylized, ["relu1_1", "relu2_2"])
+    grams = {
+        "relu1_1": (3.0, maps["relu1_1"][:, 4:-4, 4:-4]),
+        "relu2_2": (0.25, maps["relu2_2"][:, 2:-2, 2:-2]),
+    }
+    for layer, (weight, inside) in grams.items():
+        expected = PRESET.style_weight * weight * float(style_loss(inside, loss.style_grams[layer]))
+        assert terms[f"style/{layer}"] == pytest.approx(expected, rel=1e-5)
+    whole = numbers(loss(stylized, content))
+    assert terms["style"] != pytest.approx(whole["style"], rel=1e-3)
+    assert (terms["content"], terms["tv"]) == pytest.approx((whole["content"], whole["tv"]))
+
+
+def test_without_border_no_style_is_asked_for_at_the_border(loss):
+    stylized = random_images(1, 160, 160, 3, seed=2)
+    assert style_gradient_rows(loss, stylized)[0] > 0
+    rows = style_gradient_rows(loss.without_border(), stylized)
+    reach = 8  # pixels that relu2_2 sees to each side, and one to spare
+    assert rows[: TRAINING_BORDER - reach].max() == rows[-TRAINING_BORDER + reach :].max() == 0 < rows[80]
+
+
+def test_the_border_of_a_small_image_is_an_eighth_of_it(loss):
+    images = random_images(1, 16, 32, 3, seed=2)
+    assert numbers(loss.without_border()(images, images)) == pytest.approx(
+        numbers(loss.without_border(2)(images, images))
+    )
+
+
+def test_a_loss_without_border_keeps_it_for_one_style_and_can_be_undone(loss):
+    images = random_images(1, 64, 64, 3, seed=2)
+    assert loss.without_border(8).for_style(tf.constant(0)).border == 8
+    assert numbers(loss.without_border(8).without_border(0)(images, images)) == numbers(loss(images, images))
 
 
 def test_only_layers_that_the_preset_needs_are_built(loss):

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from loss_net.presets import PER_ELEMENT, PER_GRAM_ELEMENT, LossPreset
-from loss_net.topology import CONV_LAYERS
+from loss_net.presets import PER_ELEMENT, PER_GRAM_ELEMENT, TRAINING_BORDER, LossPreset
+from loss_net.topology import CONV_LAYERS, least_side
 from transformer.architecture import (
     NORM_EPSILON,
     OUTPUT_CENTER,
@@ -172,9 +172,14 @@ def losses(
     divisor = jnp.where(target["is_relative"] > 0, energy, np.prod(content_map.shape[1:]))
     content_term = target["content_weight"] * (squares / divisor).mean()
     style_term = 0.0
+    border = min(TRAINING_BORDER, min(stylized.shape[1:3]) // 8)
     for layer in layers:
-        batch, height, width, channels = features[layer].shape
-        correlations = _correlations(features[layer].reshape(batch, height * width, channels))
+        cut = border // least_side(layer)
+        inside = features[layer][
+            :, cut : features[layer].shape[1] - cut, cut : features[layer].shape[2] - cut
+        ]
+        batch, height, width, channels = inside.shape
+        correlations = _correlations(inside.reshape(batch, height * width, channels))
         difference = correlations / (height * width * channels) - target["grams"][layer]
         style_term += target["style_weights"][layer] * jnp.square(difference).sum((1, 2)).mean()
     down, across = jnp.diff(stylized, axis=1), jnp.diff(stylized, axis=2)

@@ -49,6 +49,7 @@ def style_info(job: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, An
             "skipped": about["skipped"],
             "rollbacks": 0,
             "minutes": round(about["seconds"] / 60, 1),
+            "device": about["device"],
             "start": about["start"],
         },
         "losses": {

@@ -10,7 +10,7 @@ from system.faults import disk_fault, first_line
 from system.files import write_folder
 from transformer.export.checksums import CHECKSUMS, file_digests, read_files
 from transformer.export.meta_graph import write_meta_graph
-from transformer.export.onnx_graph import build_onnx_model
+from transformer.export.onnx_graph import build_onnx_model, with_half_precision
 from transformer.export.style_folder import META_FILES, META_PREFIX, ONNX_FILE, STYLE_FILE, StyleError
 from transformer.json_text import json_text
 from transformer.network import Transformer
@@ -53,6 +53,7 @@ def export_style(style_dir: Path, network: Transformer, style_info: Mapping) -> 
     Raises OSError if the folder cannot be written.
     """
     parameters = {name: variable.numpy().astype(np.float32) for name, variable in network.parameters.items()}
+    parameters = with_half_precision(parameters, network.architecture)
     try:
         write_folder(style_dir, lambda folder: _write_style(folder, parameters, network, style_info))
     except tf.errors.OpError as error:  # TensorFlow's own class, even for a full disk

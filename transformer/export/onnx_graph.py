@@ -21,7 +21,13 @@ from transformer.architecture import (
     Architecture,
     ConvSpec,
 )
-from transformer.export.onnx_shapes import architecture_of, block_of, onnx_shapes, source_offsets
+from transformer.export.onnx_shapes import (
+    architecture_of,
+    block_of,
+    half_precision_kernels,
+    onnx_shapes,
+    source_offsets,
+)
 from transformer.export.style_folder import StyleError
 
 OPSET = 17  # ONNX Runtime 1.12 (2022) and later read it
@@ -66,7 +72,8 @@ def onnx_parameters(
     """Converts parameters to the form in the ONNX file: kernels [out, in, k, k], gains applied, blocks unrolled.
 
     Convolutions after upsampling, and the last one, which has few channels, compute a block of pixels at once as
-    additional channels. The sums are the same, but a CPU computes these shapes faster.
+    additional channels. The sums are the same, but a CPU computes these shapes faster. Kernels that
+    `with_half_precision` has rounded become float16; ONNX Runtime converts them to float32 once, when it loads them.
     """
     converted = dict(parameters)
     for spec in architecture.convolutions:
@@ -75,7 +82,28 @@ def onnx_parameters(
         converted[f"{spec.name}/kernel"] = _unrolled(kernel, spec)
         if not spec.norm:
             converted[f"{spec.name}/bias"] = np.repeat(parameters[f"{spec.name}/bias"], block_of(spec) ** 2)
+    halves = {name: _half(converted[name]) for name in half_precision_kernels(architecture)}
+    if all(np.array_equal(half, converted[name]) for name, half in halves.items()):
+        converted.update(halves)
     return converted
+
+
+def with_half_precision(
+    parameters: Mapping[str, np.ndarray], architecture: Architecture
+) -> dict[str, np.ndarray]:
+    """Rounds most kernels to half precision, which halves their place in the ONNX file; the type stays float32.
+
+    The pictures change by less than one level of 255. Parameters that float16 cannot represent are all left alone.
+    """
+    halves = {name: _half(parameters[name]) for name in half_precision_kernels(architecture)}
+    if not all(np.isfinite(half).all() for half in halves.values()):
+        return dict(parameters)
+    return {**parameters, **{name: half.astype(np.float32) for name, half in halves.items()}}
+
+
+def _half(kernel: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # the caller looks for infinite values
+        return kernel.astype(np.float16)
 
 
 def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
@@ -99,8 +127,9 @@ def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
 def read_onnx_parameters(
     path: Path, content: bytes | None = None
 ) -> tuple[dict[str, np.ndarray], Architecture]:
-    """Reads parameters, as `onnx_parameters` returns them, and architecture from a file of `build_onnx_model`.
+    """Reads parameters and architecture from a file of `build_onnx_model`.
 
+    The parameters are those that `onnx_parameters` returns, but all in float32.
     content: the bytes of the file, if they have been read already.
     Raises StyleError if the file is damaged or contains another graph.
     """
@@ -119,13 +148,14 @@ def read_onnx_parameters(
         ) from error
     if not same:
         raise StyleError(f"{path}: was written by another version of this project; export the style again")
-    return parameters, architecture
+    return {name: value.astype(np.float32) for name, value in parameters.items()}, architecture
 
 
 def _is_plain(tensor: onnx.TensorProto, shape: tuple[int, ...]) -> bool:
-    """Returns whether a float32 tensor has this shape and its values are in the file itself."""
+    """Returns whether a tensor of floating-point numbers has this shape and its values are in the file itself."""
     own_values = tensor.data_location == TensorProto.DEFAULT and not tensor.external_data
-    return own_values and tensor.data_type == TensorProto.FLOAT and tuple(tensor.dims) == shape
+    is_float = tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+    return own_values and is_float and tuple(tensor.dims) == shape
 
 
 def _without_parameters(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -166,7 +196,10 @@ class GraphWriter:
         return self.constant(np.array(values, np.int64))
 
     def parameter(self, name: str) -> str:
-        return self.constant(self.parameters[name], name)
+        """Adds a parameter. One in float16 is followed by its conversion to float32."""
+        value = self.constant(self.parameters[name], name)
+        is_half = self.parameters[name].dtype == np.float16
+        return self.add("Cast", value, to=TensorProto.FLOAT) if is_half else value
 
     def model(self, inputs: list, outputs: list) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, "transformer", inputs, outputs, self.initializers)

@@ -13,6 +13,15 @@ def block_of(spec: ConvSpec) -> int:
     return OUTPUT_BLOCK if spec.out_channels == 3 else spec.upsample
 
 
+def half_precision_kernels(architecture: Architecture) -> tuple[str, ...]:
+    """Returns the names of the kernels that finished styles hold in half precision: most of the parameters.
+
+    The ONNX form of the others has sums or multiples of their values, which half precision does not represent.
+    """
+    plain = (spec for spec in architecture.convolutions if block_of(spec) == 1 and spec.gain == 1)
+    return tuple(f"{spec.name}/kernel" for spec in plain)
+
+
 def source_offsets(spec: ConvSpec) -> list[int]:
     """Returns the offset of the source pixel that each of the outputs and kernel positions of one block reads.
 

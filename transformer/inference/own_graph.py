@@ -19,86 +19,85 @@ _GRAPH, _METADATA = 7, 14  # of ModelProto
 _INITIALIZER = 5  # of GraphProto
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9  # of TensorProto
 _KEY, _VALUE = 1, 2  # of StringStringEntryProto
-_FLOAT = 1  # TensorProto.DataType
-_FLOAT_BYTES = 4
+_FLOAT_BYTES = {1: 4, 10: 2}  # by TensorProto.DataType: float32 and float16
 # By the side of the outer kernels, then by number of residual blocks. tests/test_own_graph.py computes them again
 # from `build_onnx_model`.
 FINGERPRINTS: dict[int, dict[int, str]] = {
     3: {
-        0: "b2165bf6c849e3fbabbd5376e598160100042fe6686c8aeeb6b4af3a99c8c9e7",
-        1: "0c998632b2f0169d4f6d52bde679b256f11d9920d2fb3f81964b040e79b87878",
-        2: "2d1cd57f62b2eccd3e8438870eda9e92cd00191ff4624e97da4ea36216a853db",
-        3: "68bcbaa24fe022d5f8f73ad499639539668ac78780a4b308e15781191a4ad7ae",
-        4: "485867c296c0157fbdd7a41697f5b9a1101c52960213828ce15c389b87fc010a",
-        5: "9f0ddf3e7176e9cd11f4c070a0dc2472377daf6f1578dbb516c293bab4d8f619",
-        6: "fd5b84d69589538e9a7532d3b717f4305f3580ac11d56831f2ae6ae716269bbf",
-        7: "1404e8bae91e420f9f177ac2ebba722f4ceabfb50344078f343202adb8ab822d",
-        8: "201bec781b6297d054896722e88c57bcf93d66ec479e6e1f469d16cceda8029a",
-        9: "320f5e19572dc4623a14db499a984d2b63e6841ce317e12ff4e857e34d16ecc3",
-        10: "4ded64cd0bd84f311817ef5e269074d5834017a9b61bf746d58742a6d6a27ab6",
-        11: "a012ee6f2d77755bc446dc06df906c8e9be6cc646d8e7baa39fed1fd59cd7424",
-        12: "c72127dfd2d57738a8afde444dd4b076d110afc9eecaf5b50c933b4af4c28f7c",
-        13: "d15360eaa270beb730e3ce7adb3a8030f74d5bcbe8332b600035c9ac05179bef",
-        14: "496907c01ab707f5c3c7f39316777841dd4964332203e4a958fd3756779cb45c",
-        15: "1bdb27b9e5c0b2c742a43903c9774bf22b359cf8b15f4355b941d9638c1f0143",
-        16: "0b56d2ffed7a5c4d11356b51e945f4313a4c41997452dc5888557487288c2723",
+        0: "9b5acb9c1c21a13e47766193d2904348c2528fa5aa959f049240c29ef9127df4",
+        1: "10bd92546eaef63400b65621da8ba39cc2311c6c9d61c179c4f4caeda9a9dc95",
+        2: "c9a73b506bc6f19eed5efc76fe69ca22deb8d8f6167e667ce577ac0a26c9e70d",
+        3: "a9bd1bd7268af54846c460438921a16e48fdcc17dfaa9fa6dd9805c2ef3938c0",
+        4: "3cdd32269b5416a9b0ad345a219660976d041ed03bb7fcab4c505c6950861a5d",
+        5: "0e04aa9f7459f3ddda85675dcf341be1f2c27561d16561d4acd7720bd82b599f",
+        6: "9595fefcb27fdb21b91b897ac59606ad98a539713f524a9f367c92ae635ba196",
+        7: "d2dad298fecca18c08820f070b54cb09a076264e75d7fbfe67d5c5127c6d2b67",
+        8: "bbf4d712ad8b85dcdfc5640d298dad42daca57434b80df6c47d7acb242e60580",
+        9: "e27cd8ab99186377370a5c0eb076af46f54b91780a6492978f2401d6658cb314",
+        10: "2517d118d4f83dcbc47038f104eea1cd7246ad9bd60044995aec015c0224c382",
+        11: "bcf3e100662503d9c4fea30842ad926ef51c31f62f16319ae2b5d072120639af",
+        12: "35ea586b6a1927c07145b30f2c61b5cadf994750e83f2e4cd6c1f591ebd58c94",
+        13: "099f4b463daae2bb3eda472909e65f70173dac2e6155ffd3ead57b0dd6fb870e",
+        14: "7d127332e4cd80b8214d7a110ba942cb186f1d628e215517bfb68d12a3863790",
+        15: "8033d5c5c84646a4c623b6840edca43c97af7bdacdccdad216254ad61727e181",
+        16: "f8e5732422d911b04a992a767ae58acce14d3472584006ebd3056025c7f78f0c",
     },
     5: {
-        0: "e3a9bef9cbcc80efc324d8ec89f7976d4a60b0bb092b6dac539a7637c175ccfb",
-        1: "dbf73e86f3dce12366121403824b3e165a5254e1a7bd9fac01980ee7e97e736f",
-        2: "b5d5c5871ae861e7c6a417e19e9bfc78fd7fe3de3007ac8dfef92320fe3c0988",
-        3: "c1c36ef870085e36df15884163d96a224820f1cd65b4ceb35f8dc590c4cbad1e",
-        4: "37e0f84282cda29cde14d02ac25f0be28d7a1e28e2e641378624d03a7aa82847",
-        5: "c065e21be527b97987ded939b286451c663a9bea2f0a824a338e1a5f1dcf4b67",
-        6: "c58c72c3b70ebc2fe486aad952da655c76f3eee27f566829d9badebff0359c7f",
-        7: "4258818b3372bb60572a8c5af92bed1406dd5fd46cf8ff2f810db19df676ffbd",
-        8: "8535bc5d035a7fb03eb332b310122d42944d796a7b47d26352feaec661e2cb9d",
-        9: "6923df61824deec7423ce339dfc196e6e1cc28c35c23f14524c30882c63ba0ac",
-        10: "325ce96ff2daa96d7ddd540b8166fa36aec3f3875e74df27d22f4e378a596dca",
-        11: "4fcc277a2a5358fc1d18a294ee4293b7aaef1accd17dd9cc0070accea2c9227d",
-        12: "0923710b42e216ecebb0e159b9aa263adc13a8400cf61150fed0c87eb30415af",
-        13: "726a683ce19c391a3a9cbd55b3693c11b5964876a8e3e7db764b55e0d3dbbe4c",
-        14: "1b1fd2c4c56fbb25b2d3b0b2fe6c1ecc8b4e501119ea9f031bddf990b5e18ab6",
-        15: "bd03ea1b720c8af9521d8c33bdb53644ddea5960de853345cfc05e69e69fefb0",
-        16: "7026e9f158b134430fe78ec208afe8bb6a3e510cedcac24014539ab7b1b679fa",
+        0: "0b8876f396deb0f6983cd05a6986aa78e4f10dc4dab71ccba97b9731b4870db7",
+        1: "a4dff4f79b03514d6f341d8c56081854324779f8608005e9f64728f9631aca46",
+        2: "8082a23d864ba2d2354f545ba845c7920fadbe9bdbf478c821454cecb22ca427",
+        3: "42104cc34b3741966d058e698bb96c799b7de308eb58c0fdaa03dc645d9abe7a",
+        4: "756baad480b1d549503c5c99449a2a6186e1616bdc8b28776cc568452b424691",
+        5: "24f54b2641a946593b8170f507474579322670806339a92e9b238e69ae5c8ec6",
+        6: "5214d5f80196d03b951aa658cc5577e6e70eaa8b13d8fa81cf747c9c791b3a33",
+        7: "5cae1513c16855b2b69ad36c645b72472fffbf6ff7eb535a0693493c44a94fb7",
+        8: "4b330c83838956aa68e4c4c62a55b098909abd5c56b1e25ca93ac21150ef9933",
+        9: "5de42d3a1f76a43f3fb0b81167c538df20be9cb52fec11999f2b1348d146b7d8",
+        10: "05dc9f886194c5576523067a2cbb400dc039fb78019f12f9b22e98325c3d7fad",
+        11: "e38d90a64e0e0760ed7883a6bf8fd40a4b5c58d875e28dc292be6ee56bea4f54",
+        12: "aa97e65c34fc3c2bea81580a1717158bfc045845c87063a4e6174bbd79fc957f",
+        13: "700dd14949e976495325ae7d6079d3a454d52f86fc546f9f4a5fd3c324c85883",
+        14: "8e6423805a167d4f89806479eec9f56ba39088d456e44ab57c9b45f3fb70bcbc",
+        15: "5bdbd9740933d825c971632aa7ebadf94f272b2b9541d577a48b4dd97c27d7cd",
+        16: "7a28a233ce552317788d3a1deeb00f2341b5a27eafe291b073b8b7c78a30a457",
     },
     7: {
-        0: "041a97a1ea6cf9defc6f350ccff1d8e2d7756428d95861007826519f9d1c909f",
-        1: "a315c9c07d2c546a52f0437ce9a6317e4409984beb33ec92f9a8e86ecb201ad1",
-        2: "327e2de27d96d7dcf3bcc7cefcfc2be81fbc262a4177239f45814e000afaa126",
-        3: "296d1ff0143404c73879eb91e930945833b87f1ea866a5aebb0e45e890994e62",
-        4: "c9c892e36006709fa029bc7a0c15cd30d1f852fceeb2b06fe289c21087d86257",
-        5: "2c4cac746658a2c119123f941ddf0f9c7d76a42a2cd67a0cb8a53b6e92129b8b",
-        6: "732bb5b342b3b70d1c97867ded8a63b8ed24086e4a6390e2caff39bbfe0ec740",
-        7: "210bb8f65f74d57a4b88dcb127a5989a23707ff3539987e6853883e6ebb721b6",
-        8: "2dff018e4fb11c86a5e183660c9f57d5a58e5eda548af1dc8aa3314263bd7f2f",
-        9: "0d7b8e660fd40c16719d3647f7c66d05acd2708efb660fad65d9ad6a9f734b80",
-        10: "238aad4809dd805fb53dbe77805155737c78aea78149ab5bc702abd790c0adc5",
-        11: "a11e741c677e0c1accc7475cebd9a62d00f4f278874ed03293ad82eeb2d603b1",
-        12: "d9f4d69c1daacf61fb3d9fd5a7c0c08988d8f830116f6f7a76d9a787c1c8fe78",
-        13: "334d3bee7e7b319234be6c7160350cd5ea2636ec03f91bbff14cc75f7e34d5c7",
-        14: "7b8c2f635bca388962550242f26c4679b8fee9945cebc12fa5ae312d90b34878",
-        15: "d00ce1a968defc593d558b35aeef7382ccc5f4096d88f77beb0edd5b70c8a70c",
-        16: "39cf4c2b2f722290540b41f3ebdd81c2bcc82fed3e2b70579a3f73996ab2d759",
+        0: "3207b6a29c06452c1893f7494cb5f9c732f13df2f28eb9d4bb8646d2d46df3ed",
+        1: "28e3c20e0a46adce9c6f155a660084e0a759fa8c35d9e55adbd3f366b5296ace",
+        2: "38f749e12c365ce56db8776055640b0c7d404322fc75e7b65ac679f86f3b05ee",
+        3: "39cf029323d45435c44b3b22d8ab6e6e5f8933407455521ff35b22bf0e218be8",
+        4: "c2dbe72bbe55cd53aace931b734a33761827de146854aa8fc037e82e1552b5bb",
+        5: "cdade03094926e076fe4a2c33ef5579bbe56773f6a9a7d4c42bf5095998fcc1a",
+        6: "4d31e77c5054c82ebf6abcc2c68c60fea37d86a9d945f2d5a33ed570361eaf6d",
+        7: "a0f55d2729955790e634bd7c5313c5a46c72c3b0bc323f3ad2d0a44184e0f275",
+        8: "5975e7079bbbb44e82bdf0907704e4e0e0ad79df7a12ffd337c1ba471d48dae8",
+        9: "71141f98cae504e5c35ad10a36267e53025d229f46d807b1e79b73356515d045",
+        10: "12c6361012bbe7860ee9b6396be739ca12cdff4dc8b588978eff9472beaeaf8a",
+        11: "aca5e7da40f46adf6dcd2ab7aad5e6118ff06b4ddfc674cc43bf37a0c799923b",
+        12: "f6fcb740192954c366360272fd1a97b34506f8dd2c2fea0a3ec0be37daf54c8f",
+        13: "e2d32efe76c7ce11a7e5fda3deb39ae2e6f78ae44f57fe9e0e286e48c7df5888",
+        14: "d6a602f037c3194771ac4a7860a739e2f667b22483299f8b0a852527e7023c92",
+        15: "1bb188d6d8151e5bc6e3e9188acf972cdc265ac795f41d5d330a6ce2f5312795",
+        16: "57584fd6bd788270ace244596cee2226baffeaeaa090fc3220bd0d2feca748da",
     },
     9: {
-        0: "985882551df5d059a8a8693762043024a60caad79163b151afb797699a074b60",
-        1: "82587b197f73098a2a205bfd4fd2ca5b14ff8f974a7f8c05cec0a41ebdbcb234",
-        2: "88b4e36e3b04fd962d2c341ae5e799f518346abaaace7dbd64ff345b9b1fac93",
-        3: "9284c3e4c15e1194b65e91cb245d4d307723093a98fab2a30bd1c365be12b1a3",
-        4: "6b96c4d8db2c50bee2adb9707fa1328fca6b6a8788214665244653f8e4cfd947",
-        5: "e36718e71d45eb7311870ebebc649c42566f428d5c5313601bc69ad1a7beba41",
-        6: "4af8df68307caaa7fd62ee19c729c6abc05f19526fbe07483a13b4bae5c1a72f",
-        7: "922c4f2a99f4d24851c523057da571f3805fc177039afa98f4db1bf661f41b79",
-        8: "0039901daaadf3435331fef2e6d868d9a27be1beedc0a7078e99f779e76e7d7c",
-        9: "43bb0e4401ec029b78642be169c69dfeab1c5bb55eb6d74089206c0eebcddb26",
-        10: "982b0bfcd68816c6f1d7076b430c2e6300b9b226e5acb6b4bd27b2478158dc3c",
-        11: "31e4685cb975309dbdb861cc2e0ec9e7e86462b226c9a4e5e8d2ef7366a30a95",
-        12: "675566a5b2d405f999b631678e4168ee555be2ff529e8b70263036d3d29f3a8a",
-        13: "fe8a8fcc6249c135e018923bb581a4335c208daea35421c227d5ac1f7deec96b",
-        14: "1c50ad2ee9fd711dda80c6ea44a5762b6c7c3243fb0fb39383dbc52e2cde145d",
-        15: "88ab79431503b7b2312657a473a0137250f41337bf57404df96660c6c54bf3a3",
-        16: "2ee4b508f7fe3b405ad5e5ea73683fbd3e3cdc11ba70728720b67a4a95058f1a",
+        0: "eaec049bfa4a08da75e424b209e129075118b9a6ef533835bb24531336e40268",
+        1: "3adeb8e6bbfa4f95522900ff3d51515d241157cc2c847312c90fc628598731fa",
+        2: "5d81ddba3bbed9ce42503143fe33be65b11a3b1c3e4b51faa4f55772b664723d",
+        3: "0df4e278bb2c5bda02b0782571db07cf235929e4d0c090b5c2311210630a9ff5",
+        4: "53c13edba946d8cef621afa5009ff2e42f20e9dc392dbaf3ab650b781177af3c",
+        5: "0ba7b9d4838fa4e7b799b9eb529368fbfa605d01b2dbd384856711f7301a8032",
+        6: "616c67663341d5dedf0d1e344f88723041475ae4ef7d65800ce95847df92c07f",
+        7: "a45deaae52d3ad186dd7b5a2aff35668e0161d7155e5c7a704021437f3e0477e",
+        8: "c1ef5aa537b5b86ba6d995988f48ee1104ebebc36af22304b8fdf6eac2a927e6",
+        9: "cf0825cea91ea465c38b5744aab005f79eed8267f1aa2b55a10225685ad18865",
+        10: "dd1dd420fef7b2c20d261cbf5517376e059e9f928dd75cbf0789e96af0af288b",
+        11: "4ef1534e92bebebd6b9edcde557975badfec7ade391c86b19050347b9c1a5ed5",
+        12: "3f30fd0cfc56ccb74290672e996617ad036596293ebf183f797506121006a015",
+        13: "07919e5a536574c18d0a773d2e7c4a5e0034eae85ec2ce965cee6ef7bb86a5f1",
+        14: "cab2a4a3843a605c5d41b1ec84ac5107bf2a6c4cd7a1d1119fe768dfd02673a1",
+        15: "132f5821c43cde5c4042bc1949cdb6c9a1029c8328f05d2bbb2c35f9e97a8116",
+        16: "62d5f53c217cd24ecd3fefa75da3fd263c7d8f1475e305dd48836635fec9a2d6",
     },
 }
 
@@ -113,8 +112,9 @@ class Claim(NamedTuple):
 def own_claim(content: bytes) -> Claim | None:
     """Returns what a serialized model claims to be; None unless its parameters are exactly those of our network.
 
-    A claim that is not known may be a graph of ours that another version of onnx has serialized, or one with more
-    residual blocks; `onnx_graph.read_onnx_parameters` decides.
+    A claim that is not known may be a graph of ours that another version of onnx has serialized, one with more
+    residual blocks, or one whose kernels are all in float32, as earlier versions of this project wrote them;
+    `onnx_graph.read_onnx_parameters` decides.
     """
     try:
         found, shapes, width = _read(memoryview(content))
@@ -172,20 +172,24 @@ def _read_graph(graph: memoryview, digest, shapes: dict[str, tuple[int, ...]]) -
         _add(digest, b"parameter", name)
         if name.decode() in shapes:
             raise ValueError("a parameter appears twice")
-        shapes[name.decode()] = _parameter_shape(parts)
+        shapes[name.decode()], type_number = _parameter_shape_and_type(parts)
+        _add(digest, b"type", bytes([type_number]))
 
 
-def _parameter_shape(parts: list[Field]) -> tuple[int, ...]:
-    """Returns the shape of a float32 parameter. Raises ValueError if its fields are not exactly those we write."""
+def _parameter_shape_and_type(parts: list[Field]) -> tuple[tuple[int, ...], int]:
+    """Returns the shape of a parameter and the number of its type.
+
+    Raises ValueError if its fields are not exactly those we write.
+    """
     *dims, data_type, _, raw_data = parts
     kinds = [(part.number, part.wire_type) for part in parts]
     expected = [(_DIMS, VARINT)] * len(dims) + [(_DATA_TYPE, VARINT), (_NAME, LENGTH), (_RAW_DATA, LENGTH)]
-    if kinds != expected or data_type.value != _FLOAT:
+    if kinds != expected or data_type.value not in _FLOAT_BYTES:
         raise ValueError("a parameter has other fields than shape, type, name and values")
     shape = tuple(part.value for part in dims)
-    if len(raw_data.value) != _FLOAT_BYTES * math.prod(shape):
+    if len(raw_data.value) != _FLOAT_BYTES[data_type.value] * math.prod(shape):
         raise ValueError("a parameter has more or fewer values than its shape says")
-    return shape
+    return shape, data_type.value
 
 
 def _strings(entry: memoryview) -> tuple[str, str]:
