@@ -135,7 +135,12 @@ class SheetJob:
         from transformer.inference.loading import load_stylizer
 
         config = self._config
-        options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
+        options = {
+            "tile": config.tile,
+            "max_memory": config.max_memory,
+            "trust": config.trust,
+            "grain": config.grain,
+        }
         stylizers = {}
         for style_dir in style_folder.list_styles():
             try:

@@ -46,7 +46,12 @@ def load_styles(config: FastConfig, threads: int | None = None) -> Any:
     """The Stylizer that the flags ask for. Raises StyleError."""
     from transformer.inference.loading import load_blend
 
-    options = {"tile": config.tile, "max_memory": config.max_memory, "trust": config.trust}
+    options = {
+        "tile": config.tile,
+        "max_memory": config.max_memory,
+        "trust": config.trust,
+        "grain": config.grain,
+    }
     return load_blend(_shares(config), config.runtime, threads=threads, **options)
 
 

@@ -12,7 +12,7 @@ from transformer.inference.arguments import check_options, check_styles, checked
 from transformer.inference.loading import load_blend, load_stylizer
 from transformer.inference.stylizer import Stylizer
 
-FINE = {"runtime": "auto", "tile": "auto", "max_memory": None, "trust": False, "threads": None}
+FINE = {"runtime": "auto", "tile": "auto", "max_memory": None, "trust": False, "threads": None, "grain": 0.0}
 HUGE = 10**5000  # too long for Python to print
 THREADS = "threads must be a whole number of at least 1 and at most 1024, got"
 
@@ -32,6 +32,7 @@ def complaint(kind: type[Exception], call, *arguments, **options) -> str:
     [
         *({"tile": tile} for tile in ("off", 16, np.int64(64), 10**9)),
         *({"threads": threads} for threads in (1, 1024, np.int32(2))),
+        *({"grain": grain} for grain in (0, 1.5, np.float32(50))),
         *({"max_memory": memory} for memory in (1, 0.5, np.float32(2), 1e300)),
         *({"runtime": runtime} for runtime in ("onnx", "tensorflow")),
         {"trust": np.True_},

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import infer
+from cli.infer_config import DEFAULT_GRAIN
 from data.images import load_image, save_image
 from transformer.export import style_folder
 from transformer.inference.loading import load_blend, load_stylizer
@@ -63,7 +64,10 @@ def refusal(capsys, status: int, *arguments: object) -> str:
 
 def expected_pixels(photo_path: Path, style_dir: str, tmp_path: Path, **options) -> np.ndarray:
     """What `save_image` makes of the stylized photo."""
-    save_image(tmp_path / "expected.png", load_stylizer(style_dir)(load_image(photo_path, **options)))
+    save_image(
+        tmp_path / "expected.png",
+        load_stylizer(style_dir, grain=DEFAULT_GRAIN)(load_image(photo_path, **options)),
+    )
     return np.asarray(Image.open(tmp_path / "expected.png"))
 
 
@@ -246,7 +250,9 @@ def test_stroke_scale_stylizes_a_smaller_photo_and_keeps_the_size(photo, waves, 
     path, target = photo(tmp_path / "cat.png", height=300, width=64), tmp_path / "art.png"
     assert infer.main([str(path), "--style", waves, "-o", str(target), "--stroke-scale", "2"]) == 0
     small = load_photo(path).shrunk((150, 32))[:, :]
-    enlarged = Enlargement(load_image(path), small, load_stylizer(waves)(small)).rows(slice(0, 300))
+    enlarged = Enlargement(load_image(path), small, load_stylizer(waves, grain=DEFAULT_GRAIN)(small)).rows(
+        slice(0, 300)
+    )
     np.testing.assert_allclose(np.asarray(Image.open(target)), enlarged, atol=0.51)
 
 

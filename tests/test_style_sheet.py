@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import infer
+from cli.infer_config import DEFAULT_GRAIN
 from data.images import load_image
 from transformer.export import style_folder
 from transformer.inference.loading import load_stylizer
@@ -40,7 +41,7 @@ def test_a_sheet_shows_the_photo_in_every_style(photo, shelf, tmp_path, capsys):
     sheet, image = np.asarray(Image.open(tmp_path / "cat_styles.png"), np.float32), load_image(path)
     assert contains(sheet, image)
     for style in ("stars", "waves"):
-        assert contains(sheet, load_stylizer(shelf / style)(image)), style
+        assert contains(sheet, load_stylizer(shelf / style, grain=DEFAULT_GRAIN)(image)), style
     assert capsys.readouterr().err == "infer.py: wrote cat_styles.png (2 styles)\n"
 
 
@@ -99,7 +100,7 @@ def test_a_style_called_photo_does_not_hide_the_photo(photo, shelf, tmp_path):
     assert infer.main([str(path), "--sheet"]) == 0
     sheet = np.asarray(Image.open("cat_styles.png"), np.float32)
     assert contains(sheet, load_image(path)) and contains(
-        sheet, load_stylizer(shelf / "photo")(load_image(path))
+        sheet, load_stylizer(shelf / "photo", grain=DEFAULT_GRAIN)(load_image(path))
     )
 
 

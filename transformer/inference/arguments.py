@@ -16,7 +16,12 @@ MAX_VALUE = 1e6  # of a pixel; far larger values overflow float32 inside the net
 
 
 def check_options(
-    runtime: str, tile: str | int, max_memory: float | None, trust: bool, threads: int | None
+    runtime: str,
+    tile: str | int,
+    max_memory: float | None,
+    trust: bool,
+    threads: int | None,
+    grain: float,
 ) -> None:
     """Raises ValueError or TypeError for options of `load_blend` that are impossible."""
     if not isinstance(runtime, str) or runtime not in RUNTIMES:
@@ -25,6 +30,8 @@ def check_options(
         raise ValueError(f"tile must be 'auto', 'off' or at least {MIN_TILE} pixels, got {shown(tile)}")
     if max_memory is not None and not (_is_number(max_memory) and 0 < _as_float(max_memory) < math.inf):
         raise ValueError(f"max_memory must be above 0, in GB, got {shown(max_memory)}")
+    if not (_is_number(grain) and 0 <= _as_float(grain) < math.inf):
+        raise ValueError(f"grain must be at least 0, in levels of 0..255, got {shown(grain)}")
     if threads is not None:
         check_count("threads", threads, most=MAX_THREADS)
     if not isinstance(trust, bool | np.bool_):

@@ -35,6 +35,7 @@ def load_blend(
     max_memory: float | None = None,
     trust: bool = False,
     threads: int | None = None,
+    grain: float = 0.0,
 ) -> Stylizer:
     """Loads several styles, each with its weight in the mixed picture; see `Stylizer`.
 
@@ -42,13 +43,14 @@ def load_blend(
     tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of tile "auto" in GB, for all styles
     together; by default whole images may take 2 GB, and tiles the free memory. trust: run a
     graph of another project whatever operations it contains. threads: CPU threads of ONNX Runtime for one image, by
-    default one per core, at most 1024; use 1 to stylize several images at the same time.
+    default one per core, at most 1024; use 1 to stylize several images at the same time. grain: noise that is added to
+    the images before the network, standard deviation in levels of 0..255, see grain.py; infer.py adds 1.
     Graphs of other projects run in a child process, one image at a time, each on all cores.
     Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused;
     ValueError or TypeError for an impossible argument.
     """
     styles = check_styles(styles)
-    check_options(runtime, tile, max_memory, trust, threads)
+    check_options(runtime, tile, max_memory, trust, threads, grain)
     memory_limit = max_memory and max_memory * GIGABYTE
     share = 1 / len(styles)
     networks = [
@@ -61,7 +63,7 @@ def load_blend(
         tile=tile,
         max_memory=memory_limit,
     )
-    return Stylizer(networks, [weight for _, weight in styles], plan)
+    return Stylizer(networks, [weight for _, weight in styles], plan, grain)
 
 
 def _tiled_memory(memory_limit: float | None, share: float) -> Callable[[], float]:

@@ -14,6 +14,7 @@ from system.arguments import check_shape
 from system.faults import memory_faults
 from transformer.export.style_folder import StyleError
 from transformer.inference.arguments import checked_images, shares
+from transformer.inference.grain import Grained
 from transformer.inference.memory_plan import MemoryPlan
 from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.part import Part, Progress, no_progress
@@ -64,16 +65,19 @@ class Stylizer:
 
     stylize(images) takes an image [H, W, 3] or images [B, H, W, 3] of any size, RGB 0..255 of any number type. It
     returns the stylized images as float32 of the same shape. An image that would take too much memory is computed in
-    tiles, with the same result. Several networks give the mean of their pictures, weighted by `weights`.
+    tiles, with the same result. Several networks give the mean of their pictures, weighted by `weights`. Noise of
+    standard deviation `grain` is added to the images before, see grain.py.
     Raises ValueError for another shape, an empty array or values that are no pixels, MemoryError if even tiles need
     too much memory, StyleError if a network gives NaN or infinite values. Warns if a floating-point image seems to be
     in 0..1.
     """
 
-    def __init__(self, networks: Sequence[Network], weights: Sequence[float], plan: MemoryPlan):
+    def __init__(
+        self, networks: Sequence[Network], weights: Sequence[float], plan: MemoryPlan, grain: float = 0.0
+    ):
         if len(networks) != len(weights):
             raise ValueError(f"{len(networks)} styles need as many weights, got {len(weights)}")
-        self._networks, self.plan = networks, plan
+        self._networks, self.plan, self._grain = networks, plan, grain
         self.one_at_a_time = any(network.one_at_a_time for network in networks)
         self._is_stopped = False
         self._shares = [np.float32(share) for share in shares(weights)]
@@ -120,6 +124,7 @@ class Stylizer:
             self.check_stopped()
             on_progress(share)
 
+        image = Grained(image, self._grain) if self._grain else image
         progress = _SharedProgress(len(self._networks), on_progress_or_stop)
         runs = [
             network.parts(image, tile, progress.of(index)) for index, network in enumerate(self._networks)
