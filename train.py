@@ -237,7 +237,7 @@ def build_loss(config: TrainConfig, compute_dtype: Any) -> Any:
     weights = load_vgg_weights(config.vgg, config.loss.architecture)
     style = load_image(config.style, max_side=config.style_size)
     loss = build_perceptual_loss(weights, [style], config.loss, compute_dtype=compute_dtype)
-    return loss.without_border()
+    return loss.with_border()
 
 
 def _gflop_per_step(config: TrainConfig, network: Any, loss: Any) -> float:
@@ -258,7 +258,7 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
     return Monitor(
         config.log_dir,
         network,
-        loss.without_border(
+        loss.with_border(
             0
         ),  # the whole loss, as benchmarks/validation_loss.py and the slow method measure it
         photos=shortened(previews),

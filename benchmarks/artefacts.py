@@ -2,7 +2,7 @@
 
     python benchmarks/artefacts.py great_wave the_scream --pictures ../shared/styles/great_wave.jpg
 
-Each style stylizes crops in which a network tends to show artefacts. The numbers, in levels of 0..255:
+Each style stylizes crops in which a network tends to show artefacts, as infer.py does. In levels of 0..255:
 
 pattern  the periodic part of the luminance, root mean square: peaks of the power spectrum at periods of 3 to 24
          pixels, above 4 times the median of the spectrum around them. Brush strokes of varying distances have a
@@ -11,7 +11,7 @@ border   how far the mean color of the outer 12 pixels is from that of the pixel
          everywhere.
 white    how far the mean of the white crop is below 255; the crop itself is 0.4 levels below.
 
-And two numbers of round, bright dots of 2 to 6 pixels per 10,000 pixels:
+And the number of round, bright dots of 2 to 6 pixels in 10,000 pixels:
 
 dots     the mean over the plain crops
 photo    in the sky of a photo taken at night, examples/rocket.jpg, which has 0.2 itself
@@ -29,6 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.images import load_image
+from transformer.inference.limits import DEFAULT_GRAIN
 from transformer.inference.loading import load_stylizer
 
 SIDE = 256  # pixels of a crop
@@ -187,7 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _print_style(style: str, images: dict[str, np.ndarray]) -> None:
-    stylizer = load_stylizer(style)
+    stylizer = load_stylizer(style, grain=DEFAULT_GRAIN)
     stylized = {name: stylizer(image) for name, image in images.items()}
     inner: Sequence[np.ndarray] = [image[INSIDE:-INSIDE, INSIDE:-INSIDE] for image in stylized.values()]
     border = max(border_levels(stylized[name]) for name in EVEN)

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _step_and_gradient(weights: VggWeights, images: tf.Tensor) -> tuple[Callable[[], np.ndarray], np.ndarray]:
-    loss = build_perceptual_loss(weights, [images[0]], LOSS_PRESETS["lengstrom"])
+    loss = build_perceptual_loss(weights, [images[0]], LOSS_PRESETS["lengstrom"]).with_border()
     network = Transformer(Architecture())
     parameters = list(network.parameters.values())
 

@@ -148,14 +148,15 @@ def training_parser(description: str) -> argparse.ArgumentParser:
 def build_loss(options: argparse.Namespace) -> Callable:
     """Returns the loss of preset lengstrom."""
     weights, preset = load_vgg_weights(options.vgg), LOSS_PRESETS["lengstrom"]
-    return build_perceptual_loss(weights, [load_image(options.style)], preset, compute_dtype=tf.bfloat16)
+    loss = build_perceptual_loss(weights, [load_image(options.style)], preset, compute_dtype=tf.bfloat16)
+    return loss.with_border()
 
 
 def build_validation(
     options: argparse.Namespace, loss: Callable
 ) -> Callable[[Transformer], dict[str, float]]:
     """Returns a function: network -> its mean loss over the photos for settings, by term."""
-    compiled_loss = tf.function(loss, reduce_retracing=True)
+    compiled_loss = tf.function(loss.with_border(0), reduce_retracing=True)
     paths = list_images([options.val_dir])
     paths = (paths[FIRST_TUNING_PHOTO:] or paths)[: options.val_images]
     images = [load_image(path, max_side=options.val_side) for path in paths]

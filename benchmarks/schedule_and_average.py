@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None, *, architecture: Architecture = HAL
     print(f"{'rate':>9} {'step':>6} " + " ".join(f"{name:>14}" for name in names), flush=True)
     for rate in options.rates:
         network = Transformer(architecture, compute_dtype=tf.bfloat16)
-        for step, totals in validated_training(options, network, loss, validate, rate):
+        for step, totals in validated_training(options, network, loss.with_border(), validate, rate):
             print(f"{rate:>9} {step:6} " + " ".join(f"{total:14.4g}" for total in totals), flush=True)
 
 

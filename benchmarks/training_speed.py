@@ -161,6 +161,7 @@ def print_row(
     dtype = tf.as_dtype(precision)
     images = tf.random.stateless_uniform([batch_size, side, side, 3], [0, 0], 0.0, 255.0)
     loss = build_perceptual_loss(weights, [images[0]], LOSS_PRESETS["lengstrom"], compute_dtype=dtype)
+    loss = loss.with_border()
     network = Transformer(architecture, compute_dtype=dtype)
     parameters = list(network.parameters.values())
     optimizer = Optimizer(parameters, learning_rate=1e-3, steps=1000, clip_factor=10)

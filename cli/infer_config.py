@@ -6,9 +6,8 @@ from pathlib import Path
 
 from cli.flags import FLOAT_LIMIT, knob, number, path_of, whole_number
 from system.arguments import shown
+from transformer.inference.limits import DEFAULT_GRAIN, MAX_GRAIN
 from transformer.inference.memory_plan import MIN_TILE
-
-DEFAULT_GRAIN = 1.0  # levels of 0..255, standard deviation; see transformer/inference/grain.py
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "the style (--mode fast)"
@@ -132,9 +131,9 @@ class FastConfig(SharedConfig):
         group=PICTURE, metavar="X", at_least=1, at_most=1000,
     )  # fmt: skip
     grain: float = knob(
-        "fine noise that is added to the photo before the network, in levels of 0 to 255; a network draws stripes into"
-        " areas that have no noise at all, such as drawings and white backgrounds; 0: none",
-        DEFAULT_GRAIN, group=PICTURE, metavar="LEVELS", at_least=0, at_most=50,
+        "fine noise that is added to photos and frames before the network: its standard deviation, in levels of 255;"
+        " without any, a network draws stripes into drawings and plain backgrounds; 0: none",
+        DEFAULT_GRAIN, group=PICTURE, metavar="LEVELS", at_least=0, at_most=MAX_GRAIN,
     )  # fmt: skip
     restore_size: bool = knob(
         "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE

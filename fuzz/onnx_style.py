@@ -17,7 +17,7 @@ def seeds() -> Mapping[str, bytes]:
     from onnx import TensorProto, helper
 
     from transformer.architecture import Architecture
-    from transformer.export.onnx_graph import build_onnx_model
+    from transformer.export.onnx_graph import build_onnx_model, with_half_precision
 
     architecture = Architecture(0.125, 1)
     generator = np.random.default_rng(0)
@@ -32,7 +32,10 @@ def seeds() -> Mapping[str, bytes]:
     foreign = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return {
         "great_wave": (CHECKPOINTS_DIR / "great_wave" / ONNX_FILE).read_bytes(),
-        "small": build_onnx_model(parameters, architecture).SerializeToString(),
+        "small": build_onnx_model(
+            with_half_precision(parameters, architecture), architecture
+        ).SerializeToString(),
+        "earlier version": build_onnx_model(parameters, architecture).SerializeToString(),
         "foreign": foreign.SerializeToString(),
     }
 

@@ -15,7 +15,8 @@ from system.machine import vector_bits
 
 Convolution = Callable[[tf.Tensor], tf.Tensor]
 
-# On CPUs with AVX-512: from this many input channels, conv2d takes 1.5 to 2 times as long as conv2d_transpose.
+# On CPUs with AVX-512, and on those of which nothing is known: from this many input channels on, conv2d takes 1.5 to 2
+# times as long as conv2d_transpose.
 TRANSPOSED_FROM_CHANNELS = 256
 # On CPUs with AVX2 only: where the smaller of both numbers of channels is at least the first number, and the larger at
 # least the second, Winograd's algorithm takes about half the time of conv2d.
@@ -48,29 +49,27 @@ def frozen_convolution(kernel: np.ndarray, dtype: tf.DType) -> Convolution:
 
     The feature map receives a gradient; the kernel receives none. dtype: that of the feature maps.
     """
-    bits = 0 if dtype != tf.float32 or tf.config.list_physical_devices("GPU") else vector_bits()
-    if bits == 512 and kernel.shape[2] >= TRANSPOSED_FROM_CHANNELS:
-        return _transposed(kernel)
-    if bits == 256:
+    is_cpu = dtype == tf.float32 and not tf.config.list_physical_devices("GPU")
+    if is_cpu and vector_bits() == 256:
         smaller, larger = sorted(kernel.shape[2:])
         is_large = smaller >= WINOGRAD_FROM_CHANNELS[0] and larger >= WINOGRAD_FROM_CHANNELS[1]
         return _with_rotated_gradient(winograd_convolution if is_large else _plain, kernel)
-    return _plain(kernel, dtype)
+    is_deep = kernel.shape[2] >= TRANSPOSED_FROM_CHANNELS
+    return _transposed(kernel) if is_cpu and is_deep else _plain(kernel, dtype)
 
 
 def winograd_convolution(kernel: np.ndarray, dtype: tf.DType = tf.float32) -> Convolution:
-    """Returns the convolution with a kernel [3, 3, C, C'] by Winograd's algorithm; its gradient is not defined here.
+    """Returns the convolution with a kernel [3, 3, C, C'] by Winograd's algorithm, for use inside a custom gradient.
 
     The algorithm is compiled for each size of image, which takes half a second. Therefore it serves only inside a
-    tf.function, and only for images of known size; conv2d does the rest.
+    tf.function, and only for images of known size; elsewhere conv2d is used.
     """
     rows_and_columns = np.einsum("ax,by,xyio->baio", KERNEL_TRANSFORM, KERNEL_TRANSFORM, kernel)
     products = tf.constant(rows_and_columns.reshape(INPUT_TILE**2, *kernel.shape[2:]), dtype)  # [36, C, C']
-    plain = _plain(kernel, dtype)
 
     def convolve(feature_map: tf.Tensor) -> tf.Tensor:
         if not (tf.inside_function() and feature_map.shape.is_fully_defined()):
-            return plain(feature_map)
+            return _plain(kernel, dtype)(feature_map)  # the constant is made only where it is needed
         return _compiled_winograd(tuple(feature_map.shape), kernel.shape[3])(feature_map, products)
 
     return convolve
@@ -127,7 +126,8 @@ def _with_rotated_gradient(build: Callable[[np.ndarray], Convolution], kernel: n
 
     @tf.custom_gradient
     def convolve(feature_map: tf.Tensor):
-        return forward(feature_map), backward
+        convolved = forward(feature_map)
+        return convolved, lambda upstream: backward(tf.ensure_shape(upstream, convolved.shape))
 
     return convolve
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
-from loss_net.presets import TRAINING_BORDER, LossPreset
+from loss_net.presets import BORDER_SHARE, TRAINING_BORDER, LossPreset
 from loss_net.topology import deepest_layer, least_side
 from loss_net.vgg import Vgg, build_vgg
 from loss_net.weights import VggWeights
@@ -55,12 +55,15 @@ class PerceptualLoss:
         style_grams = {layer: tf.gather(grams, [style]) for layer, grams in self.style_grams.items()}
         return PerceptualLoss(self.vgg, style_grams, [1.0], self.preset, self.border)
 
-    def without_border(self, border: int = TRAINING_BORDER) -> "PerceptualLoss":
-        """Returns the same loss, but with a style loss that does not see the outer `border` pixels of the images.
+    def with_border(self, border: int = TRAINING_BORDER) -> "PerceptualLoss":
+        """Returns the same loss, but the outer `border` pixels of the images have a style loss of their own.
 
         A network can tell where the border of an image is, because its padding mirrors the image there. It does not
-        matter to the Gram matrices where the style is, and so networks learn to paint a stripe of it along the
-        border, where it costs the least content loss. At most an eighth of an image's shorter side is left out.
+        matter to the Gram matrices of an image where its style is, and so networks learn to paint a stripe of it along
+        the border, where it costs the least content loss. Here the Gram matrices of the inner part and those of the
+        border must both be those of the style; each part counts by its area. A border is at most an eighth of an
+        image's shorter side. 0: the loss of the whole image. Images of unknown size are taken whole, and so are all
+        images with a preset whose Gram matrices grow with the image.
         """
         return PerceptualLoss(self.vgg, self.style_grams, self.blend_weights, self.preset, border)
 
@@ -109,33 +112,60 @@ class PerceptualLoss:
             f"style/{layer}": preset.style_weight
             * share
             * weight
-            * style_loss(
-                _inside(stylized_maps[layer], self._border_of(layer, stylized)),
-                self.style_grams[layer],
-                blend_weights=self.blend_weights,
-                gram_divisor=preset.gram_divisor,
-                divisor=preset.style_divisor,
-                relative=preset.relative,
-                image_pixels=image_pixels,
+            * tf.add_n(
+                [
+                    area
+                    * style_loss(
+                        part,
+                        self.style_grams[layer],
+                        blend_weights=self.blend_weights,
+                        gram_divisor=preset.gram_divisor,
+                        divisor=preset.style_divisor,
+                        relative=preset.relative,
+                        image_pixels=image_pixels,
+                    )
+                    for area, part in self._style_parts(layer, stylized_maps[layer], stylized)
+                ]
             )
             for layer, weight in preset.style_layers.items()
         }
 
-    def _border_of(self, layer: str, images: tf.Tensor) -> tf.Tensor | int:
-        """Returns the rows and columns on every side of a feature map that the style loss does not see."""
-        if self.border == 0:
-            return 0
-        shorter_side = tf.minimum(tf.shape(images)[1], tf.shape(images)[2])
-        return tf.minimum(self.border, shorter_side // 8) // least_side(layer)
+    def _style_parts(
+        self, layer: str, feature_map: tf.Tensor, images: tf.Tensor
+    ) -> list[tuple[float, tf.Tensor]]:
+        """Returns the parts of a feature map that have a style loss of their own, with their shares of its area."""
+        sides = images.shape[1:3]
+        if self.border == 0 or None in sides or self.preset.gram_divisor.pixels != 1:
+            return [(1.0, feature_map)]
+        border = min(self.border, min(sides) // BORDER_SHARE) // least_side(layer)
+        return split_border(feature_map, border)
 
 
-def _inside(feature_map: tf.Tensor, border: tf.Tensor | int) -> tf.Tensor:
-    """Cuts `border` rows and columns from every side of feature maps [B, H, W, C]."""
-    if isinstance(border, int) and border == 0:
-        return feature_map
-    shape = tf.shape(feature_map)
-    inside = tf.slice(feature_map, [0, border, border, 0], shape - [0, 2 * border, 2 * border, 0])
-    return tf.ensure_shape(inside, [feature_map.shape[0], None, None, feature_map.shape[3]])
+def split_border(feature_map: tf.Tensor, border: int) -> list[tuple[float, tf.Tensor]]:
+    """Splits feature maps [B, H, W, C] of known size into their inner part and their border, with shares of the area.
+
+    The inner part is [B, H - 2 border, W - 2 border, C], the border [B, N, 1, C] with its pixels in a row. Without a
+    border, the whole feature map is returned with share 1.
+    """
+    height, width, channels = feature_map.shape[1:]
+    if border == 0:
+        return [(1.0, feature_map)]
+
+    def part(top: int, left: int, rows: int, columns: int) -> tf.Tensor:
+        # tf.slice, because the gradient kernel of a strided slice runs in one thread
+        return tf.slice(feature_map, [0, top, left, 0], [-1, rows, columns, channels])
+
+    rows, columns = height - 2 * border, width - 2 * border
+    inner = part(border, border, rows, columns)
+    strips = (
+        part(0, 0, border, width),
+        part(height - border, 0, border, width),
+        part(border, 0, rows, border),
+        part(border, width - border, rows, border),
+    )
+    pixels = [tf.reshape(strip, [-1, strip.shape[1] * strip.shape[2], 1, channels]) for strip in strips]
+    share = rows * columns / (height * width)
+    return [(share, inner), (1 - share, tf.concat(pixels, axis=1))]
 
 
 def build_perceptual_loss(

@@ -90,9 +90,9 @@ class SlowPreset:
     style_sizing: str = "width"  # "width", "size" or "max_side": see start.style_size
 
 
-# Pixels on every side of a training crop that the style loss does not see: about the width of the stripes that
-# networks paint there otherwise.
-TRAINING_BORDER = 16
+# The border of a training crop, which has a style loss of its own: see PerceptualLoss.with_border.
+TRAINING_BORDER = 16  # pixels, about the width of the stripes that networks paint there otherwise
+BORDER_SHARE = 8  # at most one in so many pixels of the shorter side
 
 GATYS_LAYERS = dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), 1.0)
 JOHNSON_LAYERS = dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3"), 1.0)

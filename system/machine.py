@@ -37,10 +37,11 @@ def vector_bits() -> int:
 
 def _cpu_flags() -> set[str]:
     try:
-        text = (PROCESS_DIR / "cpuinfo").read_text(errors="replace")
+        with (PROCESS_DIR / "cpuinfo").open(errors="replace") as lines:
+            first = next((line for line in lines if line.startswith("flags")), "")  # all cores have the same
     except OSError:  # not Linux
         return set()
-    return {word for line in text.splitlines() if line.startswith("flags") for word in line.split()}
+    return set(first.split())
 
 
 def available_memory() -> float:

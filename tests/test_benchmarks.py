@@ -164,6 +164,14 @@ def test_pipeline_speed_reads_files_and_cache(tiny_inputs, tables):
     assert all(float(line[1]) > 0 for line in lines[2:])
 
 
+def test_convolution_speed_compares_the_ways_in_one_run(tiny_inputs, tables, monkeypatch):
+    benchmark = import_module("benchmarks.convolution_speed")
+    monkeypatch.setattr(benchmark, "ROUNDS", 2)
+    lines = tables(benchmark.main, ["--vgg", str(tiny_inputs / "vgg.npz"), "--image-size", "32"])
+    assert [line[0] for line in lines[1:]] == list(benchmark.WAYS)
+    assert all(float(line[-1]) < 1e-3 for line in lines[1:]) and float(lines[1][3]) == 1
+
+
 def test_validation_loss_scores_a_style_beside_the_published_network(
     style_dirs, tiny_inputs, tables, tmp_path
 ):

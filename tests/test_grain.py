@@ -67,9 +67,9 @@ def test_infer_adds_the_grain_that_is_asked_for(style_dirs, tmp_path):
         np.testing.assert_allclose(load_image(target), expected, atol=0.51)
 
 
-@pytest.mark.parametrize("grain", [-1, float("nan"), float("inf"), "much", None, True])
+@pytest.mark.parametrize("grain", [-1, 50.1, 1e39, float("nan"), float("inf"), "much", None, True])
 def test_an_impossible_grain_is_refused(style_dirs, grain):
-    with pytest.raises(ValueError, match="grain must be at least 0, in levels of 0..255, got"):
+    with pytest.raises(ValueError, match="grain must be 0 to 50 levels of 255, got"):
         load_stylizer(style_dirs["waves"], grain=grain)
 
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import infer
-from cli.infer_config import DEFAULT_GRAIN
 from data.images import load_image, save_image
 from transformer.export import style_folder
+from transformer.inference.limits import DEFAULT_GRAIN
 from transformer.inference.loading import load_blend, load_stylizer
 
 LENGSTROM = {"preset": "lengstrom", "content_weight": 7.5, "style_weight": 100.0, "tv_weight": 200.0}

@@ -45,7 +45,7 @@ def images() -> np.ndarray:
 
 def of_tensorflow(vgg, style, preset, images) -> tuple[dict, list[dict], dict]:
     """The Gram matrices, the losses of each step, and the parameters after the last one."""
-    loss = build_perceptual_loss(vgg, [style], preset).without_border()
+    loss = build_perceptual_loss(vgg, [style], preset).with_border()
     network = Transformer(ARCHITECTURE, seed=3)
     optimizer = Optimizer(
         list(network.parameters.values()),
@@ -161,6 +161,19 @@ def test_packed_jobs_become_a_base_and_a_style_that_starts_from_it(tiny_inputs, 
     assert np.isfinite(info["losses"]["validation"]["total"])
     image = np.full((16, 16, 3), 100, np.float32)
     assert load_stylizer(tmp_path / "styles" / "tiny")(image).shape == image.shape
+
+
+def test_without_a_border_the_loss_is_the_whole_one_of_validation(vgg, images):
+    preset, style = LOSS_PRESETS["lengstrom"], images[2, 1].astype(np.float32)
+    whole = build_perceptual_loss(vgg, [style], preset)
+    grams = {layer: gram.numpy()[0] for layer, gram in whole.style_grams.items()}
+    target, weights = port.target_of(preset, grams), packed_weights(vgg, np.float32)
+    stylized, content = images[0].astype(np.float32), images[2].astype(np.float32)
+    for border, loss in ((0, whole), (16, whole.with_border())):
+        terms = port.losses(stylized, content, weights, target, np.float32, border=border)
+        expected = loss(tf.constant(stylized), tf.constant(content))
+        wanted = [float(expected[term]) for term in ("total", "content", "style", "tv")]
+        np.testing.assert_allclose(terms, wanted, rtol=1e-4)
 
 
 def test_other_formulas_are_refused():

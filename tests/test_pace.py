@@ -76,10 +76,21 @@ def test_memory_grows_with_everything_that_makes_activations():
 @pytest.mark.parametrize(
     ("width", "bytes_per_value", "measured_gb"), [(1, 4, 2.37), (1, 2, 1.64), (0.5, 4, 1.93), (0.5, 2, 1.44)]
 )
-def test_the_memory_estimate_is_near_the_measured_peaks(width, bytes_per_value, measured_gb):
+def test_the_memory_estimate_is_near_the_measured_peaks(width, bytes_per_value, measured_gb, monkeypatch):
     """The rows without XLA of benchmarks/README.md, "Speed of training", to which the estimate was fitted."""
+    monkeypatch.setattr("transformer.training.pace.vector_bits", lambda: 512)
     estimate = bytes_needed(width=width, image_size=256, batch_size=4, bytes_per_value=bytes_per_value)
     assert estimate / 1e9 == pytest.approx(measured_gb, rel=0.01)
+
+
+def test_the_kernels_of_winograds_algorithm_take_memory(monkeypatch):
+    estimates = {}
+    for bits, bytes_per_value in ((512, 4), (256, 4), (512, 2), (256, 2)):
+        monkeypatch.setattr("transformer.training.pace.vector_bits", lambda bits=bits: bits)
+        sizes = {"width": 0.5, "image_size": 256, "batch_size": 1}
+        estimates[bits, bytes_per_value] = bytes_needed(**sizes, bytes_per_value=bytes_per_value)
+    assert estimates[256, 4] == estimates[512, 4] + 0.5e9
+    assert estimates[256, 2] == estimates[512, 2]
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="the peak is then the GPU's")

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import infer
-from cli.infer_config import DEFAULT_GRAIN
 from data.images import load_image
 from transformer.export import style_folder
+from transformer.inference.limits import DEFAULT_GRAIN
 from transformer.inference.loading import load_stylizer
 
 

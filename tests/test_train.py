@@ -19,6 +19,7 @@ from PIL import Image
 import train
 from cli.train_config import changes, settings_from_json
 from cli.training_network import with_start
+from loss_net.presets import TRAINING_BORDER
 from transformer.inference.loading import load_stylizer
 from transformer.training.state import FORMAT, INFO, newest_state, read_state, state_paths
 
@@ -496,6 +497,23 @@ def test_no_mistake_leaves_a_style_behind(mistakes):
 
 
 @pytest.mark.parametrize("held", ["log", "styles/tiny"], ids=["its log folder", "its style"])
+def test_crops_have_a_style_loss_of_their_border_and_validation_photos_have_the_whole_loss(
+    tiny_flags, tiny_inputs, tmp_path, monkeypatch
+):
+    import tensorflow as tf
+
+    flags = tiny_flags(tmp_path, "--val-dir", str(tiny_inputs / "val"))
+    config = train.configured(train.parse_args(flags), {})
+    loss = train.build_loss(config, tf.float32)
+    assert loss.border == TRAINING_BORDER
+    validated = []
+    monkeypatch.setattr(
+        "transformer.training.monitor.Monitor", lambda _dir, _network, loss, **_: validated.append(loss)
+    )
+    train._build_monitor(config, None, loss)
+    assert [loss.border for loss in validated] == [0]
+
+
 def test_a_second_training_of_one_name_is_refused_while_the_first_one_runs(
     tiny_flags, tmp_path, capsys, held
 ):

@@ -249,6 +249,7 @@ def holed_loss(monkeypatch) -> SimpleNamespace:
             return {"total": tf.where(is_hole, np.nan, 1.0) * difference}
 
         loss.multiply_adds = lambda side: 0
+        loss.with_border = lambda border: loss
         return loss
 
     monkeypatch.setattr(train, "build_loss", build_loss)

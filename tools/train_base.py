@@ -162,7 +162,7 @@ def build_run(options: argparse.Namespace, style_paths: list[Path]) -> Any:
     )
     styles = [load_image(path, max_side=options.style_size) for path in style_paths]
     weights = load_vgg_weights(options.vgg, preset.architecture)
-    loss = build_perceptual_loss(weights, styles, preset, compute_dtype=compute_dtype).without_border()
+    loss = build_perceptual_loss(weights, styles, preset, compute_dtype=compute_dtype).with_border()
     optimizer = Optimizer(
         list(network.parameters.values()),
         kernels=network.hidden_kernels,

@@ -87,14 +87,15 @@ def _convolution_with_fast_gradients(padded: tf.Tensor, kernel: tf.Tensor):
     kernel. That of the kernel is computed from bands of a few rows, as if each band were an image, because
     TensorFlow's kernel uses several cores only for several images.
     """
-    size = kernel.shape[0]
+    size, convolved = kernel.shape[0], tf.nn.conv2d(padded, kernel, 1, "VALID")
 
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # [B, H - size + 1, W - size + 1, C']
+        upstream = tf.ensure_shape(upstream, convolved.shape)  # a gradient may come without its size
         rotated = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])
         around = [[0, 0], [size - 1, size - 1], [size - 1, size - 1], [0, 0]]
         return tf.nn.conv2d(upstream, rotated, 1, around), _kernel_gradient(padded, upstream, kernel.shape)
 
-    return tf.nn.conv2d(padded, kernel, 1, "VALID"), gradients
+    return convolved, gradients
 
 
 def _kernel_gradient(padded: tf.Tensor, upstream: tf.Tensor, kernel_shape: tf.TensorShape) -> tf.Tensor:

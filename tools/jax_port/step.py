@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from loss_net.presets import PER_ELEMENT, PER_GRAM_ELEMENT, TRAINING_BORDER, LossPreset
+from loss_net.presets import BORDER_SHARE, PER_ELEMENT, PER_GRAM_ELEMENT, TRAINING_BORDER, LossPreset
 from loss_net.topology import CONV_LAYERS, least_side
 from transformer.architecture import (
     NORM_EPSILON,
@@ -157,11 +157,17 @@ def target_of(preset: LossPreset, grams: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def losses(
-    stylized: jax.Array, content: jax.Array, weights: Arrays, target: Mapping[str, Any], dtype: Any
+    stylized: jax.Array,
+    content: jax.Array,
+    weights: Arrays,
+    target: Mapping[str, Any],
+    dtype: Any,
+    border: int = TRAINING_BORDER,
 ) -> jax.Array:
     """Returns total, content, style and total variation loss [4] of images [B, H, W, 3], RGB 0..255.
 
-    weights: as for `vgg_features`. target: of one style, as `target_of` returns it.
+    weights: as for `vgg_features`. target: of one style, as `target_of` returns it. border: as for
+    loss_net.perceptual.PerceptualLoss.with_border.
     """
     content_layer = "relu4_2"
     layers = list(target["grams"])
@@ -172,19 +178,29 @@ def losses(
     divisor = jnp.where(target["is_relative"] > 0, energy, np.prod(content_map.shape[1:]))
     content_term = target["content_weight"] * (squares / divisor).mean()
     style_term = 0.0
-    border = min(TRAINING_BORDER, min(stylized.shape[1:3]) // 8)
+    border = min(border, min(stylized.shape[1:3]) // BORDER_SHARE)
     for layer in layers:
-        cut = border // least_side(layer)
-        inside = features[layer][
-            :, cut : features[layer].shape[1] - cut, cut : features[layer].shape[2] - cut
-        ]
-        batch, height, width, channels = inside.shape
-        correlations = _correlations(inside.reshape(batch, height * width, channels))
-        difference = correlations / (height * width * channels) - target["grams"][layer]
-        style_term += target["style_weights"][layer] * jnp.square(difference).sum((1, 2)).mean()
+        for share, pixels in _style_parts(features[layer], border // least_side(layer)):
+            difference = _correlations(pixels) / np.prod(pixels.shape[1:]) - target["grams"][layer]
+            style_term += share * target["style_weights"][layer] * jnp.square(difference).sum((1, 2)).mean()
     down, across = jnp.diff(stylized, axis=1), jnp.diff(stylized, axis=2)
     tv_term = target["tv_weight"] * (jnp.square(down).mean() + jnp.square(across).mean())
     return jnp.stack([content_term + style_term + tv_term, content_term, style_term, tv_term])
+
+
+def _style_parts(features: jax.Array, border: int) -> list[tuple[float, jax.Array]]:
+    """Returns the pixels [B, N, C] of the inner part and of the border of feature maps, with their shares of the area.
+
+    As loss_net.perceptual.split_border.
+    """
+    batch, height, width, channels = features.shape
+    if border == 0:
+        return [(1.0, features.reshape(batch, -1, channels))]
+    is_inner = np.zeros((height, width), bool)
+    is_inner[border:-border, border:-border] = True
+    pixels, share = features.reshape(batch, -1, channels), is_inner.mean()
+    inner, outer = (np.flatnonzero(mask) for mask in (is_inner, ~is_inner))
+    return [(share, pixels[:, inner]), (1 - share, pixels[:, outer])]
 
 
 def _sum_of_squares(values: jax.Array) -> jax.Array:

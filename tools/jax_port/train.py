@@ -161,7 +161,7 @@ class Trainer:
             def of_photo(photo):
                 images = photo[jnp.newaxis].astype(jnp.float32)
                 stylized = port.stylize(images, parameters, architecture, jnp.float32)
-                return port.losses(jnp.clip(stylized, 0, 255), images, weights, target, jnp.float32)
+                return port.losses(jnp.clip(stylized, 0, 255), images, weights, target, jnp.float32, border=0)
 
             return lax.map(of_photo, pixels).mean(0)
 

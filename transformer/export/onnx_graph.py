@@ -93,7 +93,7 @@ def with_half_precision(
 ) -> dict[str, np.ndarray]:
     """Rounds most kernels to half precision, which halves their place in the ONNX file; the type stays float32.
 
-    The pictures change by less than one level of 255. Parameters that float16 cannot represent are all left alone.
+    The pictures change by less than one level of 255. If one kernel exceeds the range of float16, none is rounded.
     """
     halves = {name: _half(parameters[name]) for name in half_precision_kernels(architecture)}
     if not all(np.isfinite(half).all() for half in halves.values()):

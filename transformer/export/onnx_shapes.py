@@ -16,7 +16,7 @@ def block_of(spec: ConvSpec) -> int:
 def half_precision_kernels(architecture: Architecture) -> tuple[str, ...]:
     """Returns the names of the kernels that finished styles hold in half precision: most of the parameters.
 
-    The ONNX form of the others has sums or multiples of their values, which half precision does not represent.
+    The ONNX form of the others has sums or multiples of their values, which half precision does not represent exactly.
     """
     plain = (spec for spec in architecture.convolutions if block_of(spec) == 1 and spec.gain == 1)
     return tuple(f"{spec.name}/kernel" for spec in plain)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from system.arguments import check_count, check_images, is_count, shown
+from transformer.inference.limits import MAX_GRAIN
 from transformer.inference.memory_plan import MIN_TILE
 
 RUNTIMES = ("auto", "onnx", "tensorflow")
@@ -30,8 +31,8 @@ def check_options(
         raise ValueError(f"tile must be 'auto', 'off' or at least {MIN_TILE} pixels, got {shown(tile)}")
     if max_memory is not None and not (_is_number(max_memory) and 0 < _as_float(max_memory) < math.inf):
         raise ValueError(f"max_memory must be above 0, in GB, got {shown(max_memory)}")
-    if not (_is_number(grain) and 0 <= _as_float(grain) < math.inf):
-        raise ValueError(f"grain must be at least 0, in levels of 0..255, got {shown(grain)}")
+    if not (_is_number(grain) and 0 <= _as_float(grain) <= MAX_GRAIN):
+        raise ValueError(f"grain must be 0 to {MAX_GRAIN} levels of 255, got {shown(grain)}")
     if threads is not None:
         check_count("threads", threads, most=MAX_THREADS)
     if not isinstance(trust, bool | np.bool_):

@@ -44,7 +44,7 @@ def load_blend(
     together; by default whole images may take 2 GB, and tiles the free memory. trust: run a
     graph of another project whatever operations it contains. threads: CPU threads of ONNX Runtime for one image, by
     default one per core, at most 1024; use 1 to stylize several images at the same time. grain: noise that is added to
-    the images before the network, standard deviation in levels of 0..255, see grain.py; infer.py adds 1.
+    the images before the network, standard deviation in levels of 255, 0 to 50, see grain.py; infer.py adds 1.
     Graphs of other projects run in a child process, one image at a time, each on all cores.
     Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused;
     ValueError or TypeError for an impossible argument.

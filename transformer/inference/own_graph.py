@@ -2,8 +2,8 @@
 
 A graph is a program. A graph with exactly the nodes that `export/onnx_graph.py` writes may run in this process.
 All others are checked and run in a child process, see graph_process.py. A graph is recognized by a fingerprint: the
-SHA-256 of the whole file except the values and shapes of the parameters and the width. The shapes must be those that
-the width demands.
+SHA-256 of the whole file except the values and shapes of the parameters and the width; the types of the parameters
+count. The shapes must be those that the width demands.
 """
 
 import hashlib

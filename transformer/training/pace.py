@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from system.machine import peak_memory
+from system.machine import peak_memory, vector_bits
 from transformer.training.stages import Stage, pixels_between
 
 WARMUP_STEPS = 2  # tracing and the first allocations make these slow
@@ -15,6 +15,8 @@ SETTLED_STEPS = 10  # steps before the first forecast
 # Fitted to the peaks in benchmarks/README.md, "Speed of training":
 BASE_BYTES = 0.93e9  # TensorFlow, VGG19 and the optimizer
 VALUES_OF_LOSS, VALUES_OF_NETWORK = 550, 820  # values in memory per pixel; the network's at width 1
+# The kernels of VGG19 in the form of Winograd's algorithm (loss_net/convolution.py), measured to relu5_1
+WINOGRAD_BYTES = 0.5e9
 MEASURED_BLOCKS = 5  # residual blocks of the networks that were measured
 # Not measured, for networks with more blocks: two convolutions with 128 channels at 1/16 of the pixels, each with four
 # values in memory; and parameters, each with its gradient, two moments and a copy.
@@ -87,8 +89,9 @@ def bytes_needed(
     more_blocks = max(0, residual_blocks - MEASURED_BLOCKS)
     pixels = image_size * image_size * batch_size
     values = pixels * (VALUES_OF_LOSS + (VALUES_OF_NETWORK + VALUES_OF_BLOCK * more_blocks) * width)
+    kernels = WINOGRAD_BYTES if bytes_per_value == 4 and vector_bits() == 256 else 0
     parameters = more_blocks * PARAMETERS_OF_BLOCK * width**2
-    return round(BASE_BYTES + values * bytes_per_value + 4 * parameters * COPIES_OF_PARAMETERS)
+    return round(BASE_BYTES + kernels + values * bytes_per_value + 4 * parameters * COPIES_OF_PARAMETERS)
 
 
 def peak_memory_bytes() -> int | None:
