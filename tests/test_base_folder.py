@@ -8,6 +8,7 @@ import pytest
 
 from transformer.architecture import Architecture
 from transformer.export.base_folder import INFO_FILE, WEIGHTS_FILE, Base, is_of_style, load_base, save_base
+from transformer.export.onnx_graph import with_half_precision
 from transformer.export.style_folder import StyleError, is_style
 
 TINY = Architecture(width=0.125, residual_blocks=1)
@@ -26,6 +27,18 @@ def base_of(styles: int = 3) -> Base:
 def base_dir(tmp_path):
     save_base(tmp_path / "base", base_of(), {"steps_done": 7})
     return tmp_path / "base"
+
+
+def test_values_that_float16_holds_take_half_the_place_and_come_back_in_float32(tmp_path):
+    base = base_of()
+    rounded = Base(base.architecture, base.styles, with_half_precision(base.parameters, base.architecture))
+    for name, kind in (("exact", base), ("rounded", rounded)):
+        save_base(tmp_path / name, kind, {})
+        for parameter, value in load_base(tmp_path / name).parameters.items():
+            assert value.dtype == np.float32
+            np.testing.assert_array_equal(value, kind.parameters[parameter])
+    sizes = [(tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("rounded", "exact")]
+    assert sizes[0] < 0.9 * sizes[1]
 
 
 def test_what_is_written_comes_back(base_dir):

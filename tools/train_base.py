@@ -129,9 +129,13 @@ class BaseWriter:
     def evaluate(self, step: int) -> dict[str, float]:
         """Writes the base after `step`."""
         from transformer.export.base_folder import Base, save_base
+        from transformer.export.onnx_graph import with_half_precision
 
         parameters = {name: variable.numpy() for name, variable in self.network.parameters.items()}
-        base = Base(self.network.architecture, tuple(names(self.style_paths)), parameters)
+        architecture = self.network.architecture
+        base = Base(
+            architecture, tuple(names(self.style_paths)), with_half_precision(parameters, architecture)
+        )
         save_base(
             self.options.output,
             base,

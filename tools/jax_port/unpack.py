@@ -65,12 +65,14 @@ def write_base(
 ) -> None:
     """Writes the result of a job with "base" as a base."""
     from transformer.export.base_folder import Base, save_base
+    from transformer.export.onnx_graph import with_half_precision
 
     names = tuple(Path(path).stem for path in job["files"])
     losses = dict(zip(TERMS, about["log"][-1][1:], strict=True))
     info = {"steps_done": about["log"][-1][0], "losses": losses, "config": job["config"]}
     info["trained_with"] = f"tools/jax_port on {about['device']}, on {about['photos']} photos"
-    save_base(folder, Base(architecture_of(job), names, parameters), info)
+    architecture = architecture_of(job)
+    save_base(folder, Base(architecture, names, with_half_precision(parameters, architecture)), info)
 
 
 def write_style(

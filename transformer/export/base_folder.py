@@ -53,7 +53,7 @@ def is_of_style(name: str) -> bool:
 def save_base(base_dir: Path, base: Base, info: Mapping[str, Any]) -> None:
     """Writes the folder, complete or not at all; an older base is replaced. `info`: more JSON values for base.json."""
     stream = io.BytesIO()
-    np.savez_compressed(stream, **base.parameters)
+    np.savez_compressed(stream, **{name: _smallest(value) for name, value in base.parameters.items()})
     content = stream.getvalue()
     about = {
         **{name: getattr(base.architecture, name) for name in _ARCHITECTURE},
@@ -67,6 +67,13 @@ def save_base(base_dir: Path, base: Base, info: Mapping[str, Any]) -> None:
         (folder / INFO_FILE).write_text(json_text(about, indent=2) + "\n", encoding="utf-8")
 
     write_folder(base_dir, write)
+
+
+def _smallest(value: np.ndarray) -> np.ndarray:
+    """Returns the array in float16 if that loses nothing (see onnx_graph.with_half_precision), else as it is."""
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    return half if np.array_equal(half, value) else value
 
 
 def base_architecture(base_dir: Path = BASE_DIR) -> Architecture:
@@ -84,7 +91,7 @@ def load_base(base_dir: Path = BASE_DIR) -> Base:
         if hashlib.sha256(content).hexdigest() != info["sha256"][WEIGHTS_FILE]:
             raise ValueError(f"{WEIGHTS_FILE} does not have the SHA-256 digest in {INFO_FILE}")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            parameters = dict(archive)
+            parameters = {name: _as_float32(value) for name, value in archive.items()}
         _check_shapes(parameters, architecture, len(styles))
         return Base(architecture, styles, parameters)
 
@@ -115,6 +122,10 @@ def _read(path: Path) -> bytes:
             return file.read(min(size, MAX_FILE_BYTES))  # a limit that is far larger would be allocated
     except NotAFile as error:
         raise ValueError(f"{path.name} is not a file") from error
+
+
+def _as_float32(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def _check_shapes(parameters: Mapping[str, np.ndarray], architecture: Architecture, styles: int) -> None:
