@@ -496,7 +496,6 @@ def test_no_mistake_leaves_a_style_behind(mistakes):
     assert not (folder / "styles" / "tiny").exists()
 
 
-@pytest.mark.parametrize("held", ["log", "styles/tiny"], ids=["its log folder", "its style"])
 def test_crops_have_a_style_loss_of_their_border_and_validation_photos_have_the_whole_loss(
     tiny_flags, tiny_inputs, tmp_path, monkeypatch
 ):
@@ -514,6 +513,7 @@ def test_crops_have_a_style_loss_of_their_border_and_validation_photos_have_the_
     assert [loss.border for loss in validated] == [0]
 
 
+@pytest.mark.parametrize("held", ["log", "styles/tiny"], ids=["its log folder", "its style"])
 def test_a_second_training_of_one_name_is_refused_while_the_first_one_runs(
     tiny_flags, tmp_path, capsys, held
 ):
