@@ -12,9 +12,9 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo install test test-processes test-lowest fuzz check clean
 
 demo: .venv/.infer
-	.venv/bin/python infer.py examples/coffee.jpg --style the_scream -o out/coffee_the_scream.png
-	.venv/bin/python infer.py examples/coffee.jpg --style great_wave -o out/coffee_great_wave.png
-	@echo "Look at out/coffee_the_scream.png and out/coffee_great_wave.png"
+	.venv/bin/python infer.py examples/coffee.jpg --style composition_vii -o out/coffee_composition_vii.png
+	.venv/bin/python infer.py examples/coffee.jpg --style udnie -o out/coffee_udnie.png
+	@echo "Look at out/coffee_composition_vii.png and out/coffee_udnie.png"
 
 install: .venv/.train
 

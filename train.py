@@ -255,12 +255,11 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
     previews = {str(path): load_image(path, max_side=PREVIEW_SIDE) for path in config.preview}
     options = {"max_images": config.val_images, "max_side": VALIDATION_SIDE, "min_side": config.least_side}
     val_images = [] if config.val_dir is None else validation_images(config.val_dir, **options)
+    whole_loss = loss.with_border(0)  # as benchmarks/validation_loss.py and the slow method measure it
     return Monitor(
         config.log_dir,
         network,
-        loss.with_border(
-            0
-        ),  # the whole loss, as benchmarks/validation_loss.py and the slow method measure it
+        whole_loss,
         photos=shortened(previews),
         val_images=val_images,
         config=to_json(config),

@@ -10,7 +10,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
-from cli.styles import load_controls
+from cli.styles import load_controls, loading_options
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
 from system.faults import memory_faults
@@ -135,12 +135,7 @@ class SheetJob:
         from transformer.inference.loading import load_stylizer
 
         config = self._config
-        options = {
-            "tile": config.tile,
-            "max_memory": config.max_memory,
-            "trust": config.trust,
-            "grain": config.grain,
-        }
+        options = loading_options(config)
         stylizers = {}
         for style_dir in style_folder.list_styles():
             try:

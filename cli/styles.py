@@ -46,13 +46,12 @@ def load_styles(config: FastConfig, threads: int | None = None) -> Any:
     """The Stylizer that the flags ask for. Raises StyleError."""
     from transformer.inference.loading import load_blend
 
-    options = {
-        "tile": config.tile,
-        "max_memory": config.max_memory,
-        "trust": config.trust,
-        "grain": config.grain,
-    }
-    return load_blend(_shares(config), config.runtime, threads=threads, **options)
+    return load_blend(_shares(config), config.runtime, threads=threads, **loading_options(config))
+
+
+def loading_options(config: FastConfig) -> dict[str, Any]:
+    """The options of `load_blend` and `load_stylizer` that the flags ask for."""
+    return {name: getattr(config, name) for name in ("tile", "max_memory", "trust", "grain")}
 
 
 def _shares(config: FastConfig) -> tuple[tuple[str, float], ...]:

@@ -114,21 +114,23 @@ class PerceptualLoss:
             * weight
             * tf.add_n(
                 [
-                    area
-                    * style_loss(
-                        part,
-                        self.style_grams[layer],
-                        blend_weights=self.blend_weights,
-                        gram_divisor=preset.gram_divisor,
-                        divisor=preset.style_divisor,
-                        relative=preset.relative,
-                        image_pixels=image_pixels,
-                    )
+                    area * self._style_loss(layer, part, image_pixels)
                     for area, part in self._style_parts(layer, stylized_maps[layer], stylized)
                 ]
             )
             for layer, weight in preset.style_layers.items()
         }
+
+    def _style_loss(self, layer: str, feature_map: tf.Tensor, image_pixels: tf.Tensor) -> tf.Tensor:
+        return style_loss(
+            feature_map,
+            self.style_grams[layer],
+            blend_weights=self.blend_weights,
+            gram_divisor=self.preset.gram_divisor,
+            divisor=self.preset.style_divisor,
+            relative=self.preset.relative,
+            image_pixels=image_pixels,
+        )
 
     def _style_parts(
         self, layer: str, feature_map: tf.Tensor, images: tf.Tensor

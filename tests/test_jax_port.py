@@ -24,6 +24,7 @@ from transformer.training.step import build_training_step
 
 jax = pytest.importorskip("jax", reason="needs JAX: pip install jax")
 port = pytest.importorskip("tools.jax_port.step")
+port_loss = pytest.importorskip("tools.jax_port.loss")
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = Architecture(0.125, 1, 5)
@@ -72,7 +73,7 @@ def test_three_steps_are_those_of_train_py(vgg, images, name):
     grams, expected, parameters = of_tensorflow(vgg, style, preset, images)
     initial = rows_of(Transformer(ARCHITECTURE, seed=3))
     state = port.initial_state(initial)
-    targets = jax.tree.map(lambda value: np.asarray(value)[None], port.target_of(preset, grams))
+    targets = jax.tree.map(lambda value: np.asarray(value)[None], port_loss.target_of(preset, grams))
     weights = packed_weights(vgg, np.float32)
     for number, batch in enumerate(images):
         rate = port.learning_rate(float(number), RATE, float(STEPS))
@@ -99,9 +100,9 @@ def test_a_step_that_is_not_finite_changes_only_the_count(vgg, images):
         {name: value if name.endswith("kernel") else value[None] for name, value in initial.items()}
     )
     weights = packed_weights(vgg, np.float32)
-    features = port.vgg_features(images[0].astype(np.float32), weights, "relu5_1", np.float32)
+    features = port_loss.vgg_features(images[0].astype(np.float32), weights, "relu5_1", np.float32)
     grams = {layer: np.ones((features[layer].shape[-1],) * 2, np.float32) for layer in preset.style_layers}
-    target = jax.tree.map(lambda value: np.asarray(value)[None], port.target_of(preset, grams))
+    target = jax.tree.map(lambda value: np.asarray(value)[None], port_loss.target_of(preset, grams))
     target["content_weight"] = np.float32([np.nan])
     after, terms = port.training_step(state, images[0], 0, target, weights, 1e-3, ARCHITECTURE, np.float32)
     assert np.isnan(terms[0]) and after["skipped"] == 1
@@ -167,10 +168,10 @@ def test_without_a_border_the_loss_is_the_whole_one_of_validation(vgg, images):
     preset, style = LOSS_PRESETS["lengstrom"], images[2, 1].astype(np.float32)
     whole = build_perceptual_loss(vgg, [style], preset)
     grams = {layer: gram.numpy()[0] for layer, gram in whole.style_grams.items()}
-    target, weights = port.target_of(preset, grams), packed_weights(vgg, np.float32)
+    target, weights = port_loss.target_of(preset, grams), packed_weights(vgg, np.float32)
     stylized, content = images[0].astype(np.float32), images[2].astype(np.float32)
     for border, loss in ((0, whole), (16, whole.with_border())):
-        terms = port.losses(stylized, content, weights, target, np.float32, border=border)
+        terms = port_loss.losses(stylized, content, weights, target, np.float32, border=border)
         expected = loss(tf.constant(stylized), tf.constant(content))
         wanted = [float(expected[term]) for term in ("total", "content", "style", "tv")]
         np.testing.assert_allclose(terms, wanted, rtol=1e-4)
@@ -178,4 +179,4 @@ def test_without_a_border_the_loss_is_the_whole_one_of_validation(vgg, images):
 
 def test_other_formulas_are_refused():
     with pytest.raises(ValueError, match="only the formulas of the presets lengstrom and balanced"):
-        port.target_of(LOSS_PRESETS["johnson"], {})
+        port_loss.target_of(LOSS_PRESETS["johnson"], {})

@@ -13,7 +13,7 @@ from transformer.export.onnx_graph import (
     with_half_precision,
 )
 from transformer.export.onnx_shapes import onnx_shapes
-from transformer.export.style_folder import ONNX_FILE
+from transformer.export.style_folder import ONNX_FILE, list_styles
 from transformer.inference.loading import load_stylizer
 from transformer.inference.own_graph import FINGERPRINTS, fingerprint, own_claim
 
@@ -71,6 +71,11 @@ def test_the_shapes_are_those_of_the_converted_parameters(width):
     architecture = Architecture(width, 2)
     converted = onnx_parameters(parameters_of(architecture), architecture)
     assert {name: value.shape for name, value in converted.items()} == onnx_shapes(architecture)
+
+
+def test_the_shipped_styles_are_recognized_without_importing_onnx():
+    contents = [(folder / ONNX_FILE).read_bytes() for folder in list_styles()]
+    assert len(contents) >= 12 and all(own_claim(content).is_known for content in contents)
 
 
 def test_half_precision_loses_nothing_between_the_forms(tmp_path):

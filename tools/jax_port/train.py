@@ -22,6 +22,7 @@ from jax import lax
 
 from loss_net.presets import LOSS_PRESETS, LossPreset
 from tools.jax_port import crops as crops_module
+from tools.jax_port import loss as port_loss
 from tools.jax_port import step as port
 from tools.jax_port.pack_format import load_contents, load_grams
 from transformer.architecture import Architecture
@@ -102,9 +103,11 @@ class Trainer:
         os.replace(unfinished, self.results_dir / f"{name}.npz")
 
     def _targets(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns `port.target_of` of every style picture, stacked [S, ...]."""
+        """Returns `port_loss.target_of` of every style picture, stacked [S, ...]."""
         rows = [
-            port.target_of(preset_of(job["config"]), load_grams(self.packed_dir / "grams" / f"{name}.npz"))
+            port_loss.target_of(
+                preset_of(job["config"]), load_grams(self.packed_dir / "grams" / f"{name}.npz")
+            )
             for name in job["pictures"]
         ]
         return jax.tree.map(lambda *values: jnp.stack(values), *rows)
@@ -141,7 +144,7 @@ class Trainer:
         def total(parameters, style, target):
             own = port.parameters_of(parameters, style)
             stylized = port.stylize(photos, own, architecture, BFLOAT16)
-            return port.losses(stylized, photos, self.weights, target, BFLOAT16)[0]
+            return port_loss.losses(stylized, photos, self.weights, target, BFLOAT16)[0]
 
         return int(np.argmin([float(total(base, style, target)) for style in range(rows)]))
 
@@ -161,7 +164,9 @@ class Trainer:
             def of_photo(photo):
                 images = photo[jnp.newaxis].astype(jnp.float32)
                 stylized = port.stylize(images, parameters, architecture, jnp.float32)
-                return port.losses(jnp.clip(stylized, 0, 255), images, weights, target, jnp.float32, border=0)
+                return port_loss.losses(
+                    jnp.clip(stylized, 0, 255), images, weights, target, jnp.float32, border=0
+                )
 
             return lax.map(of_photo, pixels).mean(0)
 
