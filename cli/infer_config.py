@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cli.flags import FLOAT_LIMIT, knob, number, path_of, whole_number
 from system.arguments import shown
-from transformer.inference.limits import DEFAULT_GRAIN, MAX_GRAIN
+from transformer.inference.devices import DEVICES, parsed_device
+from transformer.inference.limits import DEFAULT_GRAIN, MAX_GRAIN, PRECISIONS, RUNTIMES
 from transformer.inference.memory_plan import MIN_TILE
 
 # Titles in --help, in the order in which it lists them.
@@ -52,6 +53,14 @@ def tile_side(text: str) -> str | int:
     if side < MIN_TILE:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not auto, off, or at least {MIN_TILE} pixels")
     return side
+
+
+def device_name(text: str) -> str:
+    """auto, cpu, gpu or gpu:N."""
+    try:
+        return str(parsed_device(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not {DEVICES}") from error
 
 
 def height_by_width(text: str) -> tuple[int, int]:
@@ -154,8 +163,19 @@ class FastConfig(SharedConfig):
         group=MANY, metavar="GB", above=0,
     )  # fmt: skip
     runtime: str = knob(
-        "library that runs the network; auto: onnx if the style has an .onnx file",
-        "auto", group=NETWORK, choices=("auto", "onnx", "tensorflow"),
+        "library that runs the network; auto: OpenVINO for folders, videos and large photos if it is installed,"
+        " otherwise ONNX Runtime, or TensorFlow if the style has no .onnx file",
+        "auto", group=NETWORK, choices=RUNTIMES,
+    )  # fmt: skip
+    precision: str = knob(
+        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, takes about half"
+        " the time, and changes pixels by up to about 3 levels of 255",
+        "float32", group=NETWORK, choices=PRECISIONS,
+    )  # fmt: skip
+    device: str = knob(
+        "cpu, gpu, or gpu:N for the GPU with number N; auto: a GPU if the installed ONNX Runtime supports one,"
+        " otherwise the CPU; where a GPU fails, the CPU is used and a line says why",
+        "auto", group=NETWORK, metavar="auto|cpu|gpu|gpu:N", parse=device_name,
     )  # fmt: skip
     trust: bool = knob(
         "run a graph of another program whatever operations it contains, without a time limit; such a graph can do"

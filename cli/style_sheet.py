@@ -10,7 +10,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
-from cli.styles import load_controls, loading_options
+from cli.styles import check_network, load_controls, loading_options
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
 from system.faults import memory_faults
@@ -34,6 +34,7 @@ def check_config(config: FastConfig) -> None:
         "--stroke-scale": config.stroke_scale is not None,
         "--benchmark": config.benchmark,
     }
+    check_network(config)
     if given := [name for name, is_given in flags.items() if is_given]:
         raise UsageError(f"--sheet shows photos in every style; leave out {' and '.join(given)}")
 
@@ -136,10 +137,13 @@ class SheetJob:
 
         config = self._config
         options = loading_options(config)
+        pixels = len(self._targets) * float(config.max_side or PICTURE_SIDE) ** 2
         stylizers = {}
         for style_dir in style_folder.list_styles():
             try:
-                stylizers[style_dir.name] = load_stylizer(style_dir, config.runtime, **options)
+                stylizers[style_dir.name] = load_stylizer(
+                    style_dir, config.runtime, expected_pixels=pixels, **options
+                )
             except style_folder.StyleError as error:
                 self._fail(error)
         if not stylizers:

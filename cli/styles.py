@@ -1,9 +1,13 @@
 """What photos and videos share in infer.py --mode fast: the styles and controls that the flags ask for."""
 
+import functools
+import math
 from typing import Any
 
-from cli.flags import UsageError
+from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
+
+PROG = "infer.py"
 
 
 def check_config(config: FastConfig) -> None:
@@ -23,8 +27,19 @@ def check_config(config: FastConfig) -> None:
         raise UsageError(
             "--benchmark measures the network at the full size of a photo; leave out --stroke-scale"
         )
+    check_network(config)
     if config.restore_size and config.max_side is None:
         raise UsageError("--restore-size undoes --max-side; give --max-side too")
+
+
+def check_network(config: FastConfig) -> None:
+    """Raises UsageError for a runtime, precision and device that contradict each other."""
+    from transformer.inference.arguments import check_engine
+
+    try:
+        check_engine(config.runtime, config.precision, config.device)
+    except ValueError as error:
+        raise UsageError(f"{error}") from error
 
 
 def expected_errors() -> tuple[type[Exception], ...]:
@@ -42,16 +57,26 @@ def picture_name(config: FastConfig) -> str:
     return "_".join(find_style(style).resolve().name for style, _ in _shares(config))
 
 
-def load_styles(config: FastConfig, threads: int | None = None) -> Any:
-    """The Stylizer that the flags ask for. Raises StyleError."""
+def load_styles(config: FastConfig, threads: int | None = None, expected_pixels: float = math.inf) -> Any:
+    """The Stylizer that the flags ask for. Raises StyleError.
+
+    expected_pixels: of all images that it will stylize together.
+    """
     from transformer.inference.loading import load_blend
 
-    return load_blend(_shares(config), config.runtime, threads=threads, **loading_options(config))
+    return load_blend(
+        _shares(config),
+        config.runtime,
+        threads=threads,
+        expected_pixels=expected_pixels,
+        **loading_options(config),
+    )
 
 
 def loading_options(config: FastConfig) -> dict[str, Any]:
     """The options of `load_blend` and `load_stylizer` that the flags ask for."""
-    return {name: getattr(config, name) for name in ("tile", "max_memory", "trust", "grain")}
+    names = ("precision", "device", "tile", "max_memory", "trust", "grain")
+    return {name: getattr(config, name) for name in names} | {"report": functools.partial(report, PROG)}
 
 
 def _shares(config: FastConfig) -> tuple[tuple[str, float], ...]:

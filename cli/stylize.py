@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cli.bars import progress_bar
+from cli.expected_work import expected_pixels
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.memory import check_memory
@@ -91,7 +92,8 @@ class PhotoJob:
         with ThreadPoolExecutor(1) as reader:
             for path in self._missing[:1]:
                 self._being_read[path] = reader.submit(self._read, path)
-            self._stylizer = load_styles(self._config, threads)
+            expected = expected_pixels(self._config, self._missing)
+            self._stylizer = load_styles(self._config, threads, expected)
         self._threads = threads
         self._controls = load_controls(self._config)
         self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())

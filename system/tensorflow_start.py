@@ -6,10 +6,10 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 
 from system.child_python import run_python
+from system.held_stderr import stderr_held
 from system.machine import NotEnoughMemory, available_address_space, nvidia_devices
 
 # What the messages of TensorFlow about missing GPU libraries contain.
@@ -88,26 +88,10 @@ def _gpu_messages() -> list[str]:
 
 @contextlib.contextmanager
 def _stderr_shown_on_failure() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2; C++ code does not use sys.stderr.
-
-    Where that is impossible, for example because the temporary folder is full, the messages are shown at once.
-    """
-    sys.stderr.flush()
-    with contextlib.ExitStack() as stack:
-        try:
-            held_back = stack.enter_context(tempfile.TemporaryFile())
-            stderr_copy = os.dup(2)
-        except OSError:
+    """Shows what is written to stderr meanwhile only if an exception leaves the context."""
+    try:
+        with stderr_held() as written:
             yield
-            return
-        os.dup2(held_back.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held_back.seek(0)
-            with contextlib.suppress(OSError):
-                os.write(stderr_copy, held_back.read())
-            raise
-        finally:
-            os.dup2(stderr_copy, 2)
-            os.close(stderr_copy)
+    except Exception:
+        sys.stderr.write(written())
+        raise

@@ -8,11 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer.export.style_folder import StyleError
-from transformer.inference.arguments import check_options, check_styles, checked_images, shares
+from transformer.inference.arguments import (
+    check_engine,
+    check_options,
+    check_styles,
+    checked_images,
+    shares,
+)
 from transformer.inference.loading import load_blend, load_stylizer
 from transformer.inference.stylizer import Stylizer
 
-FINE = {"runtime": "auto", "tile": "auto", "max_memory": None, "trust": False, "threads": None, "grain": 0.0}
+FINE = {
+    "tile": "auto",
+    "max_memory": None,
+    "trust": False,
+    "threads": None,
+    "grain": 0.0,
+    "expected_pixels": None,
+}
+ENGINE = {"runtime": "auto", "precision": "float32", "device": "auto"}
 HUGE = 10**5000  # too long for Python to print
 THREADS = "threads must be a whole number of at least 1 and at most 1024, got"
 
@@ -34,7 +48,7 @@ def complaint(kind: type[Exception], call, *arguments, **options) -> str:
         *({"threads": threads} for threads in (1, 1024, np.int32(2))),
         *({"grain": grain} for grain in (0, 1.5, np.float32(50))),
         *({"max_memory": memory} for memory in (1, 0.5, np.float32(2), 1e300)),
-        *({"runtime": runtime} for runtime in ("onnx", "tensorflow")),
+        *({"expected_pixels": pixels} for pixels in (0, 1e9, np.inf, np.int64(5))),
         {"trust": np.True_},
     ],
 )
@@ -57,16 +71,44 @@ def test_possible_options_are_taken(options):
             [-1, 0, np.nan, np.inf, True, "2", [], 1j, HUGE, -HUGE],
             "max_memory must be above 0, in GB",
         ),
-        (
-            "runtime",
-            [None, 1, "torch", ["onnx"], b"onnx", "", np.array(["onnx"])],
-            "runtime must be one of auto",
-        ),
+        ("expected_pixels", [-1, np.nan, "2", True, [], -HUGE], "expected_pixels must be at least 0"),
     ],
 )
 def test_impossible_options_are_one_value_error(option, values, words):
     for value in values:
         assert words in complaint(ValueError, check_options, **FINE | {option: value})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *({"runtime": runtime} for runtime in ("onnx", "openvino", "tensorflow")),
+        {"precision": "bfloat16"},
+        {"precision": "bfloat16", "runtime": "openvino", "device": "cpu"},
+        *({"device": device} for device in ("cpu", "gpu", "gpu:3")),
+    ],
+)
+def test_possible_runtimes_precisions_and_devices_are_taken(names):
+    assert str(check_engine(**ENGINE | names)) == names.get("device", "auto")
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "words"),
+    [
+        ("runtime", [None, 1, "torch", ["onnx"], b"onnx", "", np.array(["onnx"])], "one of auto, onnx"),
+        ("precision", [None, 16, "float16", "", ["float32"]], "precision must be one of float32, bfloat16"),
+        ("device", [None, 0, "cuda", "", "gpu:", "gpu:-1", ["cpu"], "gpu:1000"], "auto, cpu, gpu, or gpu:N"),
+    ],
+)
+def test_unknown_runtimes_precisions_and_devices_are_refused(option, values, words):
+    for value in values:
+        assert words in complaint(ValueError, check_engine, **ENGINE | {option: value})
+
+
+@pytest.mark.parametrize("names", [{"runtime": "onnx"}, {"runtime": "tensorflow"}, {"device": "gpu:1"}])
+def test_bfloat16_is_for_openvino_on_cpus(names):
+    message = complaint(ValueError, check_engine, **ENGINE | {"precision": "bfloat16"} | names)
+    assert next(iter(names.values())) in message
 
 
 @pytest.mark.parametrize("trust", [None, 1, "yes", [], 0])

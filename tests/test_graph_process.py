@@ -21,6 +21,7 @@ from system.machine import NotEnoughMemory
 from system.signals import Interrupted, raised_interrupts
 from transformer.export.style_folder import ONNX_FILE, StyleError
 from transformer.inference import graph_process
+from transformer.inference.devices import Device, parsed_device
 from transformer.inference.graph_frames import MAX_TEXT_BYTES
 from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
 from transformer.inference.loading import load_blend, load_stylizer
@@ -88,11 +89,11 @@ def network_of(tmp_path, monkeypatch):
     """A function of Python source: a ForeignNetwork whose child process runs it, and those networks' processes."""
     monkeypatch.setattr(graph_process, "END_SECONDS", 1.0)
 
-    def start(source: str, *, trust: bool = False) -> ForeignNetwork:
+    def start(source: str, *, trust: bool = False, **options) -> ForeignNetwork:
         path = tmp_path / "child.py"
         path.write_text(CHILD + source)
         monkeypatch.setattr(graph_process, "CHILD", path)
-        return ForeignNetwork(ForeignGraph(tmp_path, "onnx", trust, b"model"))
+        return ForeignNetwork(ForeignGraph(tmp_path, "onnx", trust, b"model", **options))
 
     return start
 
@@ -394,3 +395,32 @@ def test_a_foreign_graph_in_a_folder_whose_name_is_no_utf8_runs(negative_dir, tm
     with pytest.raises(StyleError, match="damaged or not an ONNX model") as error:
         load_stylizer(odd)
     assert printable(odd / ONNX_FILE) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "visible"),
+    [
+        ("auto", None, None),
+        ("gpu", "1,2", None),
+        ("cpu", "1,2", "-1"),
+        ("gpu:3", None, "3"),
+        ("gpu:1", "5,7", "7"),
+        ("gpu:2", "5,7", "-1"),
+    ],
+)
+def test_the_child_sees_the_gpu_that_the_user_names(device, given, visible, monkeypatch):
+    for name in graph_process.GPU_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        if given is not None:
+            monkeypatch.setenv(name, given)
+    expected = {} if visible is None else dict.fromkeys(graph_process.GPU_VARIABLES, visible)
+    assert graph_process._visible_gpus(parsed_device(device)) == expected
+
+
+@pytest.mark.parametrize(("ready", "count"), [("READY", 1), ("READY_ON_GPU", 0)])
+def test_a_gpu_that_the_child_does_not_use_is_reported_in_one_line(ready, count, network_of):
+    lines: list[str] = []
+    source = f"frames.write_frame(replies, frames.{ready})\n"
+    network_of(source + ECHO, device=Device("gpu"), report=lines.append)
+    assert len(lines) == count
+    assert all("the CPU is used instead" in line for line in lines)

@@ -103,7 +103,7 @@ def test_an_impossible_number_of_threads_is_refused(style_dirs, threads):
 
 
 def test_an_unknown_runtime_is_refused_by_the_known_ones(style_dirs):
-    with pytest.raises(ValueError, match="one of auto, onnx, tensorflow, got 'torch'"):
+    with pytest.raises(ValueError, match="one of auto, onnx, openvino, tensorflow, got 'torch'"):
         load_stylizer(style_dirs["waves"], "torch")
 
 

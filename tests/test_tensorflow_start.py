@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import tempfile
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_tensorflow_starts_where_its_messages_cannot_be_held_back(monkeypatch):
     def fail():
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(tensorflow_start.tempfile, "TemporaryFile", fail)
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail)
     assert start_tensorflow() == "CPU"
 
 

@@ -44,9 +44,14 @@ def build_onnx_model(parameters: Mapping[str, np.ndarray], architecture: Archite
     return build_whole_model(onnx_parameters(parameters, architecture), architecture)
 
 
-def build_whole_model(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> onnx.ModelProto:
-    """Builds the same model from parameters that `onnx_parameters` or `read_onnx_parameters` returned."""
-    writer = GraphWriter(parameters)
+def build_whole_model(
+    parameters: Mapping[str, np.ndarray], architecture: Architecture, *, transposed: bool = False
+) -> onnx.ModelProto:
+    """Builds the same model from parameters that `onnx_parameters` or `read_onnx_parameters` returned.
+
+    transposed: with transposed convolutions for the upsampling, see GraphWriter.
+    """
+    writer = GraphWriter(parameters, transposed)
     value = add_input_scaling(writer, _pad_input(writer))
     for spec in architecture.encoder:
         value = _add_layer(writer, value, spec)
@@ -124,6 +129,24 @@ def _unrolled(kernel: np.ndarray, spec: ConvSpec) -> np.ndarray:
     return unrolled.reshape(out_channels * block**2, *unrolled.shape[3:])
 
 
+def _transposed(unrolled: np.ndarray, spec: ConvSpec) -> np.ndarray:
+    """Returns the kernel [in, out, K, K] of a transposed convolution for that of `_unrolled`.
+
+    Output pixel block * h + row of a block reads the source pixels h - 1 + offset. The transposed convolution puts
+    source pixel s to the outputs block * s + position - K + 1.
+    """
+    block, side = block_of(spec), unrolled.shape[-1]
+    blocks = unrolled.reshape(spec.out_channels, block, block, spec.in_channels, side, side)
+    size = spec.kernel_size + block - 1
+    kernel = np.zeros((spec.in_channels, spec.out_channels, size, size), np.float32)
+    for row, column in np.ndindex(block, block):
+        for i, j in np.ndindex(side, side):
+            y, x = (size - 1 + at - block * offset for at, offset in ((row, i), (column, j)))
+            if min(y, x) >= 0 and max(y, x) < size:
+                kernel[:, :, y, x] = blocks[:, row, column, :, i, j].T
+    return kernel
+
+
 def read_onnx_parameters(
     path: Path, content: bytes | None = None
 ) -> tuple[dict[str, np.ndarray], Architecture]:
@@ -174,10 +197,14 @@ def _architecture_of(model: onnx.ModelProto) -> Architecture:
 
 
 class GraphWriter:
-    """Collects the nodes and constants of a graph. Every method that adds one returns the name of its value."""
+    """Collects the nodes and constants of a graph. Every method that adds one returns the name of its value.
 
-    def __init__(self, parameters: Mapping[str, np.ndarray]):
-        self.parameters = parameters
+    transposed: writes an upsampling with its convolution as one transposed convolution, which has less than half of the
+    operations. OpenVINO computes it faster. ONNX Runtime does so for tiles; whole images would take twice the memory.
+    """
+
+    def __init__(self, parameters: Mapping[str, np.ndarray], transposed: bool = False):
+        self.parameters, self.transposed = parameters, transposed
         self.nodes, self.initializers = [], []
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes) -> str:
@@ -271,6 +298,12 @@ def add_padding(writer: GraphWriter, value: str, spec: ConvSpec, pads: str) -> s
 
 def add_convolution(writer: GraphWriter, value: str, spec: ConvSpec) -> str:
     """Adds the convolution of a padded value with its upsampling, and its bias if it has one."""
+    if writer.transposed and spec.upsample > 1:
+        kernel = _transposed(writer.parameters[f"{spec.name}/kernel"].astype(np.float32), spec)
+        pads = [kernel.shape[-1] - 1] * 4  # what the edge pixels and the kernel add on each side
+        return writer.add(
+            "ConvTranspose", value, writer.constant(kernel), strides=[spec.upsample] * 2, pads=pads
+        )
     operands = [value, writer.parameter(f"{spec.name}/kernel")]
     if not spec.norm:
         operands.append(writer.parameter(f"{spec.name}/bias"))

@@ -8,35 +8,55 @@ from pathlib import Path
 import numpy as np
 
 from system.arguments import check_count, check_images, is_count, shown
-from transformer.inference.limits import MAX_GRAIN
+from transformer.inference.devices import AUTO, DEVICES, Device, parsed_device
+from transformer.inference.limits import MAX_GRAIN, PRECISIONS, RUNTIMES
 from transformer.inference.memory_plan import MIN_TILE
+from transformer.inference.runtimes import OPENVINO
 
-RUNTIMES = ("auto", "onnx", "tensorflow")
 MAX_THREADS = 1024
 MAX_VALUE = 1e6  # of a pixel; far larger values overflow float32 inside the network
 
 
 def check_options(
-    runtime: str,
     tile: str | int,
     max_memory: float | None,
     trust: bool,
     threads: int | None,
     grain: float,
+    expected_pixels: float | None,
 ) -> None:
     """Raises ValueError or TypeError for options of `load_blend` that are impossible."""
-    if not isinstance(runtime, str) or runtime not in RUNTIMES:
-        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {shown(runtime)}")
     if not (isinstance(tile, str) and tile in ("auto", "off")) and not is_count(tile, least=MIN_TILE):
         raise ValueError(f"tile must be 'auto', 'off' or at least {MIN_TILE} pixels, got {shown(tile)}")
     if max_memory is not None and not (_is_number(max_memory) and 0 < _as_float(max_memory) < math.inf):
         raise ValueError(f"max_memory must be above 0, in GB, got {shown(max_memory)}")
     if not (_is_number(grain) and 0 <= _as_float(grain) <= MAX_GRAIN):
         raise ValueError(f"grain must be 0 to {MAX_GRAIN} levels of 255, got {shown(grain)}")
+    if expected_pixels is not None and not (_is_number(expected_pixels) and expected_pixels >= 0):
+        raise ValueError(f"expected_pixels must be at least 0, got {shown(expected_pixels)}")
     if threads is not None:
         check_count("threads", threads, most=MAX_THREADS)
     if not isinstance(trust, bool | np.bool_):
         raise TypeError(f"trust must be True or False, got {shown(trust)}")
+
+
+def check_engine(runtime: str, precision: str, device: str) -> Device:
+    """Returns the device. Raises ValueError for names that are unknown, or that contradict each other."""
+    if not isinstance(runtime, str) or runtime not in RUNTIMES:
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {shown(runtime)}")
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {shown(precision)}")
+    try:
+        named = parsed_device(device)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"device must be {DEVICES}, got {shown(device)}") from error
+    if precision == "float32":
+        return named
+    if runtime not in (AUTO, OPENVINO):
+        raise ValueError(f"precision {precision} needs runtime {OPENVINO} or {AUTO}, got {runtime}")
+    if named.is_gpu:
+        raise ValueError(f"precision {precision} is for CPUs, got device {named}; leave one of them out")
+    return named
 
 
 def check_styles(styles: Sequence[tuple[str | Path, float]]) -> list[tuple[str, float]]:

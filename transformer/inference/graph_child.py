@@ -27,11 +27,11 @@ def serve() -> None:
     threading.Thread(target=_receive, args=(sys.stdin.buffer, messages), daemon=True).start()
     try:
         with memory_faults(FOREIGN_MEMORY_REMEDY):
-            stylize = _load(messages)
+            stylize, device = _load(messages)
     except Exception as error:
         _send_error(replies, error)
         return
-    frames.write_frame(replies, frames.READY)
+    frames.write_frame(replies, frames.READY_ON_GPU if device == "GPU" else frames.READY)
     while True:
         _, content = messages.get()
         try:
@@ -73,8 +73,8 @@ def _send_error(replies: BinaryIO, error: Exception) -> None:
     frames.write_frame(replies, kind, frames.text_bytes(one_line(error, at_most=1000)))
 
 
-def _load(messages: queue.SimpleQueue) -> Callable:
-    """Returns the function that stylizes images with the graph that the first messages describe."""
+def _load(messages: queue.SimpleQueue) -> tuple[Callable, str]:
+    """Returns the function that stylizes images with the graph that the first messages describe, and its device."""
     from system.limits import end_first_without_memory
 
     _, content = messages.get()
@@ -84,17 +84,18 @@ def _load(messages: queue.SimpleQueue) -> Callable:
     return load(settings, messages)
 
 
-def _load_onnx(settings: Mapping, messages: queue.SimpleQueue) -> Callable:
+def _load_onnx(settings: Mapping, messages: queue.SimpleQueue) -> tuple[Callable, str]:
     from transformer.inference.foreign_onnx import OnnxGraphStylizer
 
     _, content = messages.get()
     _limit(settings, uses_gpu=False)
-    return OnnxGraphStylizer(
+    stylize = OnnxGraphStylizer(
         bytes(content), Path(settings["path"]), threads=settings["threads"], trust=settings["trust"]
     )
+    return stylize, "CPU"
 
 
-def _load_tensorflow(settings: Mapping, messages: queue.SimpleQueue) -> Callable:
+def _load_tensorflow(settings: Mapping, messages: queue.SimpleQueue) -> tuple[Callable, str]:
     from system.tensorflow_start import start_tensorflow
     from transformer.export.style_folder import StyleError
 
@@ -107,7 +108,10 @@ def _load_tensorflow(settings: Mapping, messages: queue.SimpleQueue) -> Callable
         ) from error
     messages.get()  # the folder is complete
     _limit(settings, uses_gpu=device == "GPU")
-    return MetaGraphStylizer(Path(settings["folder"]), trust=settings["trust"], named=Path(settings["path"]))
+    stylize = MetaGraphStylizer(
+        Path(settings["folder"]), trust=settings["trust"], named=Path(settings["path"])
+    )
+    return stylize, device
 
 
 def _limit(settings: Mapping, *, uses_gpu: bool) -> None:

@@ -15,7 +15,8 @@ SETTINGS = b"SETT"  # JSON
 MODEL = b"MODL"  # the bytes of an .onnx file
 IMAGES = b"IMGS"  # shape and pixels
 # From the child
-READY = b"REDY"
+READY = b"REDY"  # on the CPU
+READY_ON_GPU = b"REDG"
 PICTURES = b"PICT"  # pixels
 REFUSED = b"REFU"  # the text of a StyleError
 NO_MEMORY = b"NMEM"  # the text of a MemoryError

@@ -26,13 +26,16 @@ from system.machine import NotEnoughMemory, available_cores, available_memory
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
 from transformer.inference import graph_frames as frames
+from transformer.inference.devices import AUTO, CPU, Device
 from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
+from transformer.inference.session import Report
 
 CHILD = Path(__file__).with_name("graph_child.py")
 END_SECONDS = 5.0  # for a process that has closed its streams
 LOAD_SECONDS = 180.0  # for the import of TensorFlow from a slow disk, and the graph
 RUN_SECONDS, RUN_SECONDS_PER_MEGAPIXEL = 60.0, 120.0  # ten times what our own graph takes on one slow core
 MORE_ADDRESS_SPACE = 2e9  # bytes that threads and allocators reserve beyond the memory they use
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 RUNTIME_NAMES = {"onnx": "ONNX Runtime", "tensorflow": "TensorFlow"}
 Result = TypeVar("Result")
 
@@ -41,13 +44,16 @@ Result = TypeVar("Result")
 class ForeignGraph:
     """A graph that this project did not write: its folder, the runtime it needs, and whether the user trusts it.
 
-    content: the bytes of an .onnx file, which have been read and compared already.
+    content: the bytes of an .onnx file, which have been read and compared already. device: of TensorFlow; ONNX graphs
+    run on the CPU. report: is told in one line if a GPU was asked for and is not used.
     """
 
     style_dir: Path
     runtime: str  # "onnx" or "tensorflow"
     trust: bool
     content: bytes = b""
+    device: Device = Device(AUTO)
+    report: Report = lambda line: None
 
     @property
     def path(self) -> Path:
@@ -134,19 +140,29 @@ class _Child:
         frames.write_frame(self._process.stdin, frames.MODEL, graph.content)
 
     def _read_ready(self) -> None:
-        self._read_expected(frames.READY, 0)
+        ready = self._read_expected((frames.READY, frames.READY_ON_GPU), 0)
+        if self._graph.device.is_gpu and ready != frames.READY_ON_GPU:
+            why = (
+                "graphs of other programs run on the CPU"
+                if self._graph.runtime == "onnx"
+                else "TensorFlow finds none here"
+            )
+            self._graph.report(f"the GPU cannot be used ({why}); the CPU is used instead")
 
     def _read_pictures(self, shape: tuple[int, ...]) -> np.ndarray:
         pictures = np.empty(shape, np.float32)
-        self._read_expected(frames.PICTURES, pictures.nbytes)
+        self._read_expected((frames.PICTURES,), pictures.nbytes)
         frames.read_into(self._process.stdout, frames.pixels_of(pictures))
         return pictures
 
-    def _read_expected(self, expected: bytes, expected_length: int) -> None:
-        """Reads the start of a message of this kind and length; raises what another message tells."""
+    def _read_expected(self, expected: tuple[bytes, ...], expected_length: int) -> bytes:
+        """Reads the start of a message of one of these kinds and this length, and returns the kind.
+
+        Raises what another message tells.
+        """
         kind, length = frames.read_header(self._process.stdout)
-        if (kind, length) == (expected, expected_length):
-            return
+        if kind in expected and length == expected_length:
+            return kind
         if kind not in (frames.REFUSED, frames.NO_MEMORY) or length > frames.MAX_TEXT_BYTES:
             raise StyleError(f"{self._graph.path}: the graph's process sent a malformed answer and was ended")
         text = frames.one_line_of(frames.read_exactly(self._process.stdout, length))
@@ -241,7 +257,7 @@ def _started(graph: ForeignGraph) -> subprocess.Popen:
             [sys.executable, str(CHILD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "MALLOC_ARENA_MAX": "4"},
+            env={**os.environ, "MALLOC_ARENA_MAX": "4", **_visible_gpus(graph.device)},
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -249,6 +265,21 @@ def _started(graph: ForeignGraph) -> subprocess.Popen:
         raise StyleError(
             f"{graph.path}: no process can be started for the graph: {error.strerror or error}; close other programs"
         ) from error
+
+
+def _visible_gpus(device: Device) -> dict[str, str]:
+    """Returns the environment variables that make TensorFlow use a device, those of CUDA and of ROCm."""
+    if device.kind == CPU:
+        return dict.fromkeys(GPU_VARIABLES, "-1")
+    if device.number is None:
+        return {}
+    visible = {}
+    for name in GPU_VARIABLES:
+        given = [part for part in os.environ.get(name, "").split(",") if part]
+        # The user may already have hidden some GPUs: gpu:1 is then the second of the others.
+        number = str(device.number) if not given else ([*given, *["-1"] * device.number])[device.number]
+        visible[name] = number
+    return visible
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,11 +1,13 @@
-"""Loads a finished style: ONNX Runtime, which starts in a fraction of a second, or TensorFlow.
+"""Loads a finished style for ONNX Runtime, which starts in a fraction of a second, OpenVINO or TensorFlow.
 
-Both runtimes are imported on first use, so fast inference never waits for TensorFlow.
+The runtimes are imported on first use, so fast inference never waits for TensorFlow.
 """
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from system.faults import first_line
@@ -13,10 +15,12 @@ from system.machine import available_cores
 from transformer.architecture import Architecture
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
-from transformer.inference.arguments import check_options, check_styles
+from transformer.inference.arguments import check_engine, check_options, check_styles
+from transformer.inference.devices import AUTO, Device
 from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
-from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.own_graph import own_claim
+from transformer.inference.runtimes import ONNX, OPENVINO, TENSORFLOW, Engine, chosen_runtime
+from transformer.inference.session import Report, Session, once
 from transformer.inference.stylizer import Network, Stylizer
 
 WIDTH_UNKNOWN = 1.0  # assumed for networks that do not tell their width
@@ -31,30 +35,44 @@ def load_blend(
     styles: Sequence[tuple[str | Path, float]],
     runtime: str = "auto",
     *,
+    precision: str = "float32",
+    device: str = "auto",
     tile: str | int = "auto",
     max_memory: float | None = None,
     trust: bool = False,
     threads: int | None = None,
     grain: float = 0.0,
+    expected_pixels: float | None = None,
+    report: Report = warnings.warn,
 ) -> Stylizer:
     """Loads several styles, each with its weight in the mixed picture; see `Stylizer`.
 
-    runtime: "onnx", "tensorflow", or "auto": ONNX Runtime if the style has an .onnx file, otherwise TensorFlow.
+    runtime: "onnx" (ONNX Runtime), "openvino" (OpenVINO, an optional package), "tensorflow", or "auto": TensorFlow if
+    the style has no .onnx file, otherwise one of the two others, see expected_pixels. precision: "float32", or
+    "bfloat16", which OpenVINO computes on CPUs that have it. device: "auto", "cpu", "gpu" or "gpu:N"; "auto" is a GPU
+    if the installed ONNX Runtime has a provider for one. A GPU that fails is replaced by the CPU; `report` is told why
+    in one line, by default as a warning. expected_pixels: how many pixels all images will have together; from 2 million
+    on, "auto" means OpenVINO if it is installed, because it starts more slowly and computes faster. None means ONNX
+    Runtime.
     tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of tile "auto" in GB, for all styles
     together; by default whole images may take 2 GB, and tiles the free memory. trust: run a
-    graph of another project whatever operations it contains. threads: CPU threads of ONNX Runtime for one image, by
+    graph of another project whatever operations it contains. threads: CPU threads for one image, by
     default one per core, at most 1024; use 1 to stylize several images at the same time. grain: noise that is added to
     the images before the network, standard deviation in levels of 255, 0 to 50, see grain.py; infer.py adds 1.
     Graphs of other projects run in a child process, one image at a time, each on all cores.
-    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused;
-    ValueError or TypeError for an impossible argument.
+    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused, or if
+    the runtime is not installed or the CPU lacks the precision; ValueError or TypeError for an impossible argument.
     """
     styles = check_styles(styles)
-    check_options(runtime, tile, max_memory, trust, threads, grain)
+    check_options(tile, max_memory, trust, threads, grain, expected_pixels)
+    named_device = check_engine(runtime, precision, device)
+    if expected_pixels is not None:
+        expected_pixels *= len(styles)
+    choice = _Choice(runtime, precision, named_device, expected_pixels, once(report))
     memory_limit = max_memory and max_memory * GIGABYTE
     share = 1 / len(styles)
     networks = [
-        _load_network(find_style(style), runtime, trust, threads, _tiled_memory(memory_limit, share))
+        _load_network(find_style(style), choice, trust, threads, _tiled_memory(memory_limit, share))
         for style, _ in styles
     ]
     plan = MemoryPlan(
@@ -66,34 +84,65 @@ def load_blend(
     return Stylizer(networks, [weight for _, weight in styles], plan, grain)
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """What the user asked for, for every style of a blend."""
+
+    runtime: str
+    precision: str
+    device: Device
+    expected_pixels: float | None
+    report: Report
+
+    def engine(self) -> Engine:
+        """The engine of a style that this project wrote as ONNX."""
+        runtime = self.runtime
+        if runtime == AUTO:
+            runtime = chosen_runtime(self.precision, self.device, self.expected_pixels)
+        return Engine(runtime, self.precision, self.device, self.report)
+
+
 def _tiled_memory(memory_limit: float | None, share: float) -> Callable[[], float]:
     """One style's share of the memory for tiles, in bytes, asked for when the first image needs tiles."""
     return lambda: share * MemoryPlan([], max_memory=memory_limit).tiling_memory
 
 
 def _load_network(
-    style_dir: Path, runtime: str, trust: bool, threads: int | None, tiled_memory: Callable[[], float]
+    style_dir: Path, choice: _Choice, trust: bool, threads: int | None, tiled_memory: Callable[[], float]
 ) -> Network:
     onnx_path = style_dir / ONNX_FILE
-    if runtime == "tensorflow" or (runtime == "auto" and not onnx_path.is_file()):
-        return _load_meta_graph(style_dir, trust)
+    if choice.runtime == TENSORFLOW or (choice.runtime == AUTO and not onnx_path.is_file()):
+        _check_float32(style_dir, choice)
+        return _load_meta_graph(style_dir, choice, trust)
     if not onnx_path.is_file():
         raise StyleError(f"{onnx_path}: no such file; use --runtime tensorflow or export the style again")
     content = read_files(style_dir, [ONNX_FILE])[ONNX_FILE]
     architecture = _own_architecture(onnx_path, content)
     if architecture is None:
-        return _load_foreign(style_dir, "onnx", trust, content)
-    session = _open_session(onnx_path, content, threads or available_cores())
+        _check_float32(style_dir, choice)
+        return _load_foreign(style_dir, ONNX, choice, trust, content)
+    engine = choice.engine()
+    session = _open_session(engine, onnx_path, content, threads or available_cores())
 
     @functools.cache
     def load_tiled():
         from transformer.inference.tiling import PRECISE_LIMIT, TiledStylizer
 
-        return TiledStylizer(onnx_path, available_cores(), min(PRECISE_LIMIT, tiled_memory() / 2), content)
+        limit = min(PRECISE_LIMIT, tiled_memory() / 2)
+        return TiledStylizer(onnx_path, available_cores(), limit, content, engine.for_tiles())
 
     return Network(
         lambda images: session.run({"X": images})[0], architecture.width, load_tiled, stop=session.stop
     )
+
+
+def _check_float32(style_dir: Path, choice: _Choice) -> None:
+    """Raises StyleError if the user asked for what only the networks of train.py can do."""
+    if choice.runtime == OPENVINO or choice.precision != "float32":
+        asked = f"--precision {choice.precision}" if choice.precision != "float32" else "--runtime openvino"
+        raise StyleError(
+            f"{style_dir}: only styles with an .onnx file of train.py run with {asked}; leave it out"
+        )
 
 
 def _own_architecture(path: Path, content: bytes) -> Architecture | None:
@@ -115,10 +164,15 @@ def _held_bytes(loaders: Sequence[Callable | None]) -> Callable[[int, int], floa
     return lambda height, width: sum(load().held_bytes(height, width) for load in loaders)
 
 
-def _open_session(path: Path, content: bytes, threads: int) -> OnnxSession:
+def _open_session(engine: Engine, path: Path, content: bytes, threads: int) -> Session:
+    if engine.prefers_transposed:
+        from transformer.export.onnx_graph import build_whole_model, read_onnx_parameters
+
+        parameters, architecture = read_onnx_parameters(path, content)
+        content = build_whole_model(parameters, architecture, transposed=True).SerializeToString()
     try:
-        return OnnxSession(content, threads=threads)
-    except (ImportError, MemoryError):
+        return engine.open(content, threads)
+    except (ImportError, MemoryError, StyleError):
         raise
     except Exception as error:  # ONNX Runtime raises a class per status code, without a common base
         raise StyleError(
@@ -126,7 +180,7 @@ def _open_session(path: Path, content: bytes, threads: int) -> OnnxSession:
         ) from error
 
 
-def _load_meta_graph(style_dir: Path, trust: bool) -> Network:
+def _load_meta_graph(style_dir: Path, choice: _Choice, trust: bool) -> Network:
     missing = [file for file in META_FILES if not (style_dir / file).is_file()]
     if missing:
         raise StyleError(f"{style_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again")
@@ -134,11 +188,13 @@ def _load_meta_graph(style_dir: Path, trust: bool) -> Network:
         raise StyleError(
             "TensorFlow is not installed, and --runtime tensorflow needs it; run pip install -r requirements.txt"
         )
-    return _load_foreign(style_dir, "tensorflow", trust)
+    return _load_foreign(style_dir, TENSORFLOW, choice, trust)
 
 
-def _load_foreign(style_dir: Path, runtime: str, trust: bool, content: bytes = b"") -> Network:
+def _load_foreign(
+    style_dir: Path, runtime: str, choice: _Choice, trust: bool, content: bytes = b""
+) -> Network:
     from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
 
-    graph = ForeignGraph(style_dir, runtime, trust, content)
+    graph = ForeignGraph(style_dir, runtime, trust, content, choice.device, choice.report)
     return Network(ForeignNetwork(graph), WIDTH_UNKNOWN, one_at_a_time=True)

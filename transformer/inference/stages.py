@@ -23,7 +23,7 @@ from transformer.export.onnx_graph import (
     margin_of,
     value_info,
 )
-from transformer.inference.onnx_session import OnnxSession
+from transformer.inference.runtimes import Engine
 from transformer.inference.tiles import Tile
 
 # Number types in which pre-activations wait for the next stage; the residual sum itself is always float32.
@@ -49,6 +49,7 @@ class Moments(NamedTuple):
 class Stage:
     """One or two convolutions with the norms and activations between them.
 
+    engine: opens the session that computes the stage, with one thread for each tile.
     after: the convolution whose pre-activations the stage reads; None if it reads pixels or the residual trunk.
     returns_map: whether the stage returns its pre-activations beside their moments.
     """
@@ -58,12 +59,14 @@ class Stage:
         parameters: Mapping[str, np.ndarray],
         specs: Sequence[ConvSpec],
         stored: np.dtype,
+        engine: Engine,
         after: ConvSpec | None = None,
         returns_map: bool = True,
     ):
         self.specs, self.returns_map = specs, returns_map
-        model = _stage_model(parameters, specs, _ONNX_TYPES[stored], after, returns_map)
-        self._session = OnnxSession(model.SerializeToString(), threads=1)
+        writer = GraphWriter(parameters, transposed=True)
+        model = _stage_model(writer, specs, _ONNX_TYPES[stored], after, returns_map)
+        self._session = engine.open(model.SerializeToString(), threads=1)
 
     def input_region(self, place: Tile, height: int, width: int) -> tuple[Tile, list[Tile]]:
         """Returns the region of the input that `place` of the output needs, and the padding of each convolution.
@@ -93,13 +96,12 @@ class Stage:
 
 
 def _stage_model(
-    parameters: Mapping[str, np.ndarray],
+    writer: GraphWriter,
     specs: Sequence[ConvSpec],
     stored: int,
     after: ConvSpec | None,
     returns_map: bool,
 ) -> onnx.ModelProto:
-    writer = GraphWriter(parameters)
     inputs = []
     value = _add_stage_input(writer, inputs, specs[0], stored, after)
     for index, (previous, spec) in enumerate(zip([after, *specs], specs, strict=False)):

@@ -15,6 +15,7 @@ from system.threads import in_order
 from transformer.architecture import SIDE_MULTIPLE, Architecture, ConvSpec, padded_side
 from transformer.export.onnx_graph import read_onnx_parameters
 from transformer.inference.part import Part, Progress, no_progress
+from transformer.inference.runtimes import ON_CPU, Engine
 from transformer.inference.stages import COMPACT, PRECISE, Affine, Moments, Stage, norm_of, normalized
 from transformer.inference.tiles import Tile, cut, region_pixels
 
@@ -24,7 +25,7 @@ PRECISE_LIMIT = 2e9  # bytes up to which pre-activations are stored in PRECISE
 class TiledStylizer:
     """A style's network for images of any size. Raises StyleError for an .onnx file of another network.
 
-    content: the bytes of the file, if they have been read already.
+    content: the bytes of the file, if they have been read already. engine: opens the sessions.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class TiledStylizer:
         threads: int,
         precise_limit: float = PRECISE_LIMIT,
         content: bytes | None = None,
+        engine: Engine = ON_CPU,
     ):
         self._parameters, self._architecture = read_onnx_parameters(onnx_path, content)
-        self._threads, self._precise_limit = threads, precise_limit
+        self._threads, self._precise_limit, self._engine = threads, precise_limit, engine
 
     def parts(
         self, image, tile: int, on_progress: Progress = no_progress, stored: np.dtype | None = None
@@ -47,7 +49,14 @@ class TiledStylizer:
         """
         stored = np.dtype(stored or self._stored(*image.shape[:2]))
         network_pass = _Pass(
-            self._parameters, self._architecture, image, tile, self._threads, on_progress, stored
+            self._parameters,
+            self._architecture,
+            image,
+            tile,
+            self._threads,
+            on_progress,
+            stored,
+            self._engine,
         )
         yield from network_pass.parts()
 
@@ -80,9 +89,11 @@ class _Pass:
         threads: int,
         on_progress: Progress,
         stored: np.dtype,
+        engine: Engine,
     ):
         self._parameters, self._architecture, self._image = parameters, architecture, image
         self._threads, self._on_progress, self._stored = threads, on_progress, stored
+        self._engine = engine
         self._height, self._width = (padded_side(side) for side in image.shape[:2])
         self._places = cut(self._height, self._width, tile)  # at full resolution
         self._scales = architecture.output_scales()
@@ -108,7 +119,7 @@ class _Pass:
         yield from self._finished(self._stage([up2, last], after=up1), half, [norm4, norm5])
 
     def _stage(self, specs: Sequence[ConvSpec], **options) -> Stage:
-        return Stage(self._parameters, specs, self._stored, **options)
+        return Stage(self._parameters, specs, self._stored, self._engine, **options)
 
     def _over_tiles(
         self,

@@ -1,0 +1,85 @@
+"""Chooses the library that runs a network, and opens its sessions."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from transformer.inference import openvino_session
+from transformer.inference.devices import (
+    CPU,
+    Device,
+    Provider,
+    gpu_provider,
+    packages_for_gpus,
+)
+from transformer.inference.onnx_session import OnnxSession
+from transformer.inference.openvino_session import OpenVinoSession
+from transformer.inference.session import FallbackSession, GpuError, Report, Session
+
+ONNX, OPENVINO, TENSORFLOW = "onnx", "openvino", "tensorflow"
+# OpenVINO takes longer to start and less time per pixel; see benchmarks/README.md for the measured times.
+OPENVINO_PAYS_PIXELS = 2e6
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Opens the sessions of one runtime. runtime: "onnx" or "openvino". report: is told why a GPU is not used."""
+
+    runtime: str
+    precision: str
+    device: Device
+    report: Report
+
+    @property
+    def prefers_transposed(self) -> bool:
+        """Whether transposed convolutions are faster than `onnx_graph`'s usual form of upsampling."""
+        return self.runtime == OPENVINO
+
+    def for_tiles(self) -> "Engine":
+        """The engine of tiles: many small stages, which ONNX Runtime computes faster in float32 on a CPU."""
+        is_slow = self.runtime == OPENVINO and self.precision == "float32" and not self.device.is_gpu
+        return replace(self, runtime=ONNX, device=Device(CPU)) if is_slow else self
+
+    def open(self, model: bytes, threads: int) -> Session:
+        """Opens a session that takes `threads` CPU threads for one call. Raises what its library raises."""
+        open_cpu = partial(self._opened, model, threads, Device(CPU), None)
+        provider = self._provider()
+        if provider is None and not self.device.is_gpu:
+            return open_cpu()
+        return FallbackSession(
+            partial(self._opened, model, threads, self.device, provider), open_cpu, self.report
+        )
+
+    def _opened(self, model: bytes, threads: int, device: Device, provider: Provider | None) -> Session:
+        if self.runtime == OPENVINO:
+            return OpenVinoSession(model, threads=threads, precision=self.precision, device=device)
+        if device.is_gpu and provider is None:
+            raise GpuError(
+                f"the installed ONNX Runtime computes on CPUs only; packages for GPUs: {packages_for_gpus()}"
+            )
+        return OnnxSession(model, threads=threads, provider=provider)
+
+    def _provider(self) -> Provider | None:
+        return gpu_provider(self.device, available_providers()) if self.runtime == ONNX else None
+
+
+ON_CPU = Engine(ONNX, "float32", Device(CPU), report=lambda line: None)
+
+
+def available_providers() -> list[str]:
+    """Returns the providers of the installed ONNX Runtime."""
+    import onnxruntime
+
+    return onnxruntime.get_available_providers()
+
+
+def chosen_runtime(precision: str, device: Device, expected_pixels: float | None) -> str:
+    """Returns the faster of ONNX Runtime and OpenVINO for a job.
+
+    expected_pixels: of all images together; None where that is unknown. OpenVINO is an optional package.
+    """
+    if precision != "float32":
+        return OPENVINO
+    pays = device.is_gpu or (expected_pixels or 0) >= OPENVINO_PAYS_PIXELS
+    if not (pays and openvino_session.is_installed()):
+        return ONNX
+    return ONNX if gpu_provider(device, available_providers()) else OPENVINO
