@@ -17,7 +17,7 @@ from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
 from transformer.inference.arguments import check_engine, check_options, check_styles
 from transformer.inference.devices import AUTO, Device
-from transformer.inference.memory_plan import GIGABYTE, MemoryPlan
+from transformer.inference.memory_plan import GIGABYTE, OPENVINO_WHOLE_BYTES, WHOLE_BYTES, MemoryPlan
 from transformer.inference.own_graph import own_claim
 from transformer.inference.runtimes import ONNX, OPENVINO, TENSORFLOW, Engine, chosen_runtime
 from transformer.inference.session import Report, Session, once
@@ -80,6 +80,7 @@ def load_blend(
         held_bytes=_held_bytes([network.load_tiled for network in networks]),
         tile=tile,
         max_memory=memory_limit,
+        pixel_bytes=[network.pixel_bytes for network in networks],
     )
     return Stylizer(networks, [weight for _, weight in styles], plan, grain)
 
@@ -132,7 +133,11 @@ def _load_network(
         return TiledStylizer(onnx_path, available_cores(), limit, content, engine.for_tiles())
 
     return Network(
-        lambda images: session.run({"X": images})[0], architecture.width, load_tiled, stop=session.stop
+        lambda images: session.run({"X": images})[0],
+        architecture.width,
+        load_tiled,
+        stop=session.stop,
+        pixel_bytes=OPENVINO_WHOLE_BYTES if engine.runtime == OPENVINO else WHOLE_BYTES,
     )
 
 

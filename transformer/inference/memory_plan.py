@@ -10,7 +10,9 @@ from system.machine import NotEnoughMemory, available_cores, available_memory
 
 GIGABYTE = 1e9
 WHOLE_LIMIT = 2e9  # bytes that a whole image may take before tiles are used; tiles are a quarter slower
-WHOLE_BYTES = 380  # per pixel of a whole image, at half width; measured from 1 to 12 megapixels
+# Per pixel of a whole image, at half width; measured from 1 to 12 megapixels
+WHOLE_BYTES = 380  # in ONNX Runtime, and assumed for other graphs
+OPENVINO_WHOLE_BYTES = 300
 BASE_BYTES = 250e6  # Python, NumPy and ONNX Runtime
 PICTURE_BYTES = 10  # per pixel: the photo, the picture, and what the encoder takes
 BLEND_BYTES = 12  # per pixel: the float32 picture of a style that waits for the other styles of a blend
@@ -31,7 +33,7 @@ class MemoryPlan:
 
     widths: the width multiplier of each style's network. The memory of all styles adds up, because each runtime
     keeps what it has allocated. held_bytes: of all styles together; None if a style cannot be computed in tiles.
-    tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of "auto" in bytes; None means whole
+    pixel_bytes: of each style per pixel of a whole image, at half width; WHOLE_BYTES by default. tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of "auto" in bytes; None means whole
     images up to WHOLE_LIMIT, and tiles within the free memory.
     """
 
@@ -39,6 +41,7 @@ class MemoryPlan:
     held_bytes: HeldBytes | None = None
     tile: str | int = "auto"
     max_memory: float | None = None
+    pixel_bytes: Sequence[float] | None = None
 
     def tile_for(self, height: int, width: int) -> int | None:
         """Returns the side of the tiles in pixels; None if the image is computed whole.
@@ -75,7 +78,8 @@ class MemoryPlan:
 
     def whole_bytes(self, height: int, width: int) -> float:
         """Returns the bytes that the process takes to compute one whole image."""
-        networks = sum(WHOLE_BYTES * width_multiplier / HALF_WIDTH for width_multiplier in self.widths)
+        each = self.pixel_bytes or [WHOLE_BYTES] * len(self.widths)
+        networks = sum(size * width / HALF_WIDTH for size, width in zip(each, self.widths, strict=True))
         return BASE_BYTES + height * width * (self._picture_bytes + networks)
 
     @property

@@ -15,7 +15,7 @@ from system.faults import memory_faults
 from transformer.export.style_folder import StyleError
 from transformer.inference.arguments import checked_images, shares
 from transformer.inference.grain import Grained
-from transformer.inference.memory_plan import MemoryPlan
+from transformer.inference.memory_plan import WHOLE_BYTES, MemoryPlan
 from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.part import Part, Progress, no_progress
 
@@ -37,6 +37,7 @@ class Network:
     load_tiled: Callable[[], Tiled] | None = None  # called when the first image needs tiles
     one_at_a_time: bool = False  # whether images that threads give at the same time wait for each other
     stop: Callable[[], object] = lambda: None  # ends calls of `stylize_batch` in other threads
+    pixel_bytes: float = WHOLE_BYTES  # of memory per pixel of a whole image, at half width
 
     def parts(self, image, tile: int | None, on_progress: Progress) -> Iterator[Part]:
         """Yields the stylized image in tiles, or as one part if `tile` is None."""
