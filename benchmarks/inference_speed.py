@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ SIDES = (256, 512, 1024, 2048)
 PEAK_SHAPES = ((64, 128), (64, 256), (128, 64), (128, 128), (256, 64))  # channels in and out, side
 PEAK_WARMUP_RUNS, PEAK_TIMED_RUNS = 2, 10
 STEADY_RUNS = 7
+RUNTIMES = tuple(
+    runtime
+    for runtime in ("onnx", "openvino", "tensorflow")
+    if runtime != "openvino" or find_spec("openvino")
+)
 HEADER = "side  threads runtime     cold s  load s  first s  steady s  floor s  steady:floor  peak GB"
 
 
@@ -113,7 +119,7 @@ def print_rows(style: str, side: int, cold: float, peaks: dict[int, float]) -> N
 
     gflop = 2e-9 * Architecture().multiply_adds(side, side)
     for threads, peak in peaks.items():
-        for runtime in ("onnx", "tensorflow"):
+        for runtime in RUNTIMES:
             found = in_own_process(style, runtime, side, threads)
             floor = gflop / peak
             is_default = threads == max(peaks) and runtime == "onnx"

@@ -16,7 +16,7 @@ def print_times(config: FastConfig) -> int:
 
     start = time.perf_counter()
     stylize = load_styles(config)
-    print(f"load    {time.perf_counter() - start:7.3f} s")
+    print(f"load    {time.perf_counter() - start:7.3f} s  {stylize.runtime}")
     for path in list_images(config.photos):
         image = load_image(path, max_side=config.max_side)
         first, *further = [_seconds(stylize, image) for _ in range(1 + RUNS)]

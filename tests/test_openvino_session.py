@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from system.machine import has_fast_bfloat16
 from transformer.export.style_folder import StyleError
 from transformer.inference import openvino_session
 from transformer.inference.devices import parsed_device
@@ -185,3 +186,13 @@ def test_a_missing_package_is_named_with_what_to_install(style_dirs, monkeypatch
     ):
         load_stylizer(style_dirs["waves"], "openvino")
     openvino_session._core.cache_clear()
+
+
+@needs_openvino
+@pytest.mark.skipif(not has_fast_bfloat16(), reason="needs a CPU with AVX-512 BF16 or AMX")
+@pytest.mark.parametrize("tile", ["off", 128])
+def test_bfloat16_changes_pixels_by_a_few_levels(tile):
+    image = picture(300, 400)
+    expected = load_stylizer("great_wave", "onnx", tile="off")(image)
+    apart = np.abs(load_stylizer("great_wave", precision="bfloat16", tile=tile)(image) - expected)
+    assert 0 < apart.mean() < 1 and apart.max() < 12

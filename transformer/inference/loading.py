@@ -137,6 +137,7 @@ def _load_network(
         architecture.width,
         load_tiled,
         stop=session.stop,
+        runtime=engine.runtime,
         pixel_bytes=OPENVINO_WHOLE_BYTES if engine.runtime == OPENVINO else WHOLE_BYTES,
     )
 
@@ -202,4 +203,4 @@ def _load_foreign(
     from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
 
     graph = ForeignGraph(style_dir, runtime, trust, content, choice.device, choice.report)
-    return Network(ForeignNetwork(graph), WIDTH_UNKNOWN, one_at_a_time=True)
+    return Network(ForeignNetwork(graph), WIDTH_UNKNOWN, one_at_a_time=True, runtime=runtime)

@@ -33,7 +33,8 @@ class MemoryPlan:
 
     widths: the width multiplier of each style's network. The memory of all styles adds up, because each runtime
     keeps what it has allocated. held_bytes: of all styles together; None if a style cannot be computed in tiles.
-    pixel_bytes: of each style per pixel of a whole image, at half width; WHOLE_BYTES by default. tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of "auto" in bytes; None means whole
+    pixel_bytes: of each style per pixel of a whole image, at half width; WHOLE_BYTES by default.
+    tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of "auto" in bytes; None means whole
     images up to WHOLE_LIMIT, and tiles within the free memory.
     """
 

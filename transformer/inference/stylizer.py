@@ -37,6 +37,7 @@ class Network:
     load_tiled: Callable[[], Tiled] | None = None  # called when the first image needs tiles
     one_at_a_time: bool = False  # whether images that threads give at the same time wait for each other
     stop: Callable[[], object] = lambda: None  # ends calls of `stylize_batch` in other threads
+    runtime: str = ""  # the library that runs it, for reports
     pixel_bytes: float = WHOLE_BYTES  # of memory per pixel of a whole image, at half width
 
     def parts(self, image, tile: int | None, on_progress: Progress) -> Iterator[Part]:
@@ -79,6 +80,7 @@ class Stylizer:
         if len(networks) != len(weights):
             raise ValueError(f"{len(networks)} styles need as many weights, got {len(weights)}")
         self._networks, self.plan, self._grain = networks, plan, grain
+        self.runtime = ", ".join(dict.fromkeys(network.runtime for network in networks))
         self.one_at_a_time = any(network.one_at_a_time for network in networks)
         self._is_stopped = False
         self._shares = [np.float32(share) for share in shares(weights)]
