@@ -2,22 +2,31 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.flags import UsageError
 
 
+def _png(_photo_path: Path) -> str:
+    return ".png"
+
+
 def target_paths(
-    given: Sequence[Path], photos: Sequence[Path], output: Path | None, picture_name: str
+    given: Sequence[Path],
+    photos: Sequence[Path],
+    output: Path | None,
+    picture_name: str,
+    suffix_of: Callable[[Path], str] = _png,
 ) -> tuple[dict[Path, Path], dict[Path, str]]:
     """Returns the picture of each photo, and for photos that have no picture of their own the reason.
 
-    given: the inputs of the call, files and folders. photos: those that were found in them.
+    given: the inputs of the call, files and folders. photos: those that were found in them. suffix_of: the suffix of
+    the picture of a photo; not asked where `output` is the picture.
 
     One photo: `output` is the picture, or a folder if it is one already or has no suffix. Several photos: `output` is
-    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name`.png. Photos that
-    differ in their suffix only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
+    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name` and its
+    suffix. Photos whose pictures would have one name keep their suffix in it: 03_gif_NAME.png and 03_png_NAME.png.
     Raises UsageError where `output` is a file and several pictures are to be written.
     """
     folders = [path for path in given if os.path.isdir(path)]
@@ -31,13 +40,14 @@ def target_paths(
         )
     folder = output or Path()
     places = {path: _place(path, folders) for path in photos}
-    shared_stems = Counter(place.with_suffix("") for place in places.values())
+    names = {path: (place.with_suffix(""), suffix_of(path)) for path, place in places.items()}
+    sharing = Counter(names.values())
     targets: dict[Path, Path] = {}
     faults: dict[Path, str] = {}
     owners: dict[Path, Path] = {}
     for path, place in places.items():
-        suffix = f"_{place.suffix[1:]}" if shared_stems[place.with_suffix("")] > 1 else ""
-        target = folder / place.with_name(f"{place.stem}{suffix}_{picture_name}.png")
+        kind = f"_{place.suffix[1:]}" if sharing[names[path]] > 1 else ""
+        target = folder / place.with_name(f"{place.stem}{kind}_{picture_name}{names[path][1]}")
         owner = owners.setdefault(target, path)
         if owner is path:
             targets[path] = target

@@ -20,6 +20,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH_AT, _PNG_COLOR_TYPE_AT = 24, 25  # byte offsets in the file
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 _PNG_DEEP_TYPES = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha
+_BMP_DEPTH_AT = slice(28, 30)  # bits per pixel
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 _AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
 
@@ -51,6 +52,11 @@ def is_deep_png(header: bytes) -> bool:
 def png_depth(header: bytes) -> int | None:
     """Returns the bits per channel of a PNG file, None for other files."""
     return header[_PNG_DEPTH_AT] if header.startswith(_PNG_SIGNATURE) else None
+
+
+def bmp_depth(header: bytes) -> int:
+    """Returns the bits per pixel of a BMP file; those of OS/2 have no such number there, nor transparency."""
+    return _number(header[_BMP_DEPTH_AT])
 
 
 def webp_size(header: bytes) -> tuple[int, int]:

@@ -83,14 +83,81 @@ def test_one_photo_becomes_the_file_that_is_named(photo, waves, tmp_path, capsys
 def test_without_an_output_the_picture_is_named_after_photo_and_style(photo, waves, tmp_path, working_dir):
     path = photo(tmp_path / "cat.jpg")
     assert infer.main([str(path), "--style", waves]) == 0
-    assert [found.name for found in working_dir.iterdir()] == ["cat_waves.png"]
+    assert [found.name for found in working_dir.iterdir()] == ["cat_waves.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "kind"),
+    [
+        ("cat.jpg", "cat_waves.jpg", "JPEG"),
+        ("cat.JPEG", "cat_waves.jpeg", "JPEG"),
+        ("cat.png", "cat_waves.png", "PNG"),
+        ("cat.webp", "cat_waves.webp", "WEBP"),
+        ("cat.tif", "cat_waves.tif", "TIFF"),
+        ("cat.bmp", "cat_waves.bmp", "BMP"),
+        ("cat.gif", "cat_waves.png", "PNG"),
+    ],
+)
+def test_a_picture_keeps_the_format_of_its_photo(photo, waves, tmp_path, working_dir, name, picture, kind):
+    assert infer.main([str(photo(tmp_path / name)), "--style", waves]) == 0
+    assert [found.name for found in working_dir.iterdir()] == [picture]
+    assert Image.open(picture).format == kind
+
+
+@pytest.mark.parametrize("choice", ["jpg", "png", "webp", "tiff", "bmp"])
+def test_a_format_can_be_chosen_for_all_pictures(photo, waves, tmp_path, choice):
+    for name in ("cat.jpg", "dog.png"):
+        photo(tmp_path / "photos" / name)
+    call = [str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art"), "--format", choice]
+    assert infer.main(call) == 0
+    names = {path.name for path in (tmp_path / "art").iterdir()}
+    assert names == {f"cat_waves.{choice}", f"dog_waves.{choice}"}
+    kinds = {Image.open(path).format for path in (tmp_path / "art").iterdir()}
+    assert kinds == {{"jpg": "JPEG"}.get(choice, choice.upper())}
+
+
+def test_a_format_and_an_output_may_agree_but_not_contradict_each_other(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "cat.png")
+    flags = (path, "--style", waves, "--format", "jpg", "-o")
+    assert infer.main([*map(str, flags), str(tmp_path / "art.JPEG")]) == 0
+    capsys.readouterr()
+    line = refusal(capsys, 2, *flags, tmp_path / "art.png")
+    assert f"-o {tmp_path / 'art.png'}: its suffix contradicts --format jpg; leave out one of them" in line
+    assert not (tmp_path / "art.png").exists()
+
+
+def test_a_transparent_photo_that_is_called_jpg_becomes_png(waves, tmp_path, working_dir):
+    pixels_u8 = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    Image.fromarray(pixels_u8).save(tmp_path / "cat.jpg", format="PNG")
+    assert infer.main([str(tmp_path / "cat.jpg"), "--style", waves]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open("cat_waves.png"))[..., 3], pixels_u8[..., 3])
+
+
+def test_a_format_is_for_photos_only(clip, waves, tmp_path, capsys):
+    line = refusal(capsys, 2, clip, "--style", waves, "--format", "jpg")
+    assert "--format is for photos; the suffix of -o chooses the format of a video" in line
+    assert "leave out --format" in usage_error(capsys, "a.jpg", "--sheet", "--format", "jpg")
+    slow = ("a.jpg", "--mode", "optimize", "--style-images", "b.jpg", "--format", "jpg")
+    assert "--format belongs to --mode fast" in usage_error(capsys, *slow)
+
+
+def test_existing_pictures_of_the_same_format_are_skipped(photo, waves, tmp_path, capsys):
+    photo(tmp_path / "photos" / "a.jpg"), photo(tmp_path / "photos" / "b.jpg")
+    (tmp_path / "art").mkdir()
+    (tmp_path / "art" / "a_waves.png").write_bytes(b"made by an earlier version")
+    (tmp_path / "art" / "b_waves.jpg").write_bytes(b"made by this one")
+    call = [str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art"), "--skip-existing"]
+    assert infer.main(call) == 0
+    assert "wrote 1 picture to" in capsys.readouterr().err
+    assert Image.open(tmp_path / "art" / "a_waves.jpg").format == "JPEG"
+    assert (tmp_path / "art" / "b_waves.jpg").read_bytes() == b"made by this one"
 
 
 def test_a_style_given_as_dot_is_named_after_its_folder(photo, style_dirs, tmp_path, monkeypatch):
     path = photo(tmp_path / "cat.jpg")
     monkeypatch.chdir(style_dirs["waves"])
     assert infer.main([str(path), "--style", ".", "-o", str(tmp_path / "art")]) == 0
-    assert [found.name for found in (tmp_path / "art").iterdir()] == ["cat_waves.png"]
+    assert [found.name for found in (tmp_path / "art").iterdir()] == ["cat_waves.jpg"]
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -100,15 +167,15 @@ def test_one_photo_goes_into_the_folder_that_is_named(photo, waves, tmp_path, ex
     if exists:
         folder.mkdir()
     assert infer.main([str(path), "--style", waves, "-o", str(folder)]) == 0
-    assert [found.name for found in folder.iterdir()] == ["cat_waves.png"]
+    assert [found.name for found in folder.iterdir()] == ["cat_waves.jpg"]
 
 
 def test_a_folder_of_photos_keeps_its_tree(photo, waves, tmp_path):
     for name in ("cat.jpg", "zoo/lion.png", "zoo/old/dodo.bmp"):
         photo(tmp_path / "photos" / name, height=9, width=12)
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "--output", str(tmp_path / "art")]) == 0
-    written = sorted(str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.png"))
-    assert written == ["cat_waves.png", "zoo/lion_waves.png", "zoo/old/dodo_waves.png"]
+    written = sorted(str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.*"))
+    assert written == ["cat_waves.jpg", "zoo/lion_waves.png", "zoo/old/dodo_waves.bmp"]
 
 
 def test_a_folder_of_one_photo_counts_as_a_folder(photo, waves, tmp_path, capsys):
@@ -120,7 +187,7 @@ def test_a_folder_of_one_photo_counts_as_a_folder(photo, waves, tmp_path, capsys
 def test_files_and_folders_may_be_mixed(photo, waves, tmp_path):
     photos = [photo(tmp_path / "photos" / "cat.jpg").parent, photo(tmp_path / "dog.png")]
     assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 0
-    assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["cat_waves.png", "dog_waves.png"]
+    assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["cat_waves.jpg", "dog_waves.png"]
 
 
 def test_the_style_is_loaded_once_for_many_photos(photo, waves, tmp_path, monkeypatch):
@@ -162,13 +229,31 @@ def test_several_photos_into_one_file_are_a_usage_error(photo, waves, tmp_path, 
     assert "is one file, but the input is several photos" in message and not (tmp_path / "art.png").exists()
 
 
-def test_photos_that_differ_in_their_suffix_alone_keep_it_in_the_name(photo, waves, tmp_path):
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"03_waves.jpg", "03_gif_waves.png", "03_png_waves.png", "04_waves.jpg", "deep/03_waves.png"}),
+        (
+            ["--format", "png"],
+            {
+                "03_jpg_waves.png",
+                "03_gif_waves.png",
+                "03_png_waves.png",
+                "04_waves.png",
+                "deep/03_waves.png",
+            },
+        ),
+    ],
+)
+def test_photos_whose_pictures_would_have_one_name_keep_their_suffix_in_it(
+    photo, waves, tmp_path, flags, expected
+):
     folder = tmp_path / "photos"
-    for name in ("03.png", "03.jpg", "04.jpg", "deep/03.png"):
+    for name in ("03.png", "03.jpg", "03.gif", "04.jpg", "deep/03.png"):
         photo(folder / name)
-    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art")]) == 0
-    made = {str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.png")}
-    assert made == {"03_png_waves.png", "03_jpg_waves.png", "04_waves.png", "deep/03_waves.png"}
+    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art"), *flags]) == 0
+    made = {str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.*")}
+    assert made == expected
 
 
 def test_a_photo_that_would_share_a_picture_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
