@@ -251,9 +251,9 @@ class PhotoJob:
     def _interrupted_text(self) -> str:
         if not self._written:
             return "no picture was written"
-        return (
-            f"{len(self._written)} of {len(self._missing)} pictures were written; --skip-existing continues"
-        )
+        how = "" if self._config.skip_existing else " with --skip-existing"
+        count = f"{len(self._written)} of {len(self._missing)} pictures were written"
+        return f"{count}; give the same command again{how} to make the others"
 
 
 class PhotoProgress:

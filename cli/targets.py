@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.flags import UsageError
+from system.files import ignores_case
 
 
 def _png(_photo_path: Path) -> str:
@@ -41,19 +42,34 @@ def target_paths(
     folder = output or Path()
     places = {path: _place(path, folders) for path in photos}
     names = {path: (place.with_suffix(""), suffix_of(path)) for path, place in places.items()}
-    sharing = Counter(names.values())
-    targets: dict[Path, Path] = {}
-    faults: dict[Path, str] = {}
-    owners: dict[Path, Path] = {}
+    sharing = Counter({place: names[path] for path, place in places.items()}.values())
+    wanted = {}
     for path, place in places.items():
         kind = f"_{place.suffix[1:]}" if sharing[names[path]] > 1 else ""
-        target = folder / place.with_name(f"{place.stem}{kind}_{picture_name}{names[path][1]}")
-        owner = owners.setdefault(target, path)
+        wanted[path] = folder / place.with_name(f"{place.stem}{kind}_{picture_name}{names[path][1]}")
+    return _distinct(wanted, folder)
+
+
+def _distinct(wanted: Mapping[Path, Path], folder: Path) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """Returns the first photo of each picture with it, and for the others the reason why they have none."""
+    spelling = _spelling_rule(wanted.values(), folder)
+    targets: dict[Path, Path] = {}
+    faults: dict[Path, str] = {}
+    owners: dict[str, Path] = {}
+    for path, target in wanted.items():
+        owner = owners.setdefault(spelling(target), path)
         if owner is path:
             targets[path] = target
         else:
             faults[path] = f"would become {target}, like {owner}; stylize it separately"
     return targets, faults
+
+
+def _spelling_rule(targets: Iterable[Path], folder: Path) -> Callable[[Path], str]:
+    """The function that gives paths of one file one text. Some file systems ignore the case of names."""
+    different = set(map(str, targets))
+    may_clash = len({text.casefold() for text in different}) < len(different)
+    return (lambda path: str(path).casefold()) if may_clash and ignores_case(folder) else str
 
 
 def _place(path: Path, folders: Iterable[Path]) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.containers import HEADER_BYTES, bmp_depth, format_of
+from data.containers import HEADER_BYTES, JPEG_SUFFIXES, bmp_depth, format_of
 from data.decoding import decode_file
 from data.encoding import ALPHA_SUFFIXES, DEEP_SUFFIXES, MOST_SIDE, SAVE_SUFFIXES
 from data.picture import ImageError, Picture
@@ -13,8 +13,6 @@ from system.files import open_regular
 _FORMATS = {
     ".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP",
 }  # fmt: skip
-# Other names of files that contain JPEG data. Few programs know them, so pictures are called .jpg.
-JPEG_SUFFIXES = frozenset({".jfif", ".jpe", ".mpo", ".insp"})
 _BMP_ALPHA_BITS = 32  # per pixel; with fewer, a BMP file has no transparency
 
 
@@ -31,7 +29,7 @@ def picture_suffix(photo_path: Path, *, max_side: int | None = None) -> str:
     max_side: the longest side of the picture, where it is smaller than the photo.
     """
     suffix = photo_path.suffix.lower()
-    suffix = ".jpg" if suffix in JPEG_SUFFIXES else suffix
+    suffix = ".jpg" if suffix in JPEG_SUFFIXES else suffix  # which every program knows
     if suffix not in SAVE_SUFFIXES:
         return ".png"
     if suffix in ALPHA_SUFFIXES & DEEP_SUFFIXES or not _may_hold_more(photo_path, suffix):

@@ -259,7 +259,7 @@ def test_photos_whose_pictures_would_have_one_name_keep_their_suffix_in_it(
 def test_a_photo_that_would_share_a_picture_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
     photos = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "dog.png")]
     assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 1
-    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_png_waves.png", "dog_waves.png"}
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_waves.png", "dog_waves.png"}
     line = next(line for line in capsys.readouterr().err.splitlines() if str(photos[1]) in line)
     assert "stylize it separately" in line and str(photos[0]) in line
 
@@ -852,7 +852,9 @@ def test_ctrl_c_on_a_folder_says_how_far_it_came(photo, waves, tmp_path, monkeyp
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 130
     line = capsys.readouterr().err.splitlines()[-1]
     count = re.match(
-        r"infer.py: interrupted by SIGINT: (\d) of 9 pictures were written; --skip-existing continues$", line
+        r"infer.py: interrupted by SIGINT: (\d) of 9 pictures were written;"
+        r" give the same command again with --skip-existing to make the others$",
+        line,
     )
     assert count and 3 <= int(count[1]) <= len(saved) == len(list((tmp_path / "art").iterdir()))
 
@@ -876,14 +878,15 @@ def test_a_log_is_not_filled_by_the_bars(photo, waves, tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_path, capsys):
+def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("data.listing.can_read_heif", lambda: False)
     photo(tmp_path / "photos" / "a.png")
     for name in ("1.heic", "2.HEIC", "3.mp4", "note.txt", ".hidden.heic"):
         (tmp_path / "photos" / name).write_bytes(b"x")
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
     line = capsys.readouterr().err.splitlines()[0]
     assert f"infer.py: {tmp_path / 'photos'}: 3 files skipped: 2 .heic, 1 .mp4; " in line
-    assert "JPEG or PNG" in line and "one at a time" in line
+    assert "pip install pillow-heif to read HEIC" in line and "one at a time" in line
 
 
 def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
@@ -894,6 +897,47 @@ def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path
     *named, last = capsys.readouterr().err.splitlines()
     assert [Path(line.split(": ")[1]).name for line in named] == ["mispelt.png", "nowhere"]
     assert "wrote 1 picture to" in last and "2 of 3 photos failed" in last
+
+
+def test_folders_with_the_same_names_in_them_are_named_and_the_rest_is_done(photo, waves, tmp_path, capsys):
+    for name in ("a/cat.jpg", "b/cat.jpg", "b/dog.jpg"):
+        photo(tmp_path / name)
+    inputs = [str(tmp_path / name) for name in ("a", "b", "a")]
+    assert infer.main([*inputs, "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_waves.jpg", "dog_waves.jpg"}
+    named, last = capsys.readouterr().err.splitlines()
+    target = tmp_path / "art" / "cat_waves.jpg"
+    clash = f"would become {target}, like {tmp_path / 'a' / 'cat.jpg'}; stylize it separately"
+    assert named == f"infer.py: {tmp_path / 'b' / 'cat.jpg'}: {clash}"
+    assert f"wrote 2 pictures to {tmp_path / 'art'} in " in last and last.endswith("1 of 3 photos failed")
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_names_that_differ_in_case_clash_where_the_file_system_ignores_it(
+    photo, waves, tmp_path, monkeypatch, capsys, ignores
+):
+    asked = []
+    monkeypatch.setattr("cli.targets.ignores_case", lambda folder: asked.append(folder) or ignores)
+    paths = [photo(tmp_path / "photos" / name) for name in ("Cat.jpg", "cat.jpg", "dog.jpg")]
+    call = ["--style", waves, "-o", str(tmp_path / "art")]
+    assert infer.main([str(tmp_path / "photos"), *call]) == (1 if ignores else 0)
+    made = {path.name for path in (tmp_path / "art").iterdir()}
+    assert made == {"Cat_waves.jpg", "dog_waves.jpg"} | ({"cat_waves.jpg"} if not ignores else set())
+    line = capsys.readouterr().err.splitlines()[0]
+    assert (f"{paths[1]}: would become " in line) == ignores and asked == [tmp_path / "art"]
+    assert infer.main([str(paths[0]), str(paths[2]), *call]) == 0 and len(asked) == 1
+
+
+def test_a_picture_in_whose_place_a_folder_is_is_named_and_the_others_are_done(
+    photo, waves, tmp_path, capsys
+):
+    for name in ("a.jpg", "b.jpg"):
+        photo(tmp_path / "photos" / name)
+    (tmp_path / "art" / "a_waves.jpg").mkdir(parents=True)
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    named, last = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'art' / 'a_waves.jpg'}: cannot be written: Is a directory; " in named
+    assert "wrote 1 picture to" in last and (tmp_path / "art" / "b_waves.jpg").is_file()
 
 
 @pytest.mark.parametrize("arguments", [["--blend", "a:1e308", "b:1e308"], ["--blend", "a:0", "b:0"]])
