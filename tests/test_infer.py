@@ -96,6 +96,9 @@ def test_without_an_output_the_picture_is_named_after_photo_and_style(photo, wav
         ("cat.tif", "cat_waves.tif", "TIFF"),
         ("cat.bmp", "cat_waves.bmp", "BMP"),
         ("cat.gif", "cat_waves.png", "PNG"),
+        ("cat.apng", "cat_waves.png", "PNG"),
+        ("cat.jfif", "cat_waves.jpg", "JPEG"),
+        ("cat.mpo", "cat_waves.jpg", "JPEG"),
     ],
 )
 def test_a_picture_keeps_the_format_of_its_photo(photo, waves, tmp_path, working_dir, name, picture, kind):
