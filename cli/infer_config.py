@@ -78,7 +78,7 @@ class SharedConfig:
     photos: tuple[Path, ...] = ()  # positional
     output: Path | None = knob(
         "the picture to write, or the folder for several pictures (default: the current folder; cat.jpg becomes"
-        " cat_STYLE.jpg, see --format, and clip.mov becomes clip_STYLE.mp4)",
+        " cat_STYLE.jpg, see --format, and clip.mov becomes clip_STYLE.mp4; --mode optimize and --sheet write .png)",
         group=SHARED, short="-o",
     )  # fmt: skip
     max_side: int | None = knob(
@@ -136,8 +136,8 @@ class FastConfig(SharedConfig):
         DEFAULT_GRAIN, group=PICTURE, metavar="LEVELS", at_least=0, at_most=MAX_GRAIN,
     )  # fmt: skip
     format: str | None = knob(
-        "format of the pictures (default: that of -o, or else the one of each photo: cat.jpg becomes a JPEG file; PNG"
-        " where that format cannot be written or cannot hold the picture)",
+        "format of the pictures (default: that of the file of -o, or else that of each photo, so that cat.jpg becomes a"
+        " JPEG file; PNG where the format of the photo cannot be written or cannot hold the picture)",
         group=PICTURE, choices=("jpg", "png", "webp", "tiff", "bmp"),
     )  # fmt: skip
     restore_size: bool = knob(

@@ -92,7 +92,7 @@ def test_a_file_whose_content_is_that_of_its_suffix_is_not_decoded_for_this(tmp_
 
 
 def test_two_suffixes_may_name_one_format():
-    assert is_same_format(".jpg", ".JPEG") and is_same_format(".tif", ".tiff") and is_same_format(".x", ".x")
+    assert is_same_format(".jpg", ".JPEG") and is_same_format(".TIF", ".tiff") and is_same_format(".x", ".x")
     assert not is_same_format(".jpg", ".png") and not is_same_format(".xyz", ".png")
 
 
