@@ -30,8 +30,8 @@ CONFIG_CLASSES = {"fast": FastConfig, "optimize": SlowConfig}
 RETIRED = {"--recipe": "--preset", "--list-recipes": "--list-presets"}
 EXAMPLES = """\
 examples:
-  python infer.py cat.jpg --style great_wave                   writes cat_great_wave.png
-  python infer.py cat.jpg --style great_wave -o art.jpg        writes art.jpg
+  python infer.py cat.jpg --style great_wave                   writes cat_great_wave.jpg
+  python infer.py cat.jpg --style great_wave -o art.png        writes art.png
   python infer.py cat.jpg --sheet                              the photo in every style, on one sheet
   python infer.py photos/ --style starry_night -o art/         a folder and its subfolders
   python infer.py cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large

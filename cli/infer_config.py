@@ -86,8 +86,8 @@ class SharedConfig:
 
     photos: tuple[Path, ...] = ()  # positional
     output: Path | None = knob(
-        "the picture to write, or the folder for several pictures (default: PHOTO_STYLE.png or VIDEO_STYLE.mp4 in the"
-        " current folder)",
+        "the picture to write, or the folder for several pictures (default: the current folder; cat.jpg becomes"
+        " cat_STYLE.jpg, see --format, and clip.mov becomes clip_STYLE.mp4; --mode optimize and --sheet write .png)",
         group=SHARED, short="-o",
     )  # fmt: skip
     max_side: int | None = knob(
@@ -143,6 +143,11 @@ class FastConfig(SharedConfig):
         "fine noise that is added to photos and frames before the network: its standard deviation, in levels of 255;"
         " without any, a network draws stripes into drawings and plain backgrounds; 0: none",
         DEFAULT_GRAIN, group=PICTURE, metavar="LEVELS", at_least=0, at_most=MAX_GRAIN,
+    )  # fmt: skip
+    format: str | None = knob(
+        "format of the pictures (default: that of the file of -o, or else that of each photo, so that cat.jpg becomes a"
+        " JPEG file; PNG where the format of the photo cannot be written or cannot hold the picture)",
+        group=PICTURE, choices=("jpg", "png", "webp", "tiff", "bmp"),
     )  # fmt: skip
     restore_size: bool = knob(
         "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE

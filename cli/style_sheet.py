@@ -33,6 +33,7 @@ def check_config(config: FastConfig) -> None:
         "--skip-existing": config.skip_existing,
         "--stroke-scale": config.stroke_scale is not None,
         "--benchmark": config.benchmark,
+        "--format": config.format is not None,
     }
     check_network(config)
     if given := [name for name, is_given in flags.items() if is_given]:

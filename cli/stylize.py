@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -39,7 +39,10 @@ def stylize_photos(config: FastConfig) -> int:
     if not listing.images:
         return 1
     photos = listing.images
-    targets, faults = target_paths(config.photos, photos, config.output, picture_name(config))
+    targets, faults = target_paths(
+        config.photos, photos, config.output, picture_name(config), suffix_rule(config)
+    )
+    check_format(config, targets.values())
     check_outputs(targets.values(), [*photos, config.mask])
     check_folder_outputs(targets.values(), [path for path in config.photos if os.path.isdir(path)])
     for target in targets.values():
@@ -55,6 +58,27 @@ def stylize_photos(config: FastConfig) -> int:
         job.fail(path, fault)
     job.stylize_all(workers)
     return 1 if job.failures else 0
+
+
+def suffix_rule(config: FastConfig) -> Callable[[Path], str]:
+    """The function that tells the suffix of the picture of a photo, where -o does not name it."""
+    from data.picture_format import picture_suffix
+
+    if config.format is not None:
+        return lambda photo_path: f".{config.format}"
+    max_side = None if config.restore_size else config.max_side
+    return lambda photo_path: picture_suffix(photo_path, max_side=max_side)
+
+
+def check_format(config: FastConfig, targets: Iterable[Path]) -> None:
+    """Raises UsageError if -o names a file of another format than --format."""
+    from data.picture_format import is_same_format
+
+    for target in targets:
+        if config.format is not None and not is_same_format(target.suffix, f".{config.format}"):
+            raise UsageError(
+                f"-o {target}: its suffix contradicts --format {config.format}; leave out one of them"
+            )
 
 
 def _without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
@@ -229,9 +253,9 @@ class PhotoJob:
     def _interrupted_text(self) -> str:
         if not self._written:
             return "no picture was written"
-        return (
-            f"{len(self._written)} of {len(self._missing)} pictures were written; --skip-existing continues"
-        )
+        how = "" if self._config.skip_existing else " with --skip-existing"
+        count = f"{len(self._written)} of {len(self._missing)} pictures were written"
+        return f"{count}; give the same command again{how} to make the others"
 
 
 class PhotoProgress:

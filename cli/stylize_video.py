@@ -21,6 +21,8 @@ def stylize_clip(config: FastConfig) -> int:
     from data.clip_source import check_clip
     from data.video import check_video_suffix, stylize_video
 
+    if config.format is not None:
+        raise UsageError("--format is for photos; the suffix of -o chooses the format of a video")
     if len(config.photos) > 1:
         raise UsageError("give one video at a time, and no photos beside it")
     (source_path,) = config.photos

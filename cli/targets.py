@@ -2,22 +2,32 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.flags import UsageError
+from system.files import ignores_case
+
+
+def _png(_photo_path: Path) -> str:
+    return ".png"
 
 
 def target_paths(
-    given: Sequence[Path], photos: Sequence[Path], output: Path | None, picture_name: str
+    given: Sequence[Path],
+    photos: Sequence[Path],
+    output: Path | None,
+    picture_name: str,
+    suffix_of: Callable[[Path], str] = _png,
 ) -> tuple[dict[Path, Path], dict[Path, str]]:
     """Returns the picture of each photo, and for photos that have no picture of their own the reason.
 
-    given: the inputs of the call, files and folders. photos: those that were found in them.
+    given: the inputs of the call, files and folders. photos: those that were found in them. suffix_of: the suffix of
+    the picture of a photo; not asked where `output` is the picture.
 
     One photo: `output` is the picture, or a folder if it is one already or has no suffix. Several photos: `output` is
-    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name`.png. Photos that
-    differ in their suffix only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
+    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name` and its
+    suffix. Photos whose pictures would have one name keep their suffix in it: 03_gif_NAME.png and 03_png_NAME.png.
     Raises UsageError where `output` is a file and several pictures are to be written.
     """
     folders = [path for path in given if os.path.isdir(path)]
@@ -31,19 +41,35 @@ def target_paths(
         )
     folder = output or Path()
     places = {path: _place(path, folders) for path in photos}
-    shared_stems = Counter(place.with_suffix("") for place in places.values())
+    names = {path: (place.with_suffix(""), suffix_of(path)) for path, place in places.items()}
+    sharing = Counter({place: names[path] for path, place in places.items()}.values())
+    wanted = {}
+    for path, place in places.items():
+        kind = f"_{place.suffix[1:]}" if sharing[names[path]] > 1 else ""
+        wanted[path] = folder / place.with_name(f"{place.stem}{kind}_{picture_name}{names[path][1]}")
+    return _distinct(wanted, folder)
+
+
+def _distinct(wanted: Mapping[Path, Path], folder: Path) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """Returns the first photo of each picture with it, and for the others the reason why they have none."""
+    spelling = _spelling_rule(wanted.values(), folder)
     targets: dict[Path, Path] = {}
     faults: dict[Path, str] = {}
-    owners: dict[Path, Path] = {}
-    for path, place in places.items():
-        suffix = f"_{place.suffix[1:]}" if shared_stems[place.with_suffix("")] > 1 else ""
-        target = folder / place.with_name(f"{place.stem}{suffix}_{picture_name}.png")
-        owner = owners.setdefault(target, path)
+    owners: dict[str, Path] = {}
+    for path, target in wanted.items():
+        owner = owners.setdefault(spelling(target), path)
         if owner is path:
             targets[path] = target
         else:
             faults[path] = f"would become {target}, like {owner}; stylize it separately"
     return targets, faults
+
+
+def _spelling_rule(targets: Iterable[Path], folder: Path) -> Callable[[Path], str]:
+    """The function that gives paths of one file one text. Some file systems ignore the case of names."""
+    different = set(map(str, targets))
+    may_clash = len({text.casefold() for text in different}) < len(different)
+    return (lambda path: str(path).casefold()) if may_clash and ignores_case(folder) else str
 
 
 def _place(path: Path, folders: Iterable[Path]) -> Path:

@@ -4,7 +4,7 @@ Pillow decodes. It is given the one format that the content of the file has, so 
 the one for PostScript starts Ghostscript, for example. Pillow reduces colors of 16 bits per channel to 8, so libvips
 decodes those. No lighter package can replace libvips: FFmpeg (PyAV) decodes tiled TIFF files to wrong pixels without
 an error and cannot read BigTIFF, tifffile needs imagecodecs for LZW compression, and neither can write ICC profiles
-and EXIF to PNG files.
+and EXIF to PNG files. HEIC files are read by the plugin of pillow-heif, an optional package: with 8 bits, and upright.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from data.containers import (
     png_depth,
     readable_formats,
     webp_size,
+    why_not_read,
 )
 from data.metadata import (
     exif_without_orientation,
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
-_READ_WHOLE = frozenset({"WEBP", "AVIF"})  # formats of which Pillow reads the whole file into memory first
+_READ_WHOLE = frozenset(
+    {"WEBP", "AVIF", "HEIF"}
+)  # formats of which Pillow reads the whole file into memory first
 MAX_BYTES_IN_MEMORY = 2**30  # of such a file
 # Names of Pillow's modes. Together these are all modes that its decoders produce, except premultiplied gray, "La".
 _GRAY_MODES = frozenset({"1", "L"})
@@ -84,7 +87,7 @@ def decode_file(path: Path) -> Picture:
         header = stream.read(HEADER_BYTES)
         name = format_of(header)
         if name is None:
-            raise ImageError(f"{path}: not an image in a supported format; give {readable_formats()}")
+            raise ImageError(f"{path}: {why_not_read(header)}")
         if name in _READ_WHOLE and size > MAX_BYTES_IN_MEMORY:
             raise ImageError(
                 f"{path}: {size} bytes are too many for a {name} file; save it in a smaller file first"
@@ -133,6 +136,8 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
             check_pixels_are_there(layout, file_size)
     elif name == "WEBP":
         _check_claim(path, name, header, webp_size(header), file_size)
+    elif name == "HEIF":
+        _register_heif(path)
     stream.seek(0)
     if is_deep_png(header) or (layout is not None and layout.is_for_vips):
         return _decode_by_vips(path, stream, name, header, layout, file_size)
@@ -299,6 +304,17 @@ def _configure_pillow() -> None:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA
     warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+def _register_heif(path: Path) -> None:
+    """Adds the decoder of pillow-heif to Pillow, without those of what else such a file contains."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(
+            f"{path}: pillow-heif cannot be loaded: {one_line(error)}; install it again"
+        ) from error
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
 
 
 @functools.cache

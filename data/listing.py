@@ -4,25 +4,41 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.clip_formats import VIDEO_SUFFIXES
-from data.containers import can_read_avif
+from data.containers import (
+    HEADER_BYTES,
+    HEIF_SUFFIXES,
+    JPEG_SUFFIXES,
+    can_read_avif,
+    can_read_heif,
+    format_of,
+)
 from data.encoding import SAVE_SUFFIXES
 from data.picture import ImageError
 from system.console import printable
+from system.files import open_regular
 
 _CAMERA_SUFFIXES = (  # raw files
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef",
-    ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f",
+    ".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
+    ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw",
+    ".x3f",
 )  # fmt: skip
-# Suffixes of images that users expect to be read, but that are not; .avif only counts where Pillow cannot read it.
-UNSUPPORTED_SUFFIXES = frozenset(_CAMERA_SUFFIXES) | {
-    ".avif", ".exr", ".hdr", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpx", ".jxl", ".pgm",
-    ".ppm", ".psb", ".psd", ".svg", ".svgz", ".tga", ".xcf",
+# Suffixes of images that users expect to be read, but that are not. .avif and those of HEIC count only where the
+# installed packages cannot read them.
+UNSUPPORTED_SUFFIXES = frozenset(_CAMERA_SUFFIXES) | HEIF_SUFFIXES | {
+    ".ai", ".avif", ".bpg", ".cur", ".dds", ".dib", ".djvu", ".emf", ".eps", ".exr", ".hdr", ".icns", ".ico", ".j2k",
+    ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".livp", ".pam", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".psb",
+    ".psd", ".qoi", ".sgi", ".svg", ".svgz", ".tga", ".wdp", ".wmf", ".xcf",
 }  # fmt: skip
+# Suffixes of videos that are not read either.
+UNSUPPORTED_VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".divx", ".f4v", ".flv", ".insv", ".lrv", ".m2t", ".m2ts", ".mjpeg", ".mts", ".mxf", ".ogm",
+    ".ogv", ".rm", ".rmvb", ".vob",
+}) - VIDEO_SUFFIXES  # fmt: skip
 
 
 _NOT_REGULAR = "is not a file but a pipe, socket or device; give an image file"
@@ -59,23 +75,27 @@ class Listing:
 def find_images(inputs: Iterable[Path]) -> Listing:
     """Lists files as given, whatever their suffix, and the images in folders, recursively and sorted by path.
 
-    In folders, only files with one of `image_suffixes()` count. Hidden files and folders are ignored. Links to files
-    are followed; links to folders are not, and are reported if they lead out of the folder.
+    In folders, only files with one of `image_suffixes()` count; files of other kinds that users may expect to be read
+    are in `skipped`. What several inputs have in common is listed once. Hidden files and folders are ignored. Links to
+    files are followed; links to folders are not, and are reported if they lead out of the folder.
     Nothing is raised for inputs that cannot be used; they are in `errors`, and what is below a folder in `unread`.
     """
     listing, seen = Listing(), set()
-    for given in map(Path, inputs):
+    for given in _once(map(Path, inputs), set()):
         try:
-            found = _find(given, listing)
+            listing.images.extend(_once(_find(given, listing, seen), seen))
         except ImageError as error:
             listing.errors.append(error)
-            continue
-        for path in found:
-            absolute = os.path.abspath(path)
-            if absolute not in seen:
-                seen.add(absolute)
-                listing.images.append(path)
     return listing
+
+
+def _once(paths: Iterable[Path], seen: set[str]) -> Iterator[Path]:
+    """Yields the paths that are not in `seen` yet, and adds them to it."""
+    for path in paths:
+        absolute = os.path.abspath(path)
+        if absolute not in seen:
+            seen.add(absolute)
+            yield path
 
 
 def list_images(inputs: Iterable[Path]) -> list[Path]:
@@ -91,19 +111,24 @@ def list_images(inputs: Iterable[Path]) -> list[Path]:
 
 def image_suffixes() -> frozenset[str]:
     """Returns the suffixes of the images that are read from folders, lower case, with the dot."""
-    return SAVE_SUFFIXES | {".gif"} | ({".avif"} if can_read_avif() else set())
+    optional = ({".avif"} if can_read_avif() else set()) | (HEIF_SUFFIXES if can_read_heif() else set())
+    return SAVE_SUFFIXES | JPEG_SUFFIXES | {".apng", ".gif"} | optional
 
 
-def _find(path: Path, listing: Listing) -> list[Path]:
+def _find(path: Path, listing: Listing, seen: set[str]) -> list[Path]:
+    """Returns the images of one input. What else a folder holds goes into `listing`, unless it is in `seen`."""
     if not _is_folder(path):
         return [path]
     readable = image_suffixes()
-    found, unread = _files_with(path, readable | UNSUPPORTED_SUFFIXES | VIDEO_SUFFIXES)
+    known = readable | UNSUPPORTED_SUFFIXES | VIDEO_SUFFIXES | UNSUPPORTED_VIDEO_SUFFIXES
+    found, unread = _files_with(path, known)
     images = [file for file in found if file.suffix.lower() in readable]
     skipped = [file for file in found if file.suffix.lower() not in readable]
     if images:
-        listing.unread.extend(unread)
-        listing.skipped.update({path: skipped} if skipped else {})
+        known_faults = set(map(str, listing.unread))
+        listing.unread.extend(error for error in unread if str(error) not in known_faults)
+        if skipped := list(_once(skipped, seen)):
+            listing.skipped[path] = skipped
     elif unread:
         listing.errors.extend(unread)
     elif skipped:
@@ -130,7 +155,10 @@ def _is_folder(path: Path) -> bool:
 
 
 def _files_with(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], list[ImageError]]:
-    """Returns the files below a folder that have one of the suffixes, sorted, and what cannot be read."""
+    """Returns the files below a folder that have one of the suffixes, or none but an image, and what cannot be read.
+
+    Both are sorted.
+    """
     found: list[Path] = []
     unread: list[ImageError] = []
     waiting = [folder]
@@ -149,11 +177,22 @@ def _files_with(folder: Path, suffixes: frozenset[str]) -> tuple[list[Path], lis
                     waiting.append(path)
                 elif path.suffix.lower() in suffixes or entry.is_symlink():
                     _add_file(folder, path, suffixes, found)
+                elif not path.suffix and _holds_image(path):
+                    found.append(path)
             except ImageError as error:
                 unread.append(error)
             except OSError as error:
                 unread.append(_unread(path, error))
     return sorted(found), sorted(unread, key=str)
+
+
+def _holds_image(path: Path) -> bool:
+    """Returns whether a file starts like an image; nobody misses one that cannot be opened."""
+    try:
+        with open_regular(path) as stream:
+            return format_of(stream.read(HEADER_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _add_file(folder: Path, path: Path, suffixes: frozenset[str], found: list[Path]) -> None:
@@ -184,13 +223,22 @@ def _unread(path: Path, error: Exception) -> ImageError:
 
 
 def _counts(paths: list[Path]) -> str:
-    """For example "10 .heic, 2 .mp4"."""
+    """For example "10 .heic, 2 .mp4, 1 image without a suffix"."""
     counts = Counter(path.suffix.lower() for path in paths)
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {suffix}" for suffix, count in most_first)
+    nameless = "image without a suffix" if counts[""] == 1 else "images without a suffix"
+    return ", ".join(f"{count} {suffix or nameless}" for suffix, count in most_first)
 
 
 def _remedy(paths: list[Path]) -> str:
-    videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in paths)
-    remedies = ["convert images to JPEG or PNG first"] if videos < len(paths) else []
-    return "; ".join(remedies + ["stylize videos one at a time"] * bool(videos))
+    suffixes = {path.suffix.lower() for path in paths}
+    them = "them" if suffixes <= HEIF_SUFFIXES else "HEIC"
+    images = "other images" if suffixes & HEIF_SUFFIXES else "images"
+    remedies = {
+        f"pip install pillow-heif to read {them}": HEIF_SUFFIXES,
+        f"convert {images} to JPEG or PNG first": UNSUPPORTED_SUFFIXES - HEIF_SUFFIXES,
+        "give images a suffix, such as .jpg": {""},
+        "convert videos to MP4 first": UNSUPPORTED_VIDEO_SUFFIXES,
+        "stylize videos one at a time": VIDEO_SUFFIXES,
+    }
+    return "; ".join(remedy for remedy, kinds in remedies.items() if suffixes & kinds)

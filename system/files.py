@@ -151,6 +151,19 @@ def check_folder_writable(folder: Path, *, mentioned: Path | None = None) -> Non
         ) from error
 
 
+def ignores_case(folder: Path) -> bool:
+    """Returns whether names that differ in case only are one file in `folder`, which may be missing. Tries it out."""
+    import tempfile
+
+    existing = next(place for place in (folder, *folder.parents) if place.is_dir())
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".case_", dir=existing) as probe:
+            name = Path(probe.name)
+            return name.with_name(name.name.swapcase()).exists()
+    except OSError:  # whoever writes there reports the fault
+        return False
+
+
 class _Stream(io.BufferedIOBase):
     """Writes and seeks in an open file, and has no fileno()."""
 

@@ -113,6 +113,24 @@ def test_artefacts_prints_a_row_for_each_style_and_picture(style_dirs, tables, p
     assert lines[2][0] == "painting.png" and lines[2][2] == "mean,"
 
 
+def test_folder_speed_compares_a_folder_with_the_network(style_dirs, tables, photo, tmp_path):
+    benchmark = import_module("benchmarks.folder_speed")
+    for index in range(3):
+        photo(tmp_path / "photos" / f"{index}.jpg", seed=index)
+    flags = ["--photos", str(tmp_path / "photos"), "--count", "2", "--runs", "2"]
+    first, _, *rows = tables(benchmark.main, [str(style_dirs["waves"]), *flags])
+    assert first[:2] == ["2", "photos"]
+    assert [row[0] for row in rows] == ["network", "folder", "folder,"]
+    assert floats(rows[0])[1] == floats(rows[0])[3] == 100 and all(share > 0 for share in floats(rows[1]))
+
+
+def test_folder_speed_says_why_a_folder_cannot_be_stylized(style_dirs, tmp_path):
+    benchmark = import_module("benchmarks.folder_speed")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(RuntimeError, match=r"broken\.jpg: not an image"):
+        benchmark.stylize_files([tmp_path / "broken.jpg"], str(style_dirs["waves"]), None)
+
+
 def test_lesson30_loader_gets_the_same_picture_in_either_graph(style_dirs, tables):
     benchmark = import_module("benchmarks.lesson30_loader")
     lines = tables(benchmark.main, [str(style_dirs[name]) for name in ("waves", "stars")], sizes=((24, 37),))

@@ -31,6 +31,12 @@ AVIF = pytest.param(".avif", marks=needs_avif)
 READABLE = f"a JPEG, PNG, WebP, TIFF, BMP{', GIF or AVIF' if HAS_AVIF else ' or GIF'} file"
 
 
+@pytest.fixture(autouse=True)
+def _without_heif(monkeypatch):
+    """tests/test_heif.py has the tests of the optional package for HEIC."""
+    monkeypatch.setattr(containers, "can_read_heif", lambda: False)
+
+
 @pytest.fixture
 def gray_u16() -> np.ndarray:
     """Values from the whole 16-bit range, including both ends: [20, 30]."""
@@ -470,7 +476,8 @@ def test_other_formats_never_reach_a_decoder(tmp_path, name, monkeypatch, error_
     for suffix in (".jpg", ".tif", ".png"):
         (tmp_path / f"odd{suffix}").write_bytes(FOREIGN[name])
         message = error_of(load_image, tmp_path / f"odd{suffix}")
-        assert f"not an image in a supported format; give {READABLE}" in message
+        reason = f"not an image in a supported format; give {READABLE}"
+        assert ("HEIC needs pip install pillow-heif" if name == "HEIC" else reason) in message
 
 
 def test_only_the_decoder_of_the_content_is_tried(tmp_path, pixels_u8, monkeypatch):

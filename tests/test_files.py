@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -277,3 +278,9 @@ def test_files_and_folders_are_replaced_where_folders_cannot_be_opened(tmp_path,
     assert (tmp_path / "a.bin").read_bytes() == b"new"
     assert (tmp_path / "style" / "a.txt").read_text() == "new"
     assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "style"}
+
+
+def test_a_file_system_that_ignores_the_case_of_names_is_told_by_trying(tmp_path, monkeypatch):
+    assert not files.ignores_case(tmp_path / "missing" / "folder") and list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    assert files.ignores_case(tmp_path)

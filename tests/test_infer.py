@@ -83,14 +83,84 @@ def test_one_photo_becomes_the_file_that_is_named(photo, waves, tmp_path, capsys
 def test_without_an_output_the_picture_is_named_after_photo_and_style(photo, waves, tmp_path, working_dir):
     path = photo(tmp_path / "cat.jpg")
     assert infer.main([str(path), "--style", waves]) == 0
-    assert [found.name for found in working_dir.iterdir()] == ["cat_waves.png"]
+    assert [found.name for found in working_dir.iterdir()] == ["cat_waves.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "kind"),
+    [
+        ("cat.jpg", "cat_waves.jpg", "JPEG"),
+        ("cat.JPEG", "cat_waves.jpeg", "JPEG"),
+        ("cat.png", "cat_waves.png", "PNG"),
+        ("cat.webp", "cat_waves.webp", "WEBP"),
+        ("cat.tif", "cat_waves.tif", "TIFF"),
+        ("cat.bmp", "cat_waves.bmp", "BMP"),
+        ("cat.gif", "cat_waves.png", "PNG"),
+        ("cat.apng", "cat_waves.png", "PNG"),
+        ("cat.jfif", "cat_waves.jpg", "JPEG"),
+        ("cat.mpo", "cat_waves.jpg", "JPEG"),
+    ],
+)
+def test_a_picture_keeps_the_format_of_its_photo(photo, waves, tmp_path, working_dir, name, picture, kind):
+    assert infer.main([str(photo(tmp_path / name)), "--style", waves]) == 0
+    assert [found.name for found in working_dir.iterdir()] == [picture]
+    assert Image.open(picture).format == kind
+
+
+@pytest.mark.parametrize("choice", ["jpg", "png", "webp", "tiff", "bmp"])
+def test_a_format_can_be_chosen_for_all_pictures(photo, waves, tmp_path, choice):
+    for name in ("cat.jpg", "dog.png"):
+        photo(tmp_path / "photos" / name)
+    call = [str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art"), "--format", choice]
+    assert infer.main(call) == 0
+    names = {path.name for path in (tmp_path / "art").iterdir()}
+    assert names == {f"cat_waves.{choice}", f"dog_waves.{choice}"}
+    kinds = {Image.open(path).format for path in (tmp_path / "art").iterdir()}
+    assert kinds == {{"jpg": "JPEG"}.get(choice, choice.upper())}
+
+
+def test_a_format_and_an_output_may_agree_but_not_contradict_each_other(photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "cat.png")
+    flags = (path, "--style", waves, "--format", "jpg", "-o")
+    assert infer.main([*map(str, flags), str(tmp_path / "art.JPEG")]) == 0
+    capsys.readouterr()
+    line = refusal(capsys, 2, *flags, tmp_path / "art.png")
+    assert f"-o {tmp_path / 'art.png'}: its suffix contradicts --format jpg; leave out one of them" in line
+    assert not (tmp_path / "art.png").exists()
+
+
+def test_a_transparent_photo_that_is_called_jpg_becomes_png(waves, tmp_path, working_dir):
+    pixels_u8 = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    Image.fromarray(pixels_u8).save(tmp_path / "cat.jpg", format="PNG")
+    assert infer.main([str(tmp_path / "cat.jpg"), "--style", waves]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open("cat_waves.png"))[..., 3], pixels_u8[..., 3])
+
+
+def test_a_format_is_for_photos_only(clip, waves, tmp_path, capsys):
+    line = refusal(capsys, 2, clip, "--style", waves, "--format", "jpg")
+    assert "--format is for photos; the suffix of -o chooses the format of a video" in line
+    assert "leave out --format" in usage_error(capsys, "a.jpg", "--sheet", "--format", "jpg")
+    slow = ("a.jpg", "--mode", "optimize", "--style-images", "b.jpg", "--format", "jpg")
+    assert "--format belongs to --mode fast" in usage_error(capsys, *slow)
+
+
+def test_existing_pictures_of_the_same_format_are_skipped(photo, waves, tmp_path, capsys):
+    photo(tmp_path / "photos" / "a.jpg"), photo(tmp_path / "photos" / "b.jpg")
+    (tmp_path / "art").mkdir()
+    (tmp_path / "art" / "a_waves.png").write_bytes(b"made by an earlier version")
+    (tmp_path / "art" / "b_waves.jpg").write_bytes(b"made by this one")
+    call = [str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art"), "--skip-existing"]
+    assert infer.main(call) == 0
+    assert "wrote 1 picture to" in capsys.readouterr().err
+    assert Image.open(tmp_path / "art" / "a_waves.jpg").format == "JPEG"
+    assert (tmp_path / "art" / "b_waves.jpg").read_bytes() == b"made by this one"
 
 
 def test_a_style_given_as_dot_is_named_after_its_folder(photo, style_dirs, tmp_path, monkeypatch):
     path = photo(tmp_path / "cat.jpg")
     monkeypatch.chdir(style_dirs["waves"])
     assert infer.main([str(path), "--style", ".", "-o", str(tmp_path / "art")]) == 0
-    assert [found.name for found in (tmp_path / "art").iterdir()] == ["cat_waves.png"]
+    assert [found.name for found in (tmp_path / "art").iterdir()] == ["cat_waves.jpg"]
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -100,15 +170,15 @@ def test_one_photo_goes_into_the_folder_that_is_named(photo, waves, tmp_path, ex
     if exists:
         folder.mkdir()
     assert infer.main([str(path), "--style", waves, "-o", str(folder)]) == 0
-    assert [found.name for found in folder.iterdir()] == ["cat_waves.png"]
+    assert [found.name for found in folder.iterdir()] == ["cat_waves.jpg"]
 
 
 def test_a_folder_of_photos_keeps_its_tree(photo, waves, tmp_path):
     for name in ("cat.jpg", "zoo/lion.png", "zoo/old/dodo.bmp"):
         photo(tmp_path / "photos" / name, height=9, width=12)
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "--output", str(tmp_path / "art")]) == 0
-    written = sorted(str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.png"))
-    assert written == ["cat_waves.png", "zoo/lion_waves.png", "zoo/old/dodo_waves.png"]
+    written = sorted(str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.*"))
+    assert written == ["cat_waves.jpg", "zoo/lion_waves.png", "zoo/old/dodo_waves.bmp"]
 
 
 def test_a_folder_of_one_photo_counts_as_a_folder(photo, waves, tmp_path, capsys):
@@ -120,7 +190,7 @@ def test_a_folder_of_one_photo_counts_as_a_folder(photo, waves, tmp_path, capsys
 def test_files_and_folders_may_be_mixed(photo, waves, tmp_path):
     photos = [photo(tmp_path / "photos" / "cat.jpg").parent, photo(tmp_path / "dog.png")]
     assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 0
-    assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["cat_waves.png", "dog_waves.png"]
+    assert sorted(path.name for path in (tmp_path / "art").iterdir()) == ["cat_waves.jpg", "dog_waves.png"]
 
 
 def test_the_style_is_loaded_once_for_many_photos(photo, waves, tmp_path, monkeypatch):
@@ -162,19 +232,37 @@ def test_several_photos_into_one_file_are_a_usage_error(photo, waves, tmp_path, 
     assert "is one file, but the input is several photos" in message and not (tmp_path / "art.png").exists()
 
 
-def test_photos_that_differ_in_their_suffix_alone_keep_it_in_the_name(photo, waves, tmp_path):
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], {"03_waves.jpg", "03_gif_waves.png", "03_png_waves.png", "04_waves.jpg", "deep/03_waves.png"}),
+        (
+            ["--format", "png"],
+            {
+                "03_jpg_waves.png",
+                "03_gif_waves.png",
+                "03_png_waves.png",
+                "04_waves.png",
+                "deep/03_waves.png",
+            },
+        ),
+    ],
+)
+def test_photos_whose_pictures_would_have_one_name_keep_their_suffix_in_it(
+    photo, waves, tmp_path, flags, expected
+):
     folder = tmp_path / "photos"
-    for name in ("03.png", "03.jpg", "04.jpg", "deep/03.png"):
+    for name in ("03.png", "03.jpg", "03.gif", "04.jpg", "deep/03.png"):
         photo(folder / name)
-    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art")]) == 0
-    made = {str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.png")}
-    assert made == {"03_png_waves.png", "03_jpg_waves.png", "04_waves.png", "deep/03_waves.png"}
+    assert infer.main([str(folder), "--style", waves, "-o", str(tmp_path / "art"), *flags]) == 0
+    made = {str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.*")}
+    assert made == expected
 
 
 def test_a_photo_that_would_share_a_picture_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
     photos = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "dog.png")]
     assert infer.main([*map(str, photos), "--style", waves, "-o", str(tmp_path / "art")]) == 1
-    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_png_waves.png", "dog_waves.png"}
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_waves.png", "dog_waves.png"}
     line = next(line for line in capsys.readouterr().err.splitlines() if str(photos[1]) in line)
     assert "stylize it separately" in line and str(photos[0]) in line
 
@@ -767,7 +855,9 @@ def test_ctrl_c_on_a_folder_says_how_far_it_came(photo, waves, tmp_path, monkeyp
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 130
     line = capsys.readouterr().err.splitlines()[-1]
     count = re.match(
-        r"infer.py: interrupted by SIGINT: (\d) of 9 pictures were written; --skip-existing continues$", line
+        r"infer.py: interrupted by SIGINT: (\d) of 9 pictures were written;"
+        r" give the same command again with --skip-existing to make the others$",
+        line,
     )
     assert count and 3 <= int(count[1]) <= len(saved) == len(list((tmp_path / "art").iterdir()))
 
@@ -791,14 +881,15 @@ def test_a_log_is_not_filled_by_the_bars(photo, waves, tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_path, capsys):
+def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("data.listing.can_read_heif", lambda: False)
     photo(tmp_path / "photos" / "a.png")
     for name in ("1.heic", "2.HEIC", "3.mp4", "note.txt", ".hidden.heic"):
         (tmp_path / "photos" / name).write_bytes(b"x")
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
     line = capsys.readouterr().err.splitlines()[0]
     assert f"infer.py: {tmp_path / 'photos'}: 3 files skipped: 2 .heic, 1 .mp4; " in line
-    assert "JPEG or PNG" in line and "one at a time" in line
+    assert "pip install pillow-heif to read HEIC" in line and "one at a time" in line
 
 
 def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):
@@ -809,6 +900,47 @@ def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path
     *named, last = capsys.readouterr().err.splitlines()
     assert [Path(line.split(": ")[1]).name for line in named] == ["mispelt.png", "nowhere"]
     assert "wrote 1 picture to" in last and "2 of 3 photos failed" in last
+
+
+def test_folders_with_the_same_names_in_them_are_named_and_the_rest_is_done(photo, waves, tmp_path, capsys):
+    for name in ("a/cat.jpg", "b/cat.jpg", "b/dog.jpg"):
+        photo(tmp_path / name)
+    inputs = [str(tmp_path / name) for name in ("a", "b", "a")]
+    assert infer.main([*inputs, "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"cat_waves.jpg", "dog_waves.jpg"}
+    named, last = capsys.readouterr().err.splitlines()
+    target = tmp_path / "art" / "cat_waves.jpg"
+    clash = f"would become {target}, like {tmp_path / 'a' / 'cat.jpg'}; stylize it separately"
+    assert named == f"infer.py: {tmp_path / 'b' / 'cat.jpg'}: {clash}"
+    assert f"wrote 2 pictures to {tmp_path / 'art'} in " in last and last.endswith("1 of 3 photos failed")
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_names_that_differ_in_case_clash_where_the_file_system_ignores_it(
+    photo, waves, tmp_path, monkeypatch, capsys, ignores
+):
+    asked = []
+    monkeypatch.setattr("cli.targets.ignores_case", lambda folder: asked.append(folder) or ignores)
+    paths = [photo(tmp_path / "photos" / name) for name in ("Cat.jpg", "cat.jpg", "dog.jpg")]
+    call = ["--style", waves, "-o", str(tmp_path / "art")]
+    assert infer.main([str(tmp_path / "photos"), *call]) == (1 if ignores else 0)
+    made = {path.name for path in (tmp_path / "art").iterdir()}
+    assert made == {"Cat_waves.jpg", "dog_waves.jpg"} | ({"cat_waves.jpg"} if not ignores else set())
+    line = capsys.readouterr().err.splitlines()[0]
+    assert (f"{paths[1]}: would become " in line) == ignores and asked == [tmp_path / "art"]
+    assert infer.main([str(paths[0]), str(paths[2]), *call]) == 0 and len(asked) == 1
+
+
+def test_a_picture_in_whose_place_a_folder_is_is_named_and_the_others_are_done(
+    photo, waves, tmp_path, capsys
+):
+    for name in ("a.jpg", "b.jpg"):
+        photo(tmp_path / "photos" / name)
+    (tmp_path / "art" / "a_waves.jpg").mkdir(parents=True)
+    assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    named, last = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'art' / 'a_waves.jpg'}: cannot be written: Is a directory; " in named
+    assert "wrote 1 picture to" in last and (tmp_path / "art" / "b_waves.jpg").is_file()
 
 
 @pytest.mark.parametrize("arguments", [["--blend", "a:1e308", "b:1e308"], ["--blend", "a:0", "b:0"]])

@@ -17,6 +17,12 @@ from data.listing import find_images, image_suffixes, list_images
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _without_heif(monkeypatch):
+    """HEIC is read where an optional package is installed, and skipped elsewhere."""
+    monkeypatch.setattr(listing, "can_read_heif", lambda: False)
+
+
 def touch(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +80,7 @@ def test_list_images_names_a_folder_without_images(tmp_path, error_of):
     touch(tmp_path / "notes.txt", tmp_path / ".hidden.png")
     message = error_of(list_images, [tmp_path])
     assert "holds no images" in message
-    assert ".bmp .gif .jpeg .jpg .png .tif .tiff .webp" in message
+    assert ".bmp .gif .insp .jfif .jpe .jpeg .jpg .mpo .png .tif .tiff .webp" in message
 
 
 def test_image_suffixes_are_lower_case_and_start_with_a_dot():
@@ -83,8 +89,10 @@ def test_image_suffixes_are_lower_case_and_start_with_a_dot():
 
 
 def test_the_suffixes_of_videos_and_of_unsupported_images_are_lower_case_too():
-    for suffix in listing.UNSUPPORTED_SUFFIXES | listing.VIDEO_SUFFIXES:
+    videos = listing.VIDEO_SUFFIXES | listing.UNSUPPORTED_VIDEO_SUFFIXES
+    for suffix in listing.UNSUPPORTED_SUFFIXES | videos:
         assert suffix == suffix.lower() and suffix.startswith(".")
+    assert not listing.UNSUPPORTED_VIDEO_SUFFIXES & (listing.UNSUPPORTED_SUFFIXES | listing.VIDEO_SUFFIXES)
     assert not (listing.UNSUPPORTED_SUFFIXES - {".avif"}) & (image_suffixes() | listing.VIDEO_SUFFIXES)
 
 
@@ -107,8 +115,8 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
     assert found.skipped == {tmp_path / "photos": [tmp_path / "photos" / name for name in skipped]}
     assert found.errors == []
     assert found.skipped_lines() == [
-        f"{tmp_path / 'photos'}: 5 files skipped: 3 .heic, 1 .cr2, 1 .mp4;"
-        " convert images to JPEG or PNG first; stylize videos one at a time"
+        f"{tmp_path / 'photos'}: 5 files skipped: 3 .heic, 1 .cr2, 1 .mp4; pip install pillow-heif to read HEIC;"
+        " convert other images to JPEG or PNG first; stylize videos one at a time"
     ]
 
 
@@ -117,11 +125,50 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
     [
         ("b.nef", "1 file skipped: 1 .nef; convert images to JPEG or PNG first"),
         ("b.mov", "1 file skipped: 1 .mov; stylize videos one at a time"),
+        ("b.MTS", "1 file skipped: 1 .mts; convert videos to MP4 first"),
+        ("b.heic", "1 file skipped: 1 .heic; pip install pillow-heif to read them"),
+        ("b.ico", "1 file skipped: 1 .ico; convert images to JPEG or PNG first"),
     ],
 )
 def test_the_remedy_fits_the_kind_of_the_skipped_files(tmp_path, name, line):
     touch(tmp_path / "a.jpg", tmp_path / name)
     assert find_images([tmp_path]).skipped_lines() == [f"{tmp_path}: {line}"]
+
+
+def test_heic_is_an_image_where_the_optional_package_is_installed(tmp_path, monkeypatch):
+    names = ["a.heic", "b.HEIF", "c.hif"]
+    touch(*(tmp_path / name for name in names))
+    monkeypatch.setattr(listing, "can_read_heif", lambda: True)
+    assert find_images([tmp_path]) == listing.Listing([tmp_path / name for name in names])
+
+
+def test_other_names_of_jpeg_and_png_are_images(tmp_path):
+    names = ["a.apng", "b.JFIF", "c.jpe", "d.mpo", "e.insp"]
+    touch(*(tmp_path / name for name in names))
+    assert find_images([tmp_path]).images == [tmp_path / name for name in names]
+
+
+def test_images_without_a_suffix_are_counted_and_other_files_without_one_are_not(tmp_path):
+    touch(tmp_path / "a.jpg", tmp_path / "empty")
+    (tmp_path / "LICENSE").write_text("no image")
+    (tmp_path / "download").write_bytes(b"\xff\xd8\xff\xe0 a photo")
+    os.mkfifo(tmp_path / "pipe")
+    line = "1 file skipped: 1 image without a suffix; give images a suffix, such as .jpg"
+    assert find_images([tmp_path]).skipped_lines() == [f"{tmp_path}: {line}"]
+    (tmp_path / "another").write_bytes(b"GIF89a")
+    assert "2 files skipped: 2 images without a suffix; " in find_images([tmp_path]).skipped_lines()[0]
+
+
+def test_what_two_inputs_have_in_common_is_told_once(tmp_path, monkeypatch):
+    touch(tmp_path / "photos" / "sub" / "a.jpg", tmp_path / "photos" / "sub" / "b.psd")
+    (tmp_path / "photos" / "sub" / "c.jpg").symlink_to("missing.jpg")
+    monkeypatch.chdir(tmp_path)
+    inputs = ["photos", tmp_path / "photos", "photos/sub", "misspelt", "misspelt"]
+    found = find_images(map(Path, inputs))
+    assert found.images == [Path("photos/sub/a.jpg")]
+    assert found.skipped == {Path("photos"): [Path("photos/sub/b.psd")]}
+    assert len(found.errors) == 1
+    assert [str(error).split(": ")[0] for error in found.unread] == ["photos/sub/c.jpg"]
 
 
 def test_text_and_hidden_files_are_skipped_without_a_word(tmp_path):
@@ -133,7 +180,7 @@ def test_a_folder_of_unsupported_images_alone_says_how_to_use_them(tmp_path, err
     touch(tmp_path / "a.heic", tmp_path / "b.heic", tmp_path / "c.dng")
     assert error_of(list_images, [tmp_path]) == (
         f"{tmp_path}: the folder holds no images that can be read, but 2 .heic, 1 .dng;"
-        " convert images to JPEG or PNG first"
+        " pip install pillow-heif to read HEIC; convert other images to JPEG or PNG first"
     )
     assert find_images([tmp_path]).skipped == {}  # the error has said it
 
