@@ -34,6 +34,12 @@ def check_clip(path: Path) -> None:
     _opened(path).close()
 
 
+def clip_size(path: Path) -> tuple[int, int]:
+    """Returns the height and width that a video claims for its frames. Raises ImageError like `SourceClip`."""
+    with SourceClip(path) as clip:
+        return clip.video.height, clip.video.width
+
+
 class SourceClip:
     """A video file that is open for reading, for a `with` statement.
 
