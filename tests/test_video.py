@@ -456,9 +456,11 @@ def test_several_workers_write_the_file_that_one_writes(clip, tmp_path, suffix):
         assert packets(targets[0], kind) == packets(targets[1], kind)
 
 
-def test_frames_are_read_and_written_while_others_are_stylized(clip, tmp_path):
+@pytest.mark.parametrize("frames_apart", [1, 20])
+def test_frames_are_stylized_together_however_much_sound_is_between(tmp_path, frames_apart):
     """Three frames wait for each other, so it would never end if one had to be written before the next is begun."""
-    together, threads = threading.Barrier(3, timeout=20), set()
+    clip = write_clip(tmp_path / "clip.mkv", times=range(0, FRAMES * frames_apart, frames_apart))
+    together, threads = threading.Barrier(3, timeout=10), set()
 
     def stylize(image):
         threads.add(threading.current_thread())
@@ -469,7 +471,7 @@ def test_frames_are_read_and_written_while_others_are_stylized(clip, tmp_path):
     assert threading.main_thread() not in threads and len(threads) == 3
 
 
-def test_few_frames_are_read_ahead_however_much_sound_is_between(tmp_path, monkeypatch):
+def test_few_frames_are_read_ahead(tmp_path, monkeypatch):
     clip, read, begun = write_clip(tmp_path / "clip.mkv", times=range(20)), [], []
     decoded = SourceClip._decoded
     monkeypatch.setattr(
