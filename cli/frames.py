@@ -22,17 +22,21 @@ class FrameStylizers:
         """Returns what stylizes the frames of one clip. Raises StyleError, and MemoryError for too large frames."""
         from system.machine import available_cores
 
+        self.load()
         cores = available_cores()
-        if self._stylizer is None:
-            self._load(threads=1)
         workers = min(cores, self._most_frames(height, width))
         if self._stylizer.one_at_a_time:
             workers = 1  # in the caller's thread, which may wait for a child process
         elif self._threads != cores // workers:  # large frames: fewer at once, each by several threads
-            self._load(threads=cores // workers)
+            self._load_with(cores // workers)
         return FrameStylizer(self._config, self._stylizer, self._controls, workers)
 
-    def _load(self, threads: int) -> None:
+    def load(self) -> None:
+        """Loads the style unless it is loaded. Raises StyleError."""
+        if self._stylizer is None:
+            self._load_with(threads=1)
+
+    def _load_with(self, threads: int) -> None:
         self._stylizer = None  # frees its memory
         self._stylizer = load_styles(self._config, threads=threads)
         self._threads = threads

@@ -138,7 +138,7 @@ class FastConfig(SharedConfig):
     restore_size: bool = knob(
         "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE
     )
-    skip_existing: bool = knob("leave out photos whose picture exists already", False, group=MANY)
+    skip_existing: bool = knob("leave out photos and videos whose picture exists already", False, group=MANY)
     temporal: float = knob(
         "video: share of the previous frame kept where nothing moves, 0 to below 1; reduces flicker",
         0.0, group=MANY, at_least=0, below=1,

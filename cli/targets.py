@@ -9,14 +9,18 @@ from cli.flags import UsageError
 
 
 def target_paths(
-    given: Sequence[Path], photos: Sequence[Path], output: Path | None, picture_name: str
+    given: Sequence[Path],
+    photos: Sequence[Path],
+    output: Path | None,
+    picture_name: str,
+    suffix: str = ".png",
 ) -> tuple[dict[Path, Path], dict[Path, str]]:
     """Returns the picture of each photo, and for photos that have no picture of their own the reason.
 
     given: the inputs of the call, files and folders. photos: those that were found in them.
 
     One photo: `output` is the picture, or a folder if it is one already or has no suffix. Several photos: `output` is
-    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name`.png. Photos that
+    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name``suffix`. Photos that
     differ in their suffix only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
     Raises UsageError where `output` is a file and several pictures are to be written.
     """
@@ -27,7 +31,7 @@ def target_paths(
         return {photos[0]: output}, {}
     if names_file:
         raise UsageError(
-            f"-o {output}: is one file, but the input is several photos or a folder; give a folder"
+            f"-o {output}: is one file, but the input is several photos or videos, or a folder; give a folder"
         )
     folder = output or Path()
     places = {path: _place(path, folders) for path in photos}
@@ -36,8 +40,8 @@ def target_paths(
     faults: dict[Path, str] = {}
     owners: dict[Path, Path] = {}
     for path, place in places.items():
-        suffix = f"_{place.suffix[1:]}" if shared_stems[place.with_suffix("")] > 1 else ""
-        target = folder / place.with_name(f"{place.stem}{suffix}_{picture_name}.png")
+        own_suffix = f"_{place.suffix[1:]}" if shared_stems[place.with_suffix("")] > 1 else ""
+        target = folder / place.with_name(f"{place.stem}{own_suffix}_{picture_name}{suffix}")
         owner = owners.setdefault(target, path)
         if owner is path:
             targets[path] = target

@@ -63,19 +63,18 @@ def find_images(inputs: Iterable[Path]) -> Listing:
     are followed; links to folders are not, and are reported if they lead out of the folder.
     Nothing is raised for inputs that cannot be used; they are in `errors`, and what is below a folder in `unread`.
     """
-    listing, seen = Listing(), set()
-    for given in map(Path, inputs):
-        try:
-            found = _find(given, listing)
-        except ImageError as error:
-            listing.errors.append(error)
-            continue
-        for path in found:
-            absolute = os.path.abspath(path)
-            if absolute not in seen:
-                seen.add(absolute)
-                listing.images.append(path)
-    return listing
+    return _listing(inputs, image_suffixes())
+
+
+def find_videos(inputs: Iterable[Path]) -> Listing:
+    """Lists files as given and the videos in folders, like `find_images`; `images` of the result are the videos."""
+    return _listing(inputs, VIDEO_SUFFIXES)
+
+
+def holds_only_videos(folder: Path) -> bool:
+    """Returns whether a folder holds videos, but no images that are read from folders."""
+    found, _ = _files_with(folder, image_suffixes() | VIDEO_SUFFIXES)
+    return bool(found) and all(file.suffix.lower() in VIDEO_SUFFIXES for file in found)
 
 
 def list_images(inputs: Iterable[Path]) -> list[Path]:
@@ -94,10 +93,25 @@ def image_suffixes() -> frozenset[str]:
     return SAVE_SUFFIXES | {".gif"} | ({".avif"} if can_read_avif() else set())
 
 
-def _find(path: Path, listing: Listing) -> list[Path]:
+def _listing(inputs: Iterable[Path], readable: frozenset[str]) -> Listing:
+    listing, seen = Listing(), set()
+    for given in map(Path, inputs):
+        try:
+            found = _find(given, listing, readable)
+        except ImageError as error:
+            listing.errors.append(error)
+            continue
+        for path in found:
+            absolute = os.path.abspath(path)
+            if absolute not in seen:
+                seen.add(absolute)
+                listing.images.append(path)
+    return listing
+
+
+def _find(path: Path, listing: Listing, readable: frozenset[str]) -> list[Path]:
     if not _is_folder(path):
         return [path]
-    readable = image_suffixes()
     found, unread = _files_with(path, readable | UNSUPPORTED_SUFFIXES | VIDEO_SUFFIXES)
     images = [file for file in found if file.suffix.lower() in readable]
     skipped = [file for file in found if file.suffix.lower() not in readable]
@@ -193,4 +207,4 @@ def _counts(paths: list[Path]) -> str:
 def _remedy(paths: list[Path]) -> str:
     videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in paths)
     remedies = ["convert images to JPEG or PNG first"] if videos < len(paths) else []
-    return "; ".join(remedies + ["stylize videos one at a time"] * bool(videos))
+    return "; ".join(remedies + ["to stylize videos, give them, or a folder of videos only"] * bool(videos))

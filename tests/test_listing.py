@@ -108,7 +108,7 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
     assert found.errors == []
     assert found.skipped_lines() == [
         f"{tmp_path / 'photos'}: 5 files skipped: 3 .heic, 1 .cr2, 1 .mp4;"
-        " convert images to JPEG or PNG first; stylize videos one at a time"
+        " convert images to JPEG or PNG first; to stylize videos, give them, or a folder of videos only"
     ]
 
 
@@ -116,7 +116,7 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
     ("name", "line"),
     [
         ("b.nef", "1 file skipped: 1 .nef; convert images to JPEG or PNG first"),
-        ("b.mov", "1 file skipped: 1 .mov; stylize videos one at a time"),
+        ("b.mov", "1 file skipped: 1 .mov; to stylize videos, give them, or a folder of videos only"),
     ],
 )
 def test_the_remedy_fits_the_kind_of_the_skipped_files(tmp_path, name, line):
