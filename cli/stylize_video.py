@@ -128,6 +128,7 @@ class ClipJob:
                 finish=frames_of.finish,
                 workers=frames_of.workers,
                 stop=frames_of.stop,
+                on_note=lambda note: report(PROG, f"{target}: {note}"),
             )
         self._written += 1
         self._frames += frames

@@ -1,10 +1,41 @@
 """Frames of PyAV <-> images [H, W, 3], RGB, float32, 0..255, upright. PyAV is imported on first use."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 HD_HEIGHT = 720  # pixels; video without a color matrix is BT.709 from this size on, BT.601 below
 # FFmpeg's numbers of color spaces (AVColorSpace) and of the limited color range (AVColorRange).
 BT709, UNSPECIFIED, BT601, LIMITED_RANGE = 1, 2, 5, 1
+# FFmpeg's numbers of color spaces -> PyAV's names of their matrices. Others, such as RGB, have no usual matrix.
+_MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020"}
+
+
+class ColorTags(NamedTuple):
+    """What the numbers of a video mean: FFmpeg's numbers of primaries, transfer (PQ, HLG) and matrix."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+    @property
+    def matrix_name(self) -> str:
+        """PyAV's name of the matrix."""
+        return _MATRICES[self.matrix]
+
+
+def color_tags_of(frame, height: int, width: int) -> ColorTags:
+    """Returns the tags of a frame for a copy of a size; its matrix is the usual one if the frame names none."""
+    usual = BT709 if usual_matrix(height, width) == "ITU709" else BT601
+    matrix = int(frame.colorspace)
+    return ColorTags(
+        int(frame.color_primaries), int(frame.color_trc), matrix if matrix in _MATRICES else usual
+    )
+
+
+def is_deep(frame) -> bool:
+    """Returns whether a frame of PyAV has more than 8 bits per component."""
+    return max(component.bits for component in frame.format.components) > 8
 
 
 def usual_matrix(height: int, width: int) -> str:
@@ -16,7 +47,12 @@ def image_of(frame) -> np.ndarray:
     """Converts a frame of PyAV to an upright image [H, W, 3]."""
     is_specified = int(frame.colorspace) != UNSPECIFIED
     matrix = None if is_specified else usual_matrix(frame.height, frame.width)
-    image = frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray().astype(np.float32)
+    pixels = frame.reformat(
+        format="rgb48le" if is_deep(frame) else "rgb24", src_colorspace=matrix
+    ).to_ndarray()
+    image = pixels.astype(np.float32)
+    if pixels.dtype == np.uint16:
+        image /= 257  # 65535 is 255
     angle = getattr(frame, "rotation", 0)  # a large number if the file has a display matrix of zeros
     turns = round(angle / 90) % 4 if abs(angle) <= 360 else 0  # counterclockwise, like those of np.rot90
     return np.ascontiguousarray(np.rot90(image, turns))
@@ -30,10 +66,14 @@ def even(pixels: np.ndarray) -> np.ndarray:
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def frame_of(pixels_u8: np.ndarray, height: int, width: int):
-    """Returns a frame of PyAV for the encoder, of another size than the pixels where theirs changes on the way."""
+def frame_of(pixels: np.ndarray, height: int, width: int, pixel_format: str, tags: ColorTags):
+    """Returns a frame of PyAV for the encoder, of another size than the pixels where theirs changes on the way.
+
+    pixels: [H, W, 3] of uint8 or uint16.
+    """
     import av
 
-    frame = av.VideoFrame.from_ndarray(pixels_u8, format="rgb24")
-    matrix = usual_matrix(height, width)
-    return frame.reformat(width=width, height=height, format="yuv420p", dst_colorspace=matrix)
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.dtype == np.uint8 else "rgb48le")
+    frame = frame.reformat(width=width, height=height, format=pixel_format, dst_colorspace=tags.matrix_name)
+    frame.color_primaries, frame.color_trc, frame.colorspace = tags
+    return frame

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data.clip_formats import DECODERS, DEMUXERS, VIDEO_SUFFIXES
+from data.clip_sound import Sound
 from data.clip_structure import structure_fault
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream, signals_wait
@@ -43,12 +44,14 @@ def clip_size(path: Path) -> tuple[int, int]:
 class SourceClip:
     """A video file that is open for reading, for a `with` statement.
 
-    video, sounds: PyAV's streams. frames: the number of frames read so far.
+    video, sounds: PyAV's streams. frames: the number of frames read so far. decoded_sounds: indices of the sounds whose
+    decoded frames are wanted.
     Raises ImageError if the file cannot be read, is no video or is too large.
     """
 
     def __init__(self, path: Path):
         self.path, self.frames = path, 0
+        self.decoded_sounds: set[int] = set()
         with contextlib.ExitStack() as stack:
             self._file = stack.enter_context(_opened(path))
             self._container = stack.enter_context(self._open_container())
@@ -68,7 +71,7 @@ class SourceClip:
         self._resources.close()
 
     def parts(self) -> Iterator:
-        """Yields the frames of the video and the packets of all sounds, in the order of the file.
+        """Yields the frames of the video and the packets of all sounds (`Sound`), in the order of the file.
 
         What cannot be decoded is left out and counted, see `fault`.
         """
@@ -76,9 +79,10 @@ class SourceClip:
             if packet.stream.index == self.video.index:
                 yield from self._decoded(packet)
             else:
-                self._check_sound(packet)
-                yield packet
+                yield Sound(packet.stream.index, packet, self._decoded_sound(packet))
         yield from self._decoded(None)
+        for index in self.decoded_sounds & self._intact_sounds:
+            yield Sound(index, None, self._container.streams[index].codec_context.decode(None))
 
     def fault(self) -> str:
         """Returns what is missing or damaged, in a few words, once all parts were read; "" for nothing."""
@@ -87,7 +91,7 @@ class SourceClip:
         if not self.frames and not self.video.width:  # FFmpeg forgets a size that is too large
             faults.append(f"frames must have a size, of at most {MAX_FRAME_PIXELS // 10**6} million pixels")
         for sound in self.sounds:
-            if sound.index not in self._intact_sounds and sound.index in self._ends and _can_decode(sound):
+            if sound.index not in self._intact_sounds and sound.index in self._ends and can_decode(sound):
                 faults.append("its sound cannot be decoded")
         for kind, count in self._damaged_packets.items():
             if count:
@@ -139,7 +143,7 @@ class SourceClip:
         ]
         if not videos:
             raise ImageError(f"{self.path}: contains no video stream; give a file with pictures")
-        if not _can_decode(videos[0]):
+        if not can_decode(videos[0]):
             name = videos[0].codec_context.name if videos[0].codec_context else "unknown"
             raise ImageError(
                 f"{self.path}: its video codec ({name}) is not supported; convert it to H.264 first"
@@ -204,19 +208,20 @@ class SourceClip:
         self.frames += len(frames)
         yield from frames
 
-    def _check_sound(self, packet) -> None:
-        """Decodes a packet of sound, which is copied as it is, to find damage."""
+    def _decoded_sound(self, packet) -> list:
+        """Decodes a packet of sound, to find damage; returns the frames if they are wanted."""
         import av
 
-        index, is_damaged = packet.stream.index, self._is_cut(packet)
-        if _can_decode(packet.stream):
+        index, is_damaged, frames = packet.stream.index, self._is_cut(packet), []
+        if can_decode(packet.stream):
             try:
-                packet.stream.codec_context.decode(packet)
+                frames = packet.stream.codec_context.decode(packet)
                 self._intact_sounds.add(index)
             except av.FFmpegError:
                 # The first packets of a recording may be incomplete.
                 is_damaged = index in self._intact_sounds
         self._damaged_packets["sound"] += is_damaged
+        return frames if index in self.decoded_sounds else []
 
     def note_damaged_sound(self) -> None:
         """Counts a packet of sound that could be decoded but not copied."""
@@ -265,6 +270,7 @@ def _refuse_other_files(url: str, flags: int, options: dict):
     raise PermissionError("a video may not open other files")
 
 
-def _can_decode(stream) -> bool:
+def can_decode(stream) -> bool:
+    """Returns whether a stream of PyAV has a codec that is read."""
     context = stream.codec_context
     return context is not None and context.codec.name in DECODERS

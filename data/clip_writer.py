@@ -1,4 +1,4 @@
-"""Writes a video file: pictures are encoded, sound is copied. PyAV is imported on first use."""
+"""Writes a video file: pictures are encoded, sound is copied or transcoded. PyAV is imported on first use."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.clip_frames import BT601, BT709, LIMITED_RANGE, frame_of, usual_matrix
-from data.clip_sound import SoundCopy
-from data.clip_source import SourceClip
+from data.clip_frames import LIMITED_RANGE, color_tags_of, frame_of, is_deep
+from data.clip_sound import ENCODERS, Sound, SoundCopy, TranscodedSound
+from data.clip_source import SourceClip, can_decode
 from data.clip_times import LEAST_STEP, Times
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream, signals_wait
@@ -23,8 +23,20 @@ FORMATS = {
     ".mkv": ("matroska", "libx264"),
     ".webm": ("webm", "libvpx-vp9"),
 }
-# Constant rate factor by codec; a lower number is better. The codecs' own defaults are 23 and 31.
-CONSTANT_QUALITY = {"libx264": "18", "libvpx-vp9": "24"}
+# Of sources with more than 8 bits per component: the first that the installed FFmpeg has for 10 bits.
+DEEP_CODECS = {
+    "mp4": ("libx265",),
+    "mov": ("libx265",),
+    "matroska": ("libx265",),
+    "webm": ("libvpx-vp9", "libsvtav1"),
+}
+DEEP_FORMAT = "yuv420p10le"
+LEAST_DEEP_SIDE = 64  # pixels; the encoders of 10 bits refuse tiny frames, which get 8 bits
+# Constant rate factor by codec; a lower number is better. The codecs' own defaults are 23, 28, 31 and 35.
+CONSTANT_QUALITY = {"libx264": "18", "libx265": "18", "libvpx-vp9": "24", "libsvtav1": "20"}
+# Options beside it: x265 and SVT-AV1 write lines of their own to stderr.
+_OPTIONS = {"libx265": {"x265-params": "log-level=none"}}
+_KEPT_METADATA = ("language", "title")
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
 USUAL_RATE = Fraction(25)  # frames per second, of video that does not tell
 MAX_RATE = 1000  # frames per second; what claims more does not tell either
@@ -38,12 +50,13 @@ class ClipWriter:
 
     def __init__(self, target, source: SourceClip, target_path: Path):
         self._target, self._source, self._target_path = target, source, target_path
-        self._format, self._codec = FORMATS[target_path.suffix.lower()]
+        self._format = FORMATS[target_path.suffix.lower()][0]
         self._rate = _frame_rate(source.video)
         self._time_base = source.video.time_base or LEAST_STEP / 90
         self._times = Times(1 / self._rate / self._time_base, LEAST_STEP / self._time_base)
-        self._sounds = {sound.index: SoundCopy(self._sound_stream(sound)) for sound in source.sounds}
-        self._waiting: list = []
+        self._transcoded: list[str] = []  # names of the codecs
+        self._sounds = {sound.index: self._sound(sound) for sound in source.sounds}
+        self._waiting: list[Sound] = []
         self._video = None
 
     @classmethod
@@ -62,27 +75,39 @@ class ClipWriter:
                     target.close()
                 raise
 
-    def write_picture(self, pixels_u8: np.ndarray, time: int | None) -> None:
-        """Writes one picture of even sides. time: that of the source's frame, in the time base of its stream."""
+    def notes(self) -> list[str]:
+        """Returns one line for what the file stores in another form than the source."""
+        if not self._transcoded:
+            return []
+        name, suffix = ENCODERS[self._format][1], self._target_path.suffix.lower()
+        return [
+            f"the sound ({', '.join(self._transcoded)}) was transcoded to {name}, which {suffix} can store"
+        ]
+
+    def write_picture(self, pixels: np.ndarray, source_frame) -> None:
+        """Writes one picture of even sides, uint8 or uint16, in place of a frame of the source."""
+        time = source_frame.dts if source_frame.pts is None else source_frame.pts
         with self._encoder_errors():
             if self._video is None:
-                self._video = self._video_stream(*pixels_u8.shape[:2])
-            frame = frame_of(pixels_u8, self._video.height, self._video.width)
+                self._tags = color_tags_of(source_frame, *pixels.shape[:2])
+                self._video = self._video_stream(*pixels.shape[:2], is_deep=is_deep(source_frame))
+            video = self._video
+            frame = frame_of(pixels, video.height, video.width, video.pix_fmt, self._tags)
             frame.pts, frame.time_base = self._times.following(time), self._time_base
             self._target.mux(self._video.encode(frame))
         self.write_sound([])
 
-    def write_sound(self, packets: Sequence) -> None:
+    def write_sound(self, sounds: Sequence[Sound]) -> None:
         """Writes packets of sound of the source, or keeps them until there is a picture."""
         import av
 
-        self._waiting += packets
+        self._waiting += sounds
         if self._video is None:
             return
-        for packet in self._waiting:
+        for sound in self._waiting:
             with self._encoder_errors():
                 try:
-                    self._target.mux(self._sounds[packet.stream.index].packets(packet))
+                    self._target.mux(self._sounds[sound.index].packets(sound))
                 except av.InvalidDataError:  # so damaged that it cannot be copied
                     self._source.note_damaged_sound()
         self._waiting.clear()
@@ -96,6 +121,8 @@ class ClipWriter:
             )
         with self._encoder_errors():
             self._target.mux(self._video.encode())
+            for sound in self._sounds.values():
+                self._target.mux(sound.rest())
             self._target.close()
 
     @contextlib.contextmanager
@@ -116,35 +143,70 @@ class ClipWriter:
                 f"{self._source.path}: cannot be written as {self._target_path} ({reason}); {remedy}"
             ) from error
 
-    def _sound_stream(self, sound):
+    def _sound(self, sound) -> SoundCopy | TranscodedSound:
         try:
-            return self._target.add_stream_from_template(sound)
+            stream = self._target.add_stream_from_template(sound)
+            copy = SoundCopy(stream)
         except Exception as error:  # PyAV raises several classes if the container does not allow the codec
-            name = sound.codec_context.name if sound.codec_context else "of an unknown codec"
-            is_mkv = self._format == "matroska"
-            remedy = (
-                "convert the sound to AAC first"
-                if is_mkv
-                else "end the name in .mkv, which stores most sounds"
-            )
-            raise ImageError(
-                f"{self._target_path}: cannot store the sound of {self._source.path} ({name}); {remedy}"
-            ) from error
+            if not can_decode(sound):
+                raise self._sound_error(sound) from error
+            copy = TranscodedSound(self._target, ENCODERS[self._format][0], sound)
+            stream = copy.stream
+            self._source.decoded_sounds.add(sound.index)
+            self._transcoded.append(sound.codec_context.name)
+        _keep_metadata(stream, sound)
+        return copy
 
-    def _video_stream(self, height: int, width: int):
+    def _sound_error(self, sound) -> ImageError:
+        name = sound.codec_context.name if sound.codec_context else "of an unknown codec"
+        is_mkv = self._format == "matroska"
+        remedy = (
+            "convert the sound to AAC first" if is_mkv else "end the name in .mkv, which stores most sounds"
+        )
+        return ImageError(
+            f"{self._target_path}: cannot store the sound of {self._source.path} ({name}); {remedy}"
+        )
+
+    def _video_stream(self, height: int, width: int, *, is_deep: bool):
         if max(height, width) > MAX_SIDE:
             raise ImageError(
                 f"{self._source.path}: frames of {width}x{height} pixels cannot be written, {MAX_SIDE} a side at"
                 " most; give --max-side, or scale it down first"
             )
-        options = {"crf": CONSTANT_QUALITY[self._codec]}
-        stream = self._target.add_stream(self._codec, rate=self._rate, options=options)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        codec_context = stream.codec_context
-        codec_context.time_base = self._time_base
-        codec_context.colorspace = BT709 if usual_matrix(height, width) == "ITU709" else BT601
-        codec_context.color_range = LIMITED_RANGE
+        is_deep = is_deep and min(height, width) >= LEAST_DEEP_SIDE
+        deep_codec = _deep_codec(self._format) if is_deep else None
+        codec = deep_codec or FORMATS[self._target_path.suffix.lower()][1]
+        options = {"crf": CONSTANT_QUALITY[codec], **_OPTIONS.get(codec, {})}
+        stream = self._target.add_stream(codec, rate=self._rate, options=options)
+        stream.height, stream.width = height, width
+        stream.pix_fmt = DEEP_FORMAT if deep_codec else "yuv420p"
+        context = stream.codec_context
+        context.time_base = self._time_base
+        context.color_primaries, context.color_trc, context.colorspace = self._tags
+        context.color_range = LIMITED_RANGE
+        if codec == "libx265" and self._format in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # players of Apple know no other
+        _keep_metadata(stream, self._source.video)
         return stream
+
+
+def _deep_codec(container: str) -> str | None:
+    """The codec for 10 bits; None if the installed FFmpeg has none for a container."""
+    import av
+
+    for name in DEEP_CODECS[container]:
+        if name in av.codecs_available and any(
+            pixel_format.name == DEEP_FORMAT for pixel_format in av.Codec(name, "w").video_formats or ()
+        ):
+            return name
+    return None
+
+
+def _keep_metadata(stream, source_stream) -> None:
+    for name in _KEPT_METADATA:
+        if value := source_stream.metadata.get(name):
+            stream.metadata[name] = value
+    stream.disposition = source_stream.disposition
 
 
 def _frame_rate(video) -> Fraction:

@@ -1,4 +1,4 @@
-"""Stylizes video files: frames are decoded and encoded while threads stylize those between. Sound is copied."""
+"""Stylizes video files: frames are decoded and encoded while threads stylize those between."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.clip_frames import even, image_of
+from data.clip_frames import even, image_of, is_deep
 from data.clip_source import SourceClip
 from data.clip_writer import CONSTANT_QUALITY, FORMATS, ClipWriter
 from data.decoding import ImageError
@@ -46,12 +46,14 @@ def stylize_video(
     finish: Finish | None = None,
     workers: int = 1,
     stop: Callable[[], object] | None = None,
+    on_note: Callable[[str], object] = lambda note: None,
 ) -> int:
     """Writes a copy of a video in which every frame is replaced by stylize(frame).
 
     Some frames for each worker are in memory, so memory does not depend on the length. The times of the frames and the
     sound are those of the source; where times are missing, repeat or go back, the frames follow each other at the frame
-    rate. A frame that changes the size on the way is scaled to the size of the first. Transparency is dropped.
+    rate. A frame that changes the size on the way is scaled to the size of the first. Transparency is dropped. Sources
+    with more than 8 bits per component give 10 bits. Sound that the target cannot store is transcoded.
     An older file is replaced, or kept unchanged if anything fails.
 
     Args:
@@ -66,6 +68,7 @@ def stylize_video(
         workers: the threads that call `stylize`, in any order of the frames. The caller's thread reads and writes
             meanwhile. One worker without `stop` is the caller's thread itself.
         stop: called when a signal ends the work, to make the running calls of `stylize` fail.
+        on_note: called once the file is written, with one line for what it stores in another form than the source.
 
     Returns:
         The number of frames.
@@ -78,6 +81,8 @@ def stylize_video(
     with SourceClip(source_path) as source:
         copy = _Copy(source, target_path, _Threads(stylize, finish, workers, stop), on_frame)
         copy.save()
+        for note in copy.notes:
+            on_note(note)
         if fault := source.fault():
             raise DamagedClipError(
                 f"{source_path}: is damaged or cut off: {fault}; wrote {target_path} with the"
@@ -118,15 +123,15 @@ class _Threads(NamedTuple):
         """Yields each part with what became of its frame, in order. Is to be closed."""
         return in_order(parts, self._outcome, self.workers, self.stop and self._stop_for_signals)
 
-    def pixels_u8(self, outcome: Any) -> np.ndarray:
-        """The picture to write, [H, W, 3] with even sides."""
-        return outcome if self.finish is None else _pixels_u8(self.finish(outcome))
+    def pixels(self, part: _Part, outcome: Any) -> np.ndarray:
+        """The picture to write, [H, W, 3] of uint8 or uint16 with even sides."""
+        return outcome if self.finish is None else _pixels(self.finish(outcome), part.frame)
 
     def _outcome(self, part: _Part) -> Any:
         if part.frame is None:
             return None
         outcome = self.stylize(image_of(part.frame))
-        return _pixels_u8(outcome) if self.finish is None else outcome
+        return _pixels(outcome, part.frame) if self.finish is None else outcome
 
     def _stop_for_signals(self) -> None:
         """Stops the work for a signal only. After an error the frames in work end by themselves, and others follow."""
@@ -140,7 +145,7 @@ class _Copy:
     def __init__(self, source: SourceClip, target_path: Path, threads: _Threads, on_frame: OnFrame):
         self._source, self._target_path = source, target_path
         self._threads, self._on_frame = threads, on_frame
-        self.frames_done = 0
+        self.frames_done, self.notes = 0, []
 
     def save(self) -> None:
         """Writes the file; creates parent folders. Raises ImageError."""
@@ -168,15 +173,15 @@ class _Copy:
                         self._threads.stop()
                     raise
             writer.finish()
+            self.notes = writer.notes()
 
     def _write_all(self, writer: ClipWriter, outcomes: Iterator[tuple[_Part, Future]]) -> None:
         for part, future in outcomes:
             writer.write_sound(part.sound)
             if part.frame is None:
                 continue
-            pixels_u8 = self._threads.pixels_u8(future.result())
-            time = part.frame.dts if part.frame.pts is None else part.frame.pts
-            writer.write_picture(pixels_u8, time)
+            pixels = self._threads.pixels(part, future.result())
+            writer.write_picture(pixels, part.frame)
             self.frames_done += 1
             self._on_frame(self.frames_done, self._source.video.frames)
 
@@ -196,5 +201,5 @@ def _is_frame(part) -> bool:
     return hasattr(part, "reformat")  # packets have no pixels
 
 
-def _pixels_u8(image: np.ndarray) -> np.ndarray:
-    return even(quantized(image, np.uint8))
+def _pixels(image: np.ndarray, frame) -> np.ndarray:
+    return even(quantized(image, np.uint16 if is_deep(frame) else np.uint8))

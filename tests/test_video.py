@@ -101,15 +101,17 @@ def test_uneven_frame_times_are_kept(tmp_path):
     np.testing.assert_allclose(after, before, atol=2e-3)
 
 
-def test_times_between_those_of_the_frame_rate_are_kept(tmp_path):
+@pytest.mark.parametrize("workers", [1, 3])
+def test_times_between_those_of_the_frame_rate_are_kept(tmp_path, workers):
     times = [0, 31, 70, 95, 200, 210]  # milliseconds
     clip = write_clip(tmp_path / "phone.mp4", times=times, unit=Fraction(1, 1000), sound=False)
-    stylize_video(clip, tmp_path / "new.mp4", negative)
+    stylize_video(clip, tmp_path / "new.mp4", negative, workers=workers)
     written = sorted(time for time, _ in packets(tmp_path / "new.mp4", "video"))
     np.testing.assert_allclose(written, np.array(times) / 1000, atol=1e-3)
 
 
-def test_a_clip_of_a_phone_held_upright_is_stylized_upright(tmp_path):
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_clip_of_a_phone_held_upright_is_stylized_upright(tmp_path, workers):
     clip = write_clip(tmp_path / "phone.mp4", sound=False)
     content = bytearray(clip.read_bytes())
     unturned = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -117,7 +119,7 @@ def test_a_clip_of_a_phone_held_upright_is_stylized_upright(tmp_path):
     start = content.index(unturned, content.index(b"tkhd"))  # the display matrix of the track
     content[start : start + len(unturned)] = clockwise
     clip.write_bytes(content)
-    stylize_video(clip, tmp_path / "new.mp4", lambda image: image)
+    stylize_video(clip, tmp_path / "new.mp4", lambda image: image, workers=workers)
     for path in (clip, tmp_path / "new.mp4"):
         image = next(video_frames(path))
         assert image.shape == (48, 36, 3)
@@ -200,14 +202,6 @@ def test_frames_come_one_at_a_time(clip, tmp_path):
 def test_the_size_may_change_and_odd_sides_are_extended(clip, tmp_path):
     stylize_video(clip, tmp_path / "new.mp4", lambda image: image[:21, :31])
     assert next(video_frames(tmp_path / "new.mp4")).shape == (22, 32, 3)
-
-
-def test_webm_is_written_without_sound_that_it_cannot_hold(clip, tmp_path):
-    with pytest.raises(ImageError, match=r"cannot store the sound of .*aac.*\.mkv"):
-        stylize_video(clip, tmp_path / "new.webm", negative)
-    assert list(tmp_path.iterdir()) == []
-    silent = write_clip(tmp_path / "silent.mp4", sound=False)
-    assert stylize_video(silent, tmp_path / "new.webm", negative) == FRAMES
 
 
 def test_a_failure_half_way_leaves_no_file(clip, tmp_path):
@@ -363,7 +357,7 @@ def test_frames_that_change_their_size_are_scaled_to_the_first(tmp_path, size):
         ("ffv1", "gray16le"),
     ],
 )
-def test_any_pixel_format_becomes_8_bit_without_transparency(tmp_path, codec, pixel_format):
+def test_any_pixel_format_is_read_without_transparency(tmp_path, codec, pixel_format):
     with av.open(str(tmp_path / "a.mov" if codec != "ffv1" else tmp_path / "a.mkv"), "w") as target:
         stream = target.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 24, pixel_format
