@@ -110,11 +110,11 @@ def test_pauses_and_a_late_start_are_kept(tmp_path):
 
 def test_joined_recordings_with_other_sound_are_transcoded_one_after_the_other(tmp_path):
     first = write_tone(tmp_path / "a.ts", "mp2", "s16", rate=48_000)
-    second = write_tone(tmp_path / "b.ts", "mp2", "s16", rate=44_100, layout="stereo")
+    second = write_tone(tmp_path / "b.ts", "mp2", "s16", rate=44_100, layout="stereo", pause=1.5)
     (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
     stylize_video(tmp_path / "both.ts", tmp_path / "new.webm", lambda image: image)
     _, _, _, (begin, end) = decoded(tmp_path / "new.webm")
-    assert end - begin == pytest.approx(2 * SECONDS, abs=0.15)
+    assert end - begin == pytest.approx(2 * SECONDS + 1.5, abs=0.15)
 
 
 def test_a_clip_becomes_webm_with_sound(tmp_path):
