@@ -73,7 +73,7 @@ class FrameStylizer:
         from system.threads import MemoryBudget
 
         self.workers, self.stop = workers, None if stylizer.one_at_a_time else stylizer.stop
-        self._config, self._stylizer, self._controls = config, stylizer, controls
+        self._config, self.stylizer, self._controls = config, stylizer, controls
         self._budget = MemoryBudget(stylizer.plan.memory_for_all())
         self.stylize, self.finish = self._picture_of, None
         if config.temporal:
@@ -92,8 +92,8 @@ class FrameStylizer:
         size, small_size = _sizes(self._config, full_size)
         image = resize_pixels(image, *size)
         small = resize_pixels(image, *small_size)
-        with self._budget.reserved(self._stylizer.plan.bytes_for(*small_size)):  # sizes may change on the way
-            stylized = self._stylizer(np.ascontiguousarray(small))
+        with self._budget.reserved(self.stylizer.plan.bytes_for(*small_size)):  # sizes may change on the way
+            stylized = self.stylizer(np.ascontiguousarray(small))
         return _Work(full_size, image, small, stylized)
 
     def _smoothed(self, work: _Work) -> np.ndarray:

@@ -311,3 +311,15 @@ def test_new_style_trains_from_each_start_and_repeats_nothing(tiny_inputs, table
     again = tables(benchmark.main, ["--photo", str(tiny_inputs / "style.png"), *flags])
     assert (tmp_path / "style-balanced.jpg").is_file()
     assert again[1][:3] == ["|", "style", "|"] and again[-1][1:6:2] == ["style", "balanced", "none"]
+
+
+def test_video_speed_compares_the_video_with_its_network(style_dirs, tables, tmp_path):
+    from tests.test_video import write_clip
+
+    benchmark = import_module("benchmarks.video_speed")
+    clip = write_clip(tmp_path / "clip.mp4")
+    options = ["--clip", str(clip), "--frames", "4", "--height", "24", "--width", "32", "--rounds", "2"]
+    table = tables(benchmark.main, [str(style_dirs["waves"]), *options])
+    assert table[0][0] == "4" and table[0][3] == "32x24,"
+    network, video, share = (floats(words)[0] for words in table[2:])
+    assert network > 0 and video > 0 and share > 0
