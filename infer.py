@@ -120,7 +120,7 @@ def run(config: SharedConfig) -> int:
         return optimize_photo(config)
     from cli.stylize_video import clip_inputs_of
 
-    clip_inputs = clip_inputs_of(config.photos)
+    clip_inputs = clip_inputs_of(config)
     if config.sheet:
         if clip_inputs:
             raise UsageError("--sheet shows photos; give photos only")

@@ -36,12 +36,43 @@ def stylize_all(config: FastConfig, clip_inputs: Sequence[Path]) -> int:
     return max(status, job.stylize_all())
 
 
-def clip_inputs_of(inputs: Sequence[Path]) -> list[Path]:
-    """Returns the inputs that are videos by their suffix, and the folders that hold videos and no images."""
-    from data.clip_formats import is_video
+def clip_inputs_of(config: FastConfig) -> list[Path]:
+    """Returns the inputs that are videos or animations, and the folders that hold videos and no images.
+
+    Of an animation the first frame is used where a still picture is asked for.
+    """
     from data.listing import holds_only_videos
 
-    return [path for path in inputs if (holds_only_videos(path) if os.path.isdir(path) else is_video(path))]
+    wants_still = config.sheet or config.benchmark or _is_still(config.output)
+    return [
+        path
+        for path in config.photos
+        if (holds_only_videos(path) if os.path.isdir(path) else _is_clip(path, wants_still))
+    ]
+
+
+def _is_clip(path: Path, wants_still: bool) -> bool:
+    from data.clip_formats import is_video
+
+    if is_video(path):
+        return True
+    if wants_still or path.suffix.lower() not in (".gif", ".webp"):
+        return False
+    from data.animation import is_animation
+
+    return is_animation(path)
+
+
+def _is_still(output: Path | None) -> bool:
+    from data.encoding import SAVE_SUFFIXES
+
+    is_file = output is not None and not os.path.isdir(output)
+    return is_file and output.suffix.lower() in SAVE_SUFFIXES - {".webp"}
+
+
+def _clip_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in (".gif", ".webp") else ".mp4"
 
 
 class ClipJob:
@@ -58,7 +89,7 @@ class ClipJob:
         self._failures = len(listing.errors) + len(listing.unread)
         self._count = len(self._clips) + self._failures
         self._targets, faults = target_paths(
-            inputs, self._clips, config.output, picture_name(config), suffix=".mp4"
+            inputs, self._clips, config.output, picture_name(config), _clip_suffix
         )
         check_outputs(self._targets.values(), [*config.photos, *self._clips, config.mask])
         check_folder_outputs(self._targets.values(), [path for path in config.photos if os.path.isdir(path)])
@@ -70,7 +101,7 @@ class ClipJob:
 
     def stylize_all(self) -> int:
         """Writes the videos, reports those that fail and goes on; returns the exit status, 0 or 1."""
-        from data.clip_source import clip_size
+        from data.video import clip_size
 
         missing, start = self._missing(), time.perf_counter()
         styles = FrameStylizers(self._config)

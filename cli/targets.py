@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.flags import UsageError
@@ -13,15 +13,16 @@ def target_paths(
     photos: Sequence[Path],
     output: Path | None,
     picture_name: str,
-    suffix: str = ".png",
+    suffix_of: Callable[[Path], str] = lambda photo: ".png",
 ) -> tuple[dict[Path, Path], dict[Path, str]]:
     """Returns the picture of each photo, and for photos that have no picture of their own the reason.
 
     given: the inputs of the call, files and folders. photos: those that were found in them.
 
     One photo: `output` is the picture, or a folder if it is one already or has no suffix. Several photos: `output` is
-    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name``suffix`. Photos that
-    differ in their suffix only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
+    a folder, which repeats the tree of each input folder. A picture is called PHOTO_`picture_name` and has the suffix
+    that `suffix_of` gives for the photo. Photos that differ in their suffix
+    only keep it in the name: 03_jpg_NAME.png and 03_png_NAME.png.
     Raises UsageError where `output` is a file and several pictures are to be written.
     """
     folders = [path for path in given if os.path.isdir(path)]
@@ -41,7 +42,7 @@ def target_paths(
     owners: dict[Path, Path] = {}
     for path, place in places.items():
         own_suffix = f"_{place.suffix[1:]}" if shared_stems[place.with_suffix("")] > 1 else ""
-        target = folder / place.with_name(f"{place.stem}{own_suffix}_{picture_name}{suffix}")
+        target = folder / place.with_name(f"{place.stem}{own_suffix}_{picture_name}{suffix_of(path)}")
         owner = owners.setdefault(target, path)
         if owner is path:
             targets[path] = target

@@ -24,38 +24,41 @@ class ColorTags(NamedTuple):
         return _MATRICES[self.matrix]
 
 
-def color_tags_of(frame, height: int, width: int) -> ColorTags:
-    """Returns the tags of a frame for a copy of a size; its matrix is the usual one if the frame names none."""
-    usual = BT709 if usual_matrix(height, width) == "ITU709" else BT601
-    matrix = int(frame.colorspace)
-    return ColorTags(
-        int(frame.color_primaries), int(frame.color_trc), matrix if matrix in _MATRICES else usual
-    )
+def usual_matrix(height: int, width: int) -> int:
+    """Returns FFmpeg's number of the color matrix that is usual for video of a size."""
+    return BT709 if min(height, width) >= HD_HEIGHT else BT601
 
 
-def is_deep(frame) -> bool:
-    """Returns whether a frame of PyAV has more than 8 bits per component."""
-    return max(component.bits for component in frame.format.components) > 8
+class ClipFrame:
+    """A frame of a video, for the pipeline of video.py.
 
+    frame: of PyAV. time: in the time base of the stream, or None.
+    """
 
-def usual_matrix(height: int, width: int) -> str:
-    """Returns PyAV's name of the color matrix that is usual for video of a size."""
-    return "ITU709" if min(height, width) >= HD_HEIGHT else "ITU601"
+    def __init__(self, frame):
+        self._frame = frame
+        self.time = frame.dts if frame.pts is None else frame.pts
+        self.is_deep = max(component.bits for component in frame.format.components) > 8
 
+    def image(self) -> np.ndarray:
+        """Returns the upright image [H, W, 3]."""
+        frame = self._frame
+        is_specified = int(frame.colorspace) != UNSPECIFIED
+        matrix = None if is_specified else _MATRICES[usual_matrix(frame.height, frame.width)]
+        layout = "rgb48le" if self.is_deep else "rgb24"
+        pixels = frame.reformat(format=layout, src_colorspace=matrix).to_ndarray()
+        image = pixels.astype(np.float32)
+        if pixels.dtype == np.uint16:
+            image /= 257  # 65535 is 255
+        angle = getattr(frame, "rotation", 0)  # a large number if the file has a display matrix of zeros
+        turns = round(angle / 90) % 4 if abs(angle) <= 360 else 0  # counterclockwise, like those of np.rot90
+        return np.ascontiguousarray(np.rot90(image, turns))
 
-def image_of(frame) -> np.ndarray:
-    """Converts a frame of PyAV to an upright image [H, W, 3]."""
-    is_specified = int(frame.colorspace) != UNSPECIFIED
-    matrix = None if is_specified else usual_matrix(frame.height, frame.width)
-    pixels = frame.reformat(
-        format="rgb48le" if is_deep(frame) else "rgb24", src_colorspace=matrix
-    ).to_ndarray()
-    image = pixels.astype(np.float32)
-    if pixels.dtype == np.uint16:
-        image /= 257  # 65535 is 255
-    angle = getattr(frame, "rotation", 0)  # a large number if the file has a display matrix of zeros
-    turns = round(angle / 90) % 4 if abs(angle) <= 360 else 0  # counterclockwise, like those of np.rot90
-    return np.ascontiguousarray(np.rot90(image, turns))
+    def color_tags(self, height: int, width: int) -> ColorTags:
+        """Returns the tags for a copy of a size; its matrix is the usual one if the frame names none."""
+        matrix = int(self._frame.colorspace)
+        known = matrix if matrix in _MATRICES else usual_matrix(height, width)
+        return ColorTags(int(self._frame.color_primaries), int(self._frame.color_trc), known)
 
 
 def even(pixels: np.ndarray) -> np.ndarray:

@@ -10,12 +10,15 @@ import errno
 import math
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 from data.clip_formats import DECODERS, DEMUXERS, VIDEO_SUFFIXES
+from data.clip_frames import ClipFrame
 from data.clip_sound import Sound
 from data.clip_structure import structure_fault
+from data.clip_times import LEAST_STEP
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream, signals_wait
 from system.files import NotAFile, open_regular
@@ -25,6 +28,8 @@ MAX_FRAME_PIXELS = 100_000_000  # 12K video has 80 million; a file that claims m
 FRAME_BYTES = 40  # per pixel, while a frame is decoded, stylized and encoded
 # A file that claims a duration is cut off if more than this is missing; containers round, and sound is a bit longer.
 _TOLERANCE_SECONDS, _TOLERANCE_SHARE = 1.0, 0.05
+USUAL_RATE = Fraction(25)  # frames per second, of video that does not tell
+MAX_RATE = 1000  # frames per second; what claims more does not tell either
 _MOST_READ_FAILURES = 50  # in a row; FFmpeg finds the next readable place by itself
 # Demuxers that read the duration of each stream or of the file from it, or from the last time in the file.
 _TELLS_STREAM_DURATION, _TELLS_DURATION = {"mov", "avi"}, {"matroska", "asf", "mpegts", "mpeg"}
@@ -35,19 +40,15 @@ def check_clip(path: Path) -> None:
     _opened(path).close()
 
 
-def clip_size(path: Path) -> tuple[int, int]:
-    """Returns the height and width that a video claims for its frames. Raises ImageError like `SourceClip`."""
-    with SourceClip(path) as clip:
-        return clip.video.height, clip.video.width
-
-
 class SourceClip:
     """A video file that is open for reading, for a `with` statement.
 
     video, sounds: PyAV's streams. frames: the number of frames read so far. decoded_sounds: indices of the sounds whose
-    decoded frames are wanted.
+    decoded frames are wanted. plays: how often an animation is to be shown, 0 for without end.
     Raises ImageError if the file cannot be read, is no video or is too large.
     """
+
+    plays = 0
 
     def __init__(self, path: Path):
         self.path, self.frames = path, 0
@@ -70,8 +71,29 @@ class SourceClip:
     def __exit__(self, *error) -> None:
         self._resources.close()
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """The height and width that the file claims for its frames."""
+        return self.video.height, self.video.width
+
+    @property
+    def frames_claimed(self) -> int:
+        """The number of frames; 0 if the file does not tell."""
+        return self.video.frames
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second; the usual number if the file does not tell or tells nonsense."""
+        rates = (self.video.average_rate, self.video.guessed_rate)
+        return next((rate for rate in rates if rate and 0 < rate <= MAX_RATE), USUAL_RATE)
+
+    @property
+    def time_base(self) -> Fraction:
+        """The unit of the times of frames, in seconds."""
+        return self.video.time_base or LEAST_STEP / 90
+
     def parts(self) -> Iterator:
-        """Yields the frames of the video and the packets of all sounds (`Sound`), in the order of the file.
+        """Yields the frames (`ClipFrame`) and the packets of all sounds (`Sound`), in the order of the file.
 
         What cannot be decoded is left out and counted, see `fault`.
         """
@@ -206,7 +228,7 @@ class SourceClip:
         is_damaged |= any(frame.is_corrupt for frame in frames)
         self._damaged_packets["video"] += is_damaged and counts
         self.frames += len(frames)
-        yield from frames
+        yield from map(ClipFrame, frames)
 
     def _decoded_sound(self, packet) -> list:
         """Decodes a packet of sound, to find damage; returns the frames if they are wanted."""

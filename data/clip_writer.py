@@ -2,13 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from data.clip_frames import LIMITED_RANGE, color_tags_of, frame_of, is_deep
+from data.clip_frames import LIMITED_RANGE, ClipFrame, frame_of
 from data.clip_sound import ENCODERS, Sound, SoundCopy, TranscodedSound
 from data.clip_source import SourceClip, can_decode
 from data.clip_times import LEAST_STEP, Times
@@ -38,8 +37,6 @@ CONSTANT_QUALITY = {"libx264": "18", "libx265": "18", "libvpx-vp9": "24", "libsv
 _OPTIONS = {"libx265": {"x265-params": "log-level=none"}}
 _KEPT_METADATA = ("language", "title")
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
-USUAL_RATE = Fraction(25)  # frames per second, of video that does not tell
-MAX_RATE = 1000  # frames per second; what claims more does not tell either
 
 
 class ClipWriter:
@@ -51,8 +48,7 @@ class ClipWriter:
     def __init__(self, target, source: SourceClip, target_path: Path):
         self._target, self._source, self._target_path = target, source, target_path
         self._format = FORMATS[target_path.suffix.lower()][0]
-        self._rate = _frame_rate(source.video)
-        self._time_base = source.video.time_base or LEAST_STEP / 90
+        self._rate, self._time_base = source.rate, source.time_base
         self._times = Times(1 / self._rate / self._time_base, LEAST_STEP / self._time_base)
         self._transcoded: list[str] = []  # names of the codecs
         self._sounds = {sound.index: self._sound(sound) for sound in source.sounds}
@@ -84,16 +80,15 @@ class ClipWriter:
             f"the sound ({', '.join(self._transcoded)}) was transcoded to {name}, which {suffix} can store"
         ]
 
-    def write_picture(self, pixels: np.ndarray, source_frame) -> None:
+    def write_picture(self, pixels: np.ndarray, source_frame: ClipFrame) -> None:
         """Writes one picture of even sides, uint8 or uint16, in place of a frame of the source."""
-        time = source_frame.dts if source_frame.pts is None else source_frame.pts
         with self._encoder_errors():
             if self._video is None:
-                self._tags = color_tags_of(source_frame, *pixels.shape[:2])
-                self._video = self._video_stream(*pixels.shape[:2], is_deep=is_deep(source_frame))
+                self._tags = source_frame.color_tags(*pixels.shape[:2])
+                self._video = self._video_stream(*pixels.shape[:2], is_deep=source_frame.is_deep)
             video = self._video
             frame = frame_of(pixels, video.height, video.width, video.pix_fmt, self._tags)
-            frame.pts, frame.time_base = self._times.following(time), self._time_base
+            frame.pts, frame.time_base = self._times.following(source_frame.time), self._time_base
             self._target.mux(self._video.encode(frame))
         self.write_sound([])
 
@@ -186,7 +181,8 @@ class ClipWriter:
         context.color_range = LIMITED_RANGE
         if codec == "libx265" and self._format in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # players of Apple know no other
-        _keep_metadata(stream, self._source.video)
+        if self._source.video is not None:
+            _keep_metadata(stream, self._source.video)
         return stream
 
 
@@ -207,9 +203,3 @@ def _keep_metadata(stream, source_stream) -> None:
         if value := source_stream.metadata.get(name):
             stream.metadata[name] = value
     stream.disposition = source_stream.disposition
-
-
-def _frame_rate(video) -> Fraction:
-    """The frame rate of a stream of PyAV; the usual one if the file does not tell or tells nonsense."""
-    rates = (video.average_rate, video.guessed_rate)
-    return next((rate for rate in rates if rate and 0 < rate <= MAX_RATE), USUAL_RATE)

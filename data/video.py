@@ -1,4 +1,4 @@
-"""Stylizes video files: frames are decoded and encoded while threads stylize those between."""
+"""Stylizes videos and animations: frames are decoded and encoded while threads stylize those between."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.clip_frames import even, image_of, is_deep
+from data.animation import ANIMATION_SUFFIXES, AnimationFrame, AnimationSource, AnimationWriter, is_animation
+from data.clip_frames import ClipFrame, even
+from data.clip_sound import Sound
 from data.clip_source import SourceClip
 from data.clip_writer import CONSTANT_QUALITY, FORMATS, ClipWriter
 from data.decoding import ImageError
@@ -33,8 +35,20 @@ class DamagedClipError(ImageError):
 
 def check_video_suffix(path: Path) -> None:
     """Raises ImageError unless `stylize_video` can write the format that the suffix names."""
-    if path.suffix.lower() not in FORMATS:
-        raise ImageError(f"{path}: cannot be written as a video; end the name in one of {' '.join(FORMATS)}")
+    allowed = [*FORMATS, *sorted(ANIMATION_SUFFIXES)]
+    if path.suffix.lower() not in allowed:
+        raise ImageError(f"{path}: cannot be written as a video; end the name in one of {' '.join(allowed)}")
+
+
+def opened_clip(path: Path) -> SourceClip | AnimationSource:
+    """Returns a video or an animation for a `with` statement. Raises ImageError if it cannot be read."""
+    return AnimationSource(path) if is_animation(path) else SourceClip(path)
+
+
+def clip_size(path: Path) -> tuple[int, int]:
+    """Returns the height and width that a video or an animation claims for its frames. Raises ImageError."""
+    with opened_clip(path) as clip:
+        return clip.size
 
 
 def stylize_video(
@@ -78,7 +92,7 @@ def stylize_video(
         DamagedClipError: the video is damaged or cut off. The target was written from what could be read.
     """
     check_video_suffix(target_path)
-    with SourceClip(source_path) as source:
+    with opened_clip(source_path) as source:
         copy = _Copy(source, target_path, _Threads(stylize, finish, workers, stop), on_frame)
         copy.save()
         for note in copy.notes:
@@ -96,10 +110,10 @@ def video_frames(path: Path) -> Iterator[np.ndarray]:
 
     Raises ImageError, for a damaged video after its last frame.
     """
-    with SourceClip(path) as source:
+    with opened_clip(path) as source:
         for part in source.parts():
-            if _is_frame(part):
-                yield image_of(part)
+            if not isinstance(part, Sound):
+                yield part.image()
         if fault := source.fault():
             raise DamagedClipError(f"{path}: is damaged or cut off: {fault}")
 
@@ -107,8 +121,8 @@ def video_frames(path: Path) -> Iterator[np.ndarray]:
 class _Part(NamedTuple):
     """A frame of a video and the packets of sound before it. There is no frame behind the last one."""
 
-    sound: list
-    frame: Any
+    sound: list[Sound]
+    frame: ClipFrame | AnimationFrame | None
 
 
 class _Threads(NamedTuple):
@@ -130,7 +144,7 @@ class _Threads(NamedTuple):
     def _outcome(self, part: _Part) -> Any:
         if part.frame is None:
             return None
-        outcome = self.stylize(image_of(part.frame))
+        outcome = self.stylize(part.frame.image())
         return _pixels(outcome, part.frame) if self.finish is None else outcome
 
     def _stop_for_signals(self) -> None:
@@ -149,7 +163,7 @@ class _Copy:
 
     def save(self) -> None:
         """Writes the file; creates parent folders. Raises ImageError."""
-        path, video = self._target_path, self._source.video
+        path, (height, width) = self._target_path, self._source.size
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_whole(path, self._write)
@@ -157,12 +171,14 @@ class _Copy:
             raise write_error(path, error) from error
         except MemoryError as error:
             raise ImageError(
-                f"{self._source.path}: too little memory for frames of {video.width}x{video.height} pixels;"
+                f"{self._source.path}: too little memory for frames of {width}x{height} pixels;"
                 " scale it down first"
             ) from error
 
     def _write(self, stream) -> None:
-        with ClipWriter.opened(stream, self._source, self._target_path) as writer:
+        is_animation = self._target_path.suffix.lower() in ANIMATION_SUFFIXES
+        writer_class = AnimationWriter if is_animation else ClipWriter
+        with writer_class.opened(stream, self._source, self._target_path) as writer:
             with closing(self._threads.outcomes(self._parts())) as outcomes:
                 try:
                     self._write_all(writer, outcomes)
@@ -175,7 +191,9 @@ class _Copy:
             writer.finish()
             self.notes = writer.notes()
 
-    def _write_all(self, writer: ClipWriter, outcomes: Iterator[tuple[_Part, Future]]) -> None:
+    def _write_all(
+        self, writer: ClipWriter | AnimationWriter, outcomes: Iterator[tuple[_Part, Future]]
+    ) -> None:
         for part, future in outcomes:
             writer.write_sound(part.sound)
             if part.frame is None:
@@ -183,23 +201,19 @@ class _Copy:
             pixels = self._threads.pixels(part, future.result())
             writer.write_picture(pixels, part.frame)
             self.frames_done += 1
-            self._on_frame(self.frames_done, self._source.video.frames)
+            self._on_frame(self.frames_done, self._source.frames_claimed)
 
     def _parts(self) -> Iterator[_Part]:
         """Yields the frames, each with the sound before it, so that sound takes no place among those in work."""
         sound: list = []
         for part in self._source.parts():
-            if not _is_frame(part):
+            if isinstance(part, Sound):
                 sound.append(part)
-            if _is_frame(part) or len(sound) >= MOST_PACKETS:
-                yield _Part(sound, part if _is_frame(part) else None)
+            if not isinstance(part, Sound) or len(sound) >= MOST_PACKETS:
+                yield _Part(sound, None if isinstance(part, Sound) else part)
                 sound = []
         yield _Part(sound, None)
 
 
-def _is_frame(part) -> bool:
-    return hasattr(part, "reformat")  # packets have no pixels
-
-
 def _pixels(image: np.ndarray, frame) -> np.ndarray:
-    return even(quantized(image, np.uint16 if is_deep(frame) else np.uint8))
+    return even(quantized(image, np.uint16 if frame.is_deep else np.uint8))

@@ -730,6 +730,22 @@ def test_ctrl_c_tells_how_many_videos_were_written(clip, waves, tmp_path, capsys
     assert [path.name for path in (tmp_path / "art").iterdir()] == ["a_waves.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_stays_one_unless_a_still_picture_is_asked_for(waves, tmp_path, working_dir, suffix):
+    generator = np.random.default_rng(0)
+    frames = [Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)) for _ in range(3)]
+    path = tmp_path / f"a{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
+    assert infer.main([str(path), "--style", waves, "--grain", "0"]) == 0
+    with Image.open(working_dir / f"a_waves{suffix}") as written:
+        assert written.n_frames == 3 and written.size == (32, 24)
+    assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "first.png")]) == 0
+    with Image.open(tmp_path / "first.png") as written:
+        assert getattr(written, "n_frames", 1) == 1
+    assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "a.mp4")]) == 0
+    assert (tmp_path / "a.mp4").is_file()
+
+
 @pytest.mark.parametrize("temporal", ["0", "0.6"])
 def test_large_frames_are_stylized_by_fewer_workers(clip, waves, tmp_path, monkeypatch, temporal):
     """A frame of 48x64 pixels takes 0.8 MB, beside the 250 MB of the program."""
