@@ -24,7 +24,7 @@ class FrameStylizers:
 
         self.load()
         cores = available_cores()
-        workers = min(cores, self._most_frames(height, width))
+        workers = min(cores, self._most_frames(max(1, height), max(1, width)))  # 0 where a file does not tell
         if self._stylizer.one_at_a_time:
             workers = 1  # in the caller's thread, which may wait for a child process
         elif self._threads != cores // workers:  # large frames: fewer at once, each by several threads

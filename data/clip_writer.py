@@ -1,6 +1,7 @@
 """Writes a video file: pictures are encoded, sound is copied or transcoded. PyAV is imported on first use."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -33,7 +34,7 @@ DEEP_FORMAT = "yuv420p10le"
 LEAST_DEEP_SIDE = 64  # pixels; the encoders of 10 bits refuse tiny frames, which get 8 bits
 # Constant rate factor by codec; a lower number is better. The codecs' own defaults are 23, 28, 31 and 35.
 CONSTANT_QUALITY = {"libx264": "18", "libx265": "18", "libvpx-vp9": "24", "libsvtav1": "20"}
-# Options beside it: x265 and SVT-AV1 write lines of their own to stderr.
+# Options beside it. x265 and SVT-AV1 would write lines of their own to stderr.
 _OPTIONS = {"libx265": {"x265-params": "log-level=none"}}
 _KEPT_METADATA = ("language", "title")
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
@@ -171,6 +172,8 @@ class ClipWriter:
         is_deep = is_deep and min(height, width) >= LEAST_DEEP_SIDE
         deep_codec = _deep_codec(self._format) if is_deep else None
         codec = deep_codec or FORMATS[self._target_path.suffix.lower()][1]
+        if codec == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only; it takes no option for this
         options = {"crf": CONSTANT_QUALITY[codec], **_OPTIONS.get(codec, {})}
         stream = self._target.add_stream(codec, rate=self._rate, options=options)
         stream.height, stream.width = height, width

@@ -72,9 +72,15 @@ def find_videos(inputs: Iterable[Path]) -> Listing:
 
 
 def holds_only_videos(folder: Path) -> bool:
-    """Returns whether a folder holds videos, but no images that are read from folders."""
-    found, _ = _files_with(folder, image_suffixes() | VIDEO_SUFFIXES)
-    return bool(found) and all(file.suffix.lower() in VIDEO_SUFFIXES for file in found)
+    """Returns whether a folder holds videos, but no images that are read from folders. Stops at the first image."""
+    has_video, images = False, image_suffixes()
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        suffixes = {Path(name).suffix.lower() for name in names if not name.startswith(".")}
+        if suffixes & images:
+            return False
+        has_video |= bool(suffixes & VIDEO_SUFFIXES)
+    return has_video
 
 
 def list_images(inputs: Iterable[Path]) -> list[Path]:

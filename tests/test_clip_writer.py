@@ -71,6 +71,13 @@ def test_primaries_transfer_and_matrix_are_those_of_the_source(tmp_path, suffix,
     assert int(frame.color_range) == 1
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_encoders_write_no_lines_of_their_own(tmp_path, capfd, suffix):
+    stylize_video(write_deep(tmp_path / "clip.mkv"), tmp_path / f"new{suffix}", lambda image: image)
+    captured = capfd.readouterr()
+    assert captured.err == captured.out == ""
+
+
 def test_frames_of_10_bits_reach_the_network_with_fractions(tmp_path):
     seen = []
     clip = write_deep(tmp_path / "clip.mkv", color=(33_000, 33_000, 33_000), frames=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data import listing
-from data.listing import find_images, image_suffixes, list_images
+from data.listing import find_images, find_videos, holds_only_videos, image_suffixes, list_images
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,6 +122,17 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
 def test_the_remedy_fits_the_kind_of_the_skipped_files(tmp_path, name, line):
     touch(tmp_path / "a.jpg", tmp_path / name)
     assert find_images([tmp_path]).skipped_lines() == [f"{tmp_path}: {line}"]
+
+
+def test_a_folder_of_videos_holds_no_image_at_any_depth(tmp_path):
+    touch(tmp_path / "a" / "b" / "c.mp4", tmp_path / "a" / "notes.txt", tmp_path / "a" / ".d" / "e.jpg")
+    touch(tmp_path / "a" / ".f.jpg", tmp_path / "empty.txt")
+    assert holds_only_videos(tmp_path / "a")
+    assert find_videos([tmp_path / "a", tmp_path / "g.avi"]).images == [tmp_path / "a" / "b" / "c.mp4"]
+    touch(tmp_path / "a" / "b" / "h.JPG")
+    assert not holds_only_videos(tmp_path / "a")
+    (tmp_path / "none").mkdir()
+    assert not holds_only_videos(tmp_path / "none")
 
 
 def test_text_and_hidden_files_are_skipped_without_a_word(tmp_path):
