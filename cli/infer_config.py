@@ -77,8 +77,8 @@ class SharedConfig:
 
     photos: tuple[Path, ...] = ()  # positional
     output: Path | None = knob(
-        "the picture to write, or the folder for several pictures (default: PHOTO_STYLE.png or VIDEO_STYLE.mp4 in the"
-        " current folder)",
+        "the picture or video to write, or the folder for several (default: PHOTO_STYLE.png, VIDEO_STYLE.mp4 or"
+        " ANIMATION_STYLE.gif in the current folder)",
         group=SHARED, short="-o",
     )  # fmt: skip
     max_side: int | None = knob(
