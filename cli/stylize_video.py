@@ -67,7 +67,7 @@ def _is_still(output: Path | None) -> bool:
     from data.encoding import SAVE_SUFFIXES
 
     is_file = output is not None and not os.path.isdir(output)
-    return is_file and output.suffix.lower() in SAVE_SUFFIXES - {".webp"}
+    return is_file and output.suffix.lower() in SAVE_SUFFIXES - {".gif", ".webp"}
 
 
 def _clip_suffix(path: Path) -> str:

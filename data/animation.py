@@ -91,9 +91,7 @@ class AnimationSource:
                 pixels_u8 = frame_pixels(self._image, index)
             except MemoryError:
                 raise
-            except Exception as error:  # the decoder's; decoding.py names it where it is the first frame
-                if not index:
-                    raise
+            except Exception as error:  # the decoder's
                 self._fault = (
                     f"{index} of {self.frames_claimed} frames could be read ({error.__cause__ or error})"
                 )
@@ -152,7 +150,7 @@ class AnimationWriter:
         ):
             return  # too fast for GIF
         if pixels.dtype == np.uint16:
-            pixels = (pixels // 257).astype(np.uint8)
+            pixels = np.rint(pixels / 257).astype(np.uint8)
         self._check_memory(*pixels.shape[:2])
         self._shown.append((time, self._pillow_image(pixels)))
 

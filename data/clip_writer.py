@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.clip_frames import LIMITED_RANGE, ClipFrame, frame_of
+from data.clip_frames import LIMITED_RANGE, ClipFrame, even, frame_of
 from data.clip_sound import ENCODERS, Sound, SoundCopy, TranscodedSound
 from data.clip_source import SourceClip, can_decode
 from data.clip_times import LEAST_STEP, Times
@@ -82,7 +82,8 @@ class ClipWriter:
         ]
 
     def write_picture(self, pixels: np.ndarray, source_frame: ClipFrame) -> None:
-        """Writes one picture of even sides, uint8 or uint16, in place of a frame of the source."""
+        """Writes one picture, uint8 or uint16, in place of a frame of the source."""
+        pixels = even(pixels)
         with self._encoder_errors():
             if self._video is None:
                 self._tags = source_frame.color_tags(*pixels.shape[:2])

@@ -125,7 +125,7 @@ def opened_animation(path: Path) -> Iterator[Any]:
         with image:
             _check_claim(path, name, header, image.size, size)
             with _decoder_errors():
-                is_animated = getattr(image, "is_animated", False)
+                is_animated = getattr(image, "n_frames", 1) > 1  # reads the whole file
             if not is_animated:
                 raise ImageError(f"{path}: is a still picture; give an animation")
             yield image

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.animation import ANIMATION_SUFFIXES, AnimationFrame, AnimationSource, AnimationWriter, is_animation
-from data.clip_frames import ClipFrame, even
+from data.clip_frames import ClipFrame
 from data.clip_sound import Sound
 from data.clip_source import SourceClip
 from data.clip_writer import CONSTANT_QUALITY, FORMATS, ClipWriter
@@ -74,7 +74,7 @@ def stylize_video(
         source_path: the video.
         target_path: the file to write; the suffix names the format.
         stylize: image [H, W, 3] -> image, RGB, float32, 0..255, upright. It may change the size. Odd sides are
-            extended by one pixel, because the codecs need even ones.
+            extended by one pixel, because the codecs of videos need even ones.
         on_frame: called after each frame with the number of frames done and the number of frames in total, 0 if
             the file does not tell.
         finish: makes the image of what `stylize` returns, which may then be anything. Called in the order of the
@@ -138,7 +138,7 @@ class _Threads(NamedTuple):
         return in_order(parts, self._outcome, self.workers, self.stop and self._stop_for_signals)
 
     def pixels(self, part: _Part, outcome: Any) -> np.ndarray:
-        """The picture to write, [H, W, 3] of uint8 or uint16 with even sides."""
+        """The picture to write, [H, W, 3] of uint8 or uint16."""
         return outcome if self.finish is None else _pixels(self.finish(outcome), part.frame)
 
     def _outcome(self, part: _Part) -> Any:
@@ -216,4 +216,4 @@ class _Copy:
 
 
 def _pixels(image: np.ndarray, frame) -> np.ndarray:
-    return even(quantized(image, np.uint16 if frame.is_deep else np.uint8))
+    return quantized(image, np.uint16 if frame.is_deep else np.uint8)

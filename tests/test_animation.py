@@ -9,6 +9,7 @@ from PIL import Image
 from data import animation
 from data.animation import AnimationSource, is_animation
 from data.decoding import ImageError
+from data.images import load_image
 from data.video import DamagedClipError, clip_size, stylize_video, video_frames
 from tests.test_video import FRAMES, RATE, write_clip
 
@@ -116,11 +117,12 @@ def test_frames_without_a_duration_are_shown_as_browsers_show_them(tmp_path):
     assert timing(tmp_path / "new.gif")[0] == [100, 100, 100]
 
 
-def test_the_size_may_change_and_odd_sides_are_extended(tmp_path):
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_the_size_may_change_and_be_odd(tmp_path, suffix):
     path = write_animation(tmp_path / "a.gif", height=21, width=31)
     assert clip_size(path) == (21, 31)
-    stylize_video(path, tmp_path / "new.gif", lambda image: image[:11, :15])
-    assert next(video_frames(tmp_path / "new.gif")).shape == (12, 16, 3)
+    stylize_video(path, tmp_path / f"new{suffix}", lambda image: image[:11, :15])
+    assert next(video_frames(tmp_path / f"new{suffix}")).shape == (11, 15, 3)
 
 
 def test_only_animated_files_are_animations(tmp_path):
@@ -172,3 +174,25 @@ def test_an_animation_of_too_large_frames_is_refused(tmp_path, monkeypatch, limi
         monkeypatch.setattr(animation, "available_memory", lambda: 1000)
     with pytest.raises(ImageError, match="scale it down first"), AnimationSource(path):
         pass
+
+
+def test_an_animation_whose_first_frame_is_damaged_is_refused_in_one_line(tmp_path, monkeypatch):
+    path = write_animation(tmp_path / "a.gif")
+
+    def fail(*_):
+        raise OSError("image file is truncated")
+
+    monkeypatch.setattr(animation, "frame_pixels", fail)
+    with pytest.raises(
+        ImageError, match=r"a\.gif: contains no readable frame: 0 of 5 .*truncated.*; give another"
+    ):
+        stylize_video(path, tmp_path / "new.gif", inverted)
+    assert not (tmp_path / "new.gif").exists()
+
+
+def test_a_deep_clip_becomes_an_animation(tmp_path):
+    from tests.test_clip_writer import COLOR, write_deep
+
+    stylize_video(write_deep(tmp_path / "clip.mkv"), tmp_path / "new.webp", lambda image: image)
+    image = load_image(tmp_path / "new.webp")  # the encoder makes one of equal frames
+    np.testing.assert_allclose(image.mean((0, 1)), np.array(COLOR) / 257, atol=4)
