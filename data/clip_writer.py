@@ -36,7 +36,8 @@ LEAST_DEEP_SIDE = 64  # pixels; the encoders of 10 bits refuse tiny frames, whic
 CONSTANT_QUALITY = {"libx264": "18", "libx265": "18", "libvpx-vp9": "24", "libsvtav1": "20"}
 # Options beside it. x265 and SVT-AV1 would write lines of their own to stderr.
 _OPTIONS = {"libx265": {"x265-params": "log-level=none"}}
-_KEPT_METADATA = ("language", "title")
+# Metadata of streams that is kept, and the names that it has in sources: MP4 files call a title "name".
+_KEPT_METADATA = {"language": ("language",), "title": ("title", "name")}
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
 
 
@@ -203,7 +204,8 @@ def _deep_codec(container: str) -> str | None:
 
 
 def _keep_metadata(stream, source_stream) -> None:
-    for name in _KEPT_METADATA:
-        if value := source_stream.metadata.get(name):
+    for name, source_names in _KEPT_METADATA.items():
+        values = (source_stream.metadata.get(source_name) for source_name in source_names)
+        if value := next(filter(None, values), None):
             stream.metadata[name] = value
     stream.disposition = source_stream.disposition

@@ -137,7 +137,7 @@ def tracks_of(path: Path) -> list[tuple]:
         return [
             (
                 stream.metadata.get("language"),
-                stream.metadata.get("title"),
+                stream.metadata.get("title") or stream.metadata.get("name"),
                 bool(stream.disposition & Disposition.default),
                 b"".join(bytes(packet) for packet in source.demux(stream)),
             )
@@ -146,14 +146,14 @@ def tracks_of(path: Path) -> list[tuple]:
         ]
 
 
+@pytest.mark.parametrize("source", [".mkv", ".mp4"])
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
-def test_all_tracks_keep_their_language_title_and_default(tmp_path, suffix):
-    clip = write_tracks(tmp_path / "clip.mkv")
+def test_all_tracks_keep_their_language_title_and_default(tmp_path, source, suffix):
+    clip = write_tracks(tmp_path / f"clip{source}")
     stylize_video(clip, tmp_path / f"new{suffix}", lambda image: image)
     before, after = tracks_of(clip), tracks_of(tmp_path / f"new{suffix}")
     assert [track[0] for track in after] == ["eng", "deu"]
     assert [track[2] for track in after] == [False, True]
-    if suffix != ".mp4":
-        assert [track[1] for track in after] == ["Voice", "Stimme"]
+    assert [track[1] for track in after] == ["Voice", "Stimme"]
     if suffix != ".webm":
         assert [track[3] for track in after] == [track[3] for track in before]
