@@ -36,6 +36,7 @@ examples:
   python infer.py photos/ --style starry_night -o art/         a folder and its subfolders
   python infer.py cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
   python infer.py clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
+  python infer.py clips/ --style great_wave -o art/            a folder of videos
   python infer.py cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
   python infer.py cat.jpg --mode optimize --style-images painting.jpg --width 384
                                                                the slow method, with any painting
@@ -76,7 +77,7 @@ def _spelt_as_paths(arguments: list[str]) -> list[str]:
 def _build_parser() -> Parser:
     parser = Parser(
         prog=PROG,
-        description="Stylize photos, folders of photos and videos.",
+        description="Stylize photos, videos and folders of them.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
         usage="python infer.py PHOTO|FOLDER|VIDEO [...] --style STYLE [-o OUTPUT] [flags]",
@@ -86,7 +87,7 @@ def _build_parser() -> Parser:
         nargs="*",
         type=path_of,
         metavar="PHOTO|FOLDER|VIDEO",
-        help="photos, folders of photos, or one video",
+        help="photos, videos, and folders of photos or of videos",
     )
     add_flags(parser, CONFIG_CLASSES.values(), GROUPS)
     parser.add_retired(RETIRED)
@@ -117,25 +118,25 @@ def run(config: SharedConfig) -> int:
         from cli.optimize import optimize_photo
 
         return optimize_photo(config)
-    from data.clip_formats import is_video
+    from cli.stylize_video import clip_inputs_of
 
-    has_video = any(is_video(path) for path in config.photos)
+    clip_inputs = clip_inputs_of(config)
     if config.sheet:
-        if has_video:
+        if clip_inputs:
             raise UsageError("--sheet shows photos; give photos only")
         from cli.style_sheet import write_sheets
 
         return write_sheets(config)
     if config.benchmark:
-        if has_video:
+        if clip_inputs:
             raise UsageError("--benchmark measures photos; give photos only")
         from cli.inference_benchmark import print_times
 
         return print_times(config)
-    if has_video:
-        from cli.stylize_video import stylize_clip
+    if clip_inputs:
+        from cli.stylize_video import stylize_all
 
-        return stylize_clip(config)
+        return stylize_all(config, clip_inputs)
     from cli.stylize import stylize_photos
 
     return stylize_photos(config)

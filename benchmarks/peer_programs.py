@@ -6,6 +6,7 @@ With RUNS it also prints the median seconds of that many passes of the loaded ne
 in the Python of each contender, so at module level it imports only what all of them have.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -98,14 +99,20 @@ PROGRAMS: dict[str, Callable[[], Callable]] = {
 }
 
 
-def main(name: str, photo: str, picture: str, runs: str = "0") -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", choices=PROGRAMS)
+    parser.add_argument("photo")
+    parser.add_argument("picture")
+    parser.add_argument("runs", type=int, nargs="?", default=0)
+    options = parser.parse_args(arguments)
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
-    pixels = np.array(Image.open(photo).convert("RGB"))
-    stylize = PROGRAMS[name]()
-    Image.fromarray(stylize(pixels)).save(picture)
-    if times := [_seconds(stylize, pixels) for _ in range(int(runs))]:
+    pixels = np.array(Image.open(options.photo).convert("RGB"))
+    stylize = PROGRAMS[options.name]()
+    Image.fromarray(stylize(pixels)).save(options.picture)
+    if times := [_seconds(stylize, pixels) for _ in range(options.runs)]:
         print(json.dumps(statistics.median(times)))
 
 
@@ -116,4 +123,4 @@ def _seconds(stylize: Callable, pixels: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -86,8 +86,9 @@ class SharedConfig:
 
     photos: tuple[Path, ...] = ()  # positional
     output: Path | None = knob(
-        "the picture to write, or the folder for several pictures (default: the current folder; cat.jpg becomes"
-        " cat_STYLE.jpg, see --format, and clip.mov becomes clip_STYLE.mp4; --mode optimize and --sheet write .png)",
+        "the picture or video to write, or the folder for several (default: the current folder; cat.jpg becomes"
+        " cat_STYLE.jpg, see --format, clip.mov becomes clip_STYLE.mp4, and an animated GIF or WebP stays one; --mode"
+        " optimize and --sheet write .png)",
         group=SHARED, short="-o",
     )  # fmt: skip
     max_side: int | None = knob(
@@ -152,7 +153,7 @@ class FastConfig(SharedConfig):
     restore_size: bool = knob(
         "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE
     )
-    skip_existing: bool = knob("leave out photos whose picture exists already", False, group=MANY)
+    skip_existing: bool = knob("leave out photos and videos whose picture exists already", False, group=MANY)
     temporal: float = knob(
         "video: share of the previous frame kept where nothing moves, 0 to below 1; reduces flicker",
         0.0, group=MANY, at_least=0, below=1,

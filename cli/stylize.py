@@ -47,7 +47,7 @@ def stylize_photos(config: FastConfig) -> int:
     check_folder_outputs(targets.values(), [path for path in config.photos if os.path.isdir(path)])
     for target in targets.values():
         check_image_suffix(target)
-    missing = _without_pictures(targets) if config.skip_existing else list(targets)
+    missing = without_pictures(targets) if config.skip_existing else list(targets)
     # One photo uses all cores; several photos are faster with one core each.
     workers = min(available_cores(), len(photos))
     not_found = len(listing.errors) + len(listing.unread)
@@ -81,7 +81,7 @@ def check_format(config: FastConfig, targets: Iterable[Path]) -> None:
             )
 
 
-def _without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
+def without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
     """The photos whose pictures do not exist. Removes what killed runs left beside the pictures."""
     from system.files import remove_leftovers
 

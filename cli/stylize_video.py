@@ -1,79 +1,189 @@
-"""infer.py --mode fast with a video: every frame is stylized, the sound is copied."""
+"""infer.py --mode fast with videos: every frame is stylized, the sound is kept."""
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
+from cli.frames import FrameStylizers
 from cli.infer_config import FastConfig
-from cli.styles import load_controls, load_styles, picture_name
-from cli.targets import check_outputs
+from cli.styles import picture_name
+from cli.targets import check_folder_outputs, check_outputs, target_paths
+from system.console import printable
 from system.signals import Interrupted
 
 PROG = "infer.py"
 
 
-def stylize_clip(config: FastConfig) -> int:
-    """Stylizes one video; returns the exit status.
+def stylize_all(config: FastConfig, clip_inputs: Sequence[Path]) -> int:
+    """Stylizes the photos of a call, then its videos; returns the exit status, 0 or 1.
 
-    Raises ImageError, also for a damaged video after what could be read of it was written.
+    clip_inputs: those of `config.photos` that are videos or folders of videos only, see `clip_inputs_of`.
     """
-    from data.clip_source import check_clip
-    from data.video import check_video_suffix, stylize_video
-
-    if config.format is not None:
+    photo_inputs = tuple(path for path in config.photos if path not in clip_inputs)
+    if config.format is not None and not photo_inputs:
         raise UsageError("--format is for photos; the suffix of -o chooses the format of a video")
-    if len(config.photos) > 1:
-        raise UsageError("give one video at a time, and no photos beside it")
-    (source_path,) = config.photos
-    check_clip(source_path)
-    target = _target_path(config, source_path)
-    check_outputs([target], [source_path, config.mask])
-    check_video_suffix(target)
-    if config.skip_existing and target.is_file():
-        report(PROG, f"{target} exists already; nothing was written")
-        return 0
-    stylize_frame = _frame_stylizer(config)
-    with progress_bar(total=None, unit="frames", desc=source_path.name) as bar:
+    output = config.output
+    if photo_inputs and output is not None and output.suffix and not output.is_dir():
+        raise UsageError(f"-o {output}: is one file, but the input is photos and videos; give a folder")
+    job = ClipJob(config, clip_inputs)  # finds what is wrong with the flags before the photos are stylized
+    status = 0
+    if photo_inputs:
+        from cli.stylize import stylize_photos
 
-        def show(frames_done: int, frames: int) -> None:
-            bar.total = frames or None
-            bar.update()
+        status = stylize_photos(replace(config, photos=photo_inputs, temporal=0.0))
+    return max(status, job.stylize_all())
+
+
+def clip_inputs_of(config: FastConfig) -> list[Path]:
+    """Returns the inputs that are videos or animations, and the folders that hold videos and no images.
+
+    Of an animation the first frame is used where a still picture is asked for.
+    """
+    from data.listing import holds_only_videos
+
+    wants_still = config.sheet or config.benchmark or config.format is not None or _is_still(config.output)
+    return [
+        path
+        for path in config.photos
+        if (holds_only_videos(path) if os.path.isdir(path) else _is_clip(path, wants_still))
+    ]
+
+
+def _is_clip(path: Path, wants_still: bool) -> bool:
+    from data.clip_formats import is_video
+
+    if is_video(path):
+        return True
+    if wants_still or path.suffix.lower() not in (".gif", ".webp"):
+        return False
+    from data.animation import is_animation
+
+    return is_animation(path)
+
+
+def _is_still(output: Path | None) -> bool:
+    from data.encoding import SAVE_SUFFIXES
+
+    is_file = output is not None and not os.path.isdir(output)
+    return is_file and output.suffix.lower() in SAVE_SUFFIXES - {".gif", ".webp"}
+
+
+def _clip_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in (".gif", ".webp") else ".mp4"
+
+
+class ClipJob:
+    """The videos of one call. Raises UsageError and StyleError for what is wrong with the flags."""
+
+    def __init__(self, config: FastConfig, inputs: Sequence[Path]):
+        from data.listing import find_videos
+        from data.video import check_video_suffix
+
+        listing = find_videos(inputs)
+        for line in (*listing.skipped_lines(), *listing.errors):
+            report(PROG, line)
+        self._config, self._clips = config, listing.images
+        self._failures = len(listing.errors) + len(listing.unread)
+        self._count = len(self._clips) + self._failures
+        self._targets, faults = target_paths(
+            inputs, self._clips, config.output, picture_name(config), _clip_suffix
+        )
+        check_outputs(self._targets.values(), [*config.photos, *self._clips, config.mask])
+        check_folder_outputs(self._targets.values(), [path for path in config.photos if os.path.isdir(path)])
+        for target in self._targets.values():
+            check_video_suffix(target)
+        for path, fault in faults.items():
+            self._fail(path, fault)
+        self._written = self._frames = 0
+
+    def stylize_all(self) -> int:
+        """Writes the videos, reports those that fail and goes on; returns the exit status, 0 or 1."""
+        from data.video import clip_size
+
+        missing, start = self._missing(), time.perf_counter()
+        styles = FrameStylizers(self._config)
+        try:
+            for path in missing:
+                if (size := self._unless_it_fails(path, lambda path=path: clip_size(path))) is not None:
+                    styles.load()  # a fault of the style ends the call
+                    self._unless_it_fails(
+                        path, lambda path=path, size=size: self._stylize(path, styles.for_size(*size))
+                    )
+        except Interrupted as error:
+            error.done = self._interrupted_text(len(missing))
+            raise
+        self._report_end(time.perf_counter() - start, len(self._targets) - len(missing))
+        return 1 if self._failures else 0
+
+    def _missing(self) -> list[Path]:
+        if not self._config.skip_existing:
+            return list(self._targets)
+        from cli.stylize import without_pictures
+
+        return without_pictures(self._targets)
+
+    def _unless_it_fails(self, path: Path, work):
+        """The result of `work`; None where the clip is at fault, which is reported."""
+        from data.images import ImageError
+        from transformer.export.style_folder import StyleError
 
         try:
-            frames = stylize_video(source_path, target, stylize_frame, show)
-        except Interrupted as error:
-            error.done = "no video was written"
-            raise
-    report(PROG, f"wrote {target} ({frames} frames)")
-    return 0
+            return work()
+        except (ImageError, StyleError, MemoryError, OSError) as error:
+            self._fail(path, error)
+            return None
 
+    def _fail(self, path: Path, fault: object) -> None:
+        self._failures += 1
+        line = printable(fault) or "not enough memory; close other programs"
+        report(PROG, line if printable(path) in line else f"{printable(path)}: {line}")
 
-def _target_path(config: FastConfig, source_path: Path) -> Path:
-    name = f"{source_path.stem}_{picture_name(config)}.mp4"
-    target = config.output or Path(name)
-    return target / name if target.is_dir() else target
+    def _stylize(self, path: Path, frames_of) -> None:
+        from data.video import stylize_video
 
+        target = self._targets[path]
+        with progress_bar(total=None, unit="frames", desc=path.name) as bar:
 
-def _frame_stylizer(config: FastConfig) -> Callable:
-    import numpy as np
+            def show(frames_done: int, frames: int) -> None:
+                bar.total = frames or None
+                bar.update()
 
-    from data.enlarging import Enlargement, size_at_scale
-    from data.images import resize_pixels, shrunk_size
-    from data.temporal import TemporalSmoother
+            frames = stylize_video(
+                path,
+                target,
+                frames_of.stylize,
+                show,
+                finish=frames_of.finish,
+                workers=frames_of.workers,
+                stop=frames_of.stop,
+                on_note=lambda note: report(PROG, f"{target}: {note}"),
+            )
+        self._written += 1
+        self._frames += frames
+        if self._count == 1:
+            report(PROG, f"wrote {target} ({frames} frames)")
 
-    stylizer, controls = load_styles(config), load_controls(config)
-    smooth = TemporalSmoother(config.temporal) if config.temporal else lambda content, stylized: stylized
+    def _report_end(self, seconds: float, skipped: int) -> None:
+        if self._count > 1:
+            report(PROG, self._summary(seconds, skipped))
+        elif skipped:
+            report(PROG, f"{next(iter(self._targets.values()))} exists already; nothing was written")
 
-    def stylize_frame(image):
-        full_size = image.shape[:2]
-        if config.max_side is not None:
-            image = resize_pixels(image, *shrunk_size(full_size, config.max_side))
-        small = resize_pixels(image, *size_at_scale(*image.shape[:2], config.stroke_scale or 1.0))
-        stylized = smooth(small, stylizer(np.ascontiguousarray(small)))
-        if small is not image:
-            stylized = Enlargement(image, small, stylized).rows(slice(0, image.shape[0]))
-        picture = controls.applied(image, stylized)
-        return resize_pixels(picture, *full_size) if config.restore_size else picture
+    def _summary(self, seconds: float, skipped: int) -> str:
+        text = f"wrote {self._written} video{'' if self._written == 1 else 's'}"
+        if self._written:
+            folder = self._config.output or Path.cwd()
+            text += f" to {folder} in {seconds:.1f} s, {self._frames / seconds:.2f} frames/s"
+        text += f", {skipped} existed already" if skipped else ""
+        return text + (f", {self._failures} of {self._count} videos failed" if self._failures else "")
 
-    return stylize_frame
+    def _interrupted_text(self, missing: int) -> str:
+        if not self._written:
+            return "no video was written"
+        how = "" if self._config.skip_existing else " with --skip-existing"
+        return f"{self._written} of {missing} videos were written; give the same command again{how} to make the others"

@@ -37,7 +37,7 @@ def target_paths(
         return {photos[0]: output}, {}
     if names_file:
         raise UsageError(
-            f"-o {output}: is one file, but the input is several photos or a folder; give a folder"
+            f"-o {output}: is one file, but the input is several photos or videos, or a folder; give a folder"
         )
     folder = output or Path()
     places = {path: _place(path, folders) for path in photos}

@@ -10,11 +10,15 @@ import errno
 import math
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 from data.clip_formats import DECODERS, DEMUXERS, VIDEO_SUFFIXES
+from data.clip_frames import ClipFrame
+from data.clip_sound import Sound
 from data.clip_structure import structure_fault
+from data.clip_times import LEAST_STEP
 from data.decoding import ImageError
 from data.guarded_stream import GuardedStream, signals_wait
 from system.files import NotAFile, open_regular
@@ -24,6 +28,8 @@ MAX_FRAME_PIXELS = 100_000_000  # 12K video has 80 million; a file that claims m
 FRAME_BYTES = 40  # per pixel, while a frame is decoded, stylized and encoded
 # A file that claims a duration is cut off if more than this is missing; containers round, and sound is a bit longer.
 _TOLERANCE_SECONDS, _TOLERANCE_SHARE = 1.0, 0.05
+USUAL_RATE = Fraction(25)  # frames per second, of video that does not tell
+MAX_RATE = 1000  # frames per second; what claims more does not tell either
 _MOST_READ_FAILURES = 50  # in a row; FFmpeg finds the next readable place by itself
 # Demuxers that read the duration of each stream or of the file from it, or from the last time in the file.
 _TELLS_STREAM_DURATION, _TELLS_DURATION = {"mov", "avi"}, {"matroska", "asf", "mpegts", "mpeg"}
@@ -37,12 +43,16 @@ def check_clip(path: Path) -> None:
 class SourceClip:
     """A video file that is open for reading, for a `with` statement.
 
-    video, sounds: PyAV's streams. frames: the number of frames read so far.
+    video, sounds: PyAV's streams. frames: the number of frames read so far. decoded_sounds: indices of the sounds whose
+    decoded frames are wanted. plays: how often an animation is to be shown, 0 for without end.
     Raises ImageError if the file cannot be read, is no video or is too large.
     """
 
+    plays = 0
+
     def __init__(self, path: Path):
         self.path, self.frames = path, 0
+        self.decoded_sounds: set[int] = set()
         with contextlib.ExitStack() as stack:
             self._file = stack.enter_context(_opened(path))
             self._container = stack.enter_context(self._open_container())
@@ -61,8 +71,29 @@ class SourceClip:
     def __exit__(self, *error) -> None:
         self._resources.close()
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """The height and width that the file claims for its frames."""
+        return self.video.height, self.video.width
+
+    @property
+    def frames_claimed(self) -> int:
+        """The number of frames; 0 if the file does not tell."""
+        return self.video.frames
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second; the usual number if the file does not tell or tells nonsense."""
+        rates = (self.video.average_rate, self.video.guessed_rate)
+        return next((rate for rate in rates if rate and 0 < rate <= MAX_RATE), USUAL_RATE)
+
+    @property
+    def time_base(self) -> Fraction:
+        """The unit of the times of frames, in seconds."""
+        return self.video.time_base or LEAST_STEP / 90
+
     def parts(self) -> Iterator:
-        """Yields the frames of the video and the packets of all sounds, in the order of the file.
+        """Yields the frames (`ClipFrame`) and the packets of all sounds (`Sound`), in the order of the file.
 
         What cannot be decoded is left out and counted, see `fault`.
         """
@@ -70,9 +101,10 @@ class SourceClip:
             if packet.stream.index == self.video.index:
                 yield from self._decoded(packet)
             else:
-                self._check_sound(packet)
-                yield packet
+                yield Sound(packet.stream.index, packet, self._decoded_sound(packet))
         yield from self._decoded(None)
+        for index in self.decoded_sounds & self._intact_sounds:
+            yield Sound(index, None, self._container.streams[index].codec_context.decode(None))
 
     def fault(self) -> str:
         """Returns what is missing or damaged, in a few words, once all parts were read; "" for nothing."""
@@ -81,7 +113,7 @@ class SourceClip:
         if not self.frames and not self.video.width:  # FFmpeg forgets a size that is too large
             faults.append(f"frames must have a size, of at most {MAX_FRAME_PIXELS // 10**6} million pixels")
         for sound in self.sounds:
-            if sound.index not in self._intact_sounds and sound.index in self._ends and _can_decode(sound):
+            if sound.index not in self._intact_sounds and sound.index in self._ends and can_decode(sound):
                 faults.append("its sound cannot be decoded")
         for kind, count in self._damaged_packets.items():
             if count:
@@ -133,7 +165,7 @@ class SourceClip:
         ]
         if not videos:
             raise ImageError(f"{self.path}: contains no video stream; give a file with pictures")
-        if not _can_decode(videos[0]):
+        if not can_decode(videos[0]):
             name = videos[0].codec_context.name if videos[0].codec_context else "unknown"
             raise ImageError(
                 f"{self.path}: its video codec ({name}) is not supported; convert it to H.264 first"
@@ -196,21 +228,22 @@ class SourceClip:
         is_damaged |= any(frame.is_corrupt for frame in frames)
         self._damaged_packets["video"] += is_damaged and counts
         self.frames += len(frames)
-        yield from frames
+        yield from map(ClipFrame, frames)
 
-    def _check_sound(self, packet) -> None:
-        """Decodes a packet of sound, which is copied as it is, to find damage."""
+    def _decoded_sound(self, packet) -> list:
+        """Decodes a packet of sound, to find damage; returns the frames if they are wanted."""
         import av
 
-        index, is_damaged = packet.stream.index, self._is_cut(packet)
-        if _can_decode(packet.stream):
+        index, is_damaged, frames = packet.stream.index, self._is_cut(packet), []
+        if can_decode(packet.stream):
             try:
-                packet.stream.codec_context.decode(packet)
+                frames = packet.stream.codec_context.decode(packet)
                 self._intact_sounds.add(index)
             except av.FFmpegError:
                 # The first packets of a recording may be incomplete.
                 is_damaged = index in self._intact_sounds
         self._damaged_packets["sound"] += is_damaged
+        return frames if index in self.decoded_sounds else []
 
     def note_damaged_sound(self) -> None:
         """Counts a packet of sound that could be decoded but not copied."""
@@ -259,6 +292,7 @@ def _refuse_other_files(url: str, flags: int, options: dict):
     raise PermissionError("a video may not open other files")
 
 
-def _can_decode(stream) -> bool:
+def can_decode(stream) -> bool:
+    """Returns whether a stream of PyAV has a codec that is read."""
     context = stream.codec_context
     return context is not None and context.codec.name in DECODERS

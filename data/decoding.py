@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -46,7 +46,15 @@ from system.files import NotAFile, open_regular
 if TYPE_CHECKING:
     from data.tiff import TiffLayout
 
-__all__ = ["MAX_PIXELS", "ImageError", "Picture", "can_read_avif", "decode_file"]
+__all__ = [
+    "MAX_PIXELS",
+    "ImageError",
+    "Picture",
+    "can_read_avif",
+    "decode_file",
+    "frame_pixels",
+    "opened_animation",
+]
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
 _READ_WHOLE = frozenset(
@@ -96,6 +104,41 @@ def decode_file(path: Path) -> Picture:
             return _decode(path, stream, name, size)
         except _DecoderError as error:
             return _decode_without_metadata(path, stream, name, size, error)
+
+
+@contextlib.contextmanager
+def opened_animation(path: Path) -> Iterator[Any]:
+    """An animated GIF or WebP file as Pillow's image, with the limits and errors of `decode_file`.
+
+    Raises ImageError for other files, still pictures included.
+    """
+    from PIL import Image
+
+    _configure_pillow()
+    with _opened(path) as stream, _described_errors(path):
+        size, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER_BYTES)
+        name = format_of(header)
+        if name not in ("GIF", "WEBP") or (name in _READ_WHOLE and size > MAX_BYTES_IN_MEMORY):
+            raise ImageError(f"{path}: is no animated GIF or WebP file, or too large; give another one")
+        if name == "WEBP":
+            _check_claim(path, name, header, webp_size(header), size)
+        stream.seek(0)
+        with _decoder_errors():
+            image = Image.open(stream, formats=(name,))
+        with image:
+            _check_claim(path, name, header, image.size, size)
+            with _decoder_errors():
+                is_animated = getattr(image, "n_frames", 1) > 1  # reads the whole file
+            if not is_animated:
+                raise ImageError(f"{path}: is a still picture; give an animation")
+            yield image
+
+
+def frame_pixels(image: Any, index: int) -> np.ndarray:
+    """Returns a frame of `opened_animation`: [H, W, 4], RGBA, uint8. Raises ImageError inside of its context."""
+    with _decoder_errors():
+        image.seek(index)
+        return np.asarray(image.convert("RGBA"))
 
 
 def _decode_without_metadata(

@@ -80,10 +80,31 @@ def find_images(inputs: Iterable[Path]) -> Listing:
     files are followed; links to folders are not, and are reported if they lead out of the folder.
     Nothing is raised for inputs that cannot be used; they are in `errors`, and what is below a folder in `unread`.
     """
+    return _listing(inputs, image_suffixes())
+
+
+def find_videos(inputs: Iterable[Path]) -> Listing:
+    """Lists files as given and the videos in folders, like `find_images`; `images` of the result are the videos."""
+    return _listing(inputs, VIDEO_SUFFIXES)
+
+
+def holds_only_videos(folder: Path) -> bool:
+    """Returns whether a folder holds videos, but no images that are read from folders. Stops at the first image."""
+    has_video, images = False, image_suffixes()
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        suffixes = {Path(name).suffix.lower() for name in names if not name.startswith(".")}
+        if suffixes & images:
+            return False
+        has_video |= bool(suffixes & VIDEO_SUFFIXES)
+    return has_video
+
+
+def _listing(inputs: Iterable[Path], readable: frozenset[str]) -> Listing:
     listing, seen = Listing(), set()
     for given in _once(map(Path, inputs), set()):
         try:
-            listing.images.extend(_once(_find(given, listing, seen), seen))
+            listing.images.extend(_once(_find(given, listing, readable, seen), seen))
         except ImageError as error:
             listing.errors.append(error)
     return listing
@@ -115,11 +136,10 @@ def image_suffixes() -> frozenset[str]:
     return SAVE_SUFFIXES | JPEG_SUFFIXES | {".apng", ".gif"} | optional
 
 
-def _find(path: Path, listing: Listing, seen: set[str]) -> list[Path]:
-    """Returns the images of one input. What else a folder holds goes into `listing`, unless it is in `seen`."""
+def _find(path: Path, listing: Listing, readable: frozenset[str], seen: set[str]) -> list[Path]:
+    """Returns the readable files of one input. What else a folder holds goes into `listing`, unless it is in `seen`."""
     if not _is_folder(path):
         return [path]
-    readable = image_suffixes()
     known = readable | UNSUPPORTED_SUFFIXES | VIDEO_SUFFIXES | UNSUPPORTED_VIDEO_SUFFIXES
     found, unread = _files_with(path, known)
     images = [file for file in found if file.suffix.lower() in readable]
@@ -239,6 +259,6 @@ def _remedy(paths: list[Path]) -> str:
         f"convert {images} to JPEG or PNG first": UNSUPPORTED_SUFFIXES - HEIF_SUFFIXES,
         "give images a suffix, such as .jpg": {""},
         "convert videos to MP4 first": UNSUPPORTED_VIDEO_SUFFIXES,
-        "stylize videos one at a time": VIDEO_SUFFIXES,
+        "to stylize videos, give them, or a folder of videos only": VIDEO_SUFFIXES,
     }
     return "; ".join(remedy for remedy, kinds in remedies.items() if suffixes & kinds)

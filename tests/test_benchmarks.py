@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
@@ -157,7 +158,7 @@ def test_inference_speed_prints_a_row_for_each_runtime(style_dirs, tables):
     benchmark = import_module("benchmarks.inference_speed")
     lines = tables(benchmark.main, [str(style_dirs["waves"]), "--sides", "16", "--runs", "1"])
     rows = lines[2:]
-    assert {line[2] for line in rows} == {"onnx", "tensorflow"}
+    assert {line[2] for line in rows} == set(benchmark.RUNTIMES) >= {"onnx", "tensorflow"}
     assert all(min(floats(line)) >= 0 for line in rows)
 
 
@@ -329,3 +330,39 @@ def test_new_style_trains_from_each_start_and_repeats_nothing(tiny_inputs, table
     again = tables(benchmark.main, ["--photo", str(tiny_inputs / "style.png"), *flags])
     assert (tmp_path / "style-balanced.jpg").is_file()
     assert again[1][:3] == ["|", "style", "|"] and again[-1][1:6:2] == ["style", "balanced", "none"]
+
+
+def test_video_speed_compares_the_video_with_its_network(style_dirs, tables, tmp_path):
+    from tests.test_video import write_clip
+
+    benchmark = import_module("benchmarks.video_speed")
+    clip = write_clip(tmp_path / "clip.mp4")
+    options = ["--clip", str(clip), "--frames", "4", "--height", "24", "--width", "32", "--rounds", "2"]
+    table = tables(benchmark.main, [str(style_dirs["waves"]), *options])
+    assert table[0][0] == "4" and table[0][3] == "32x24,"
+    network, video, share = (floats(words)[0] for words in table[2:])
+    assert network > 0 and video > 0 and share > 0
+
+
+def test_a_peer_program_writes_a_picture_and_prints_its_seconds(tmp_path, capsys):
+    benchmark = import_module("benchmarks.peer_programs")
+    photo, picture = tmp_path / "photo.jpg", tmp_path / "picture.png"
+    Image.fromarray(np.full((40, 60, 3), 99, np.uint8)).save(photo)
+    benchmark.main(["onnx", str(photo), str(picture), "2"])
+    assert Image.open(picture).size == (60, 40)
+    assert 0 < float(capsys.readouterr().out) < 60
+
+
+def test_peers_prints_a_line_for_each_contender_with_ratios_to_the_first(tables, monkeypatch):
+    benchmark = import_module("benchmarks.peers")
+    program = "import sys; open(sys.argv[1], 'w'); print(0.5)"
+
+    class Fake(benchmark.Contender):
+        def cold_command(self, photo, picture):
+            return [sys.executable, "-c", program if self.name == "onnx" else "sys.exit(3)", str(picture)]
+
+    fakes = [Fake(name, sys.executable, True) for name in ("onnx", "broken")]
+    monkeypatch.setattr(benchmark, "contenders", lambda pythons: fakes)
+    lines = tables(benchmark.main, ["--sizes", "16x24", "--runs", "1"])
+    assert lines[1][:2] == ["16x24", "onnx"] and lines[1][3] == "1.00"
+    assert lines[2][1:] == ["broken", "failed", "-", "failed", "-", "-"]

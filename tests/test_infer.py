@@ -720,6 +720,139 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
     assert next(video_frames(target)).shape == (24, 32, 3)
 
 
+def test_several_clips_go_into_one_folder_with_one_style_loaded(clip, waves, tmp_path, capsys, monkeypatch):
+    from cli import frames
+
+    loaded, load = [], frames.load_styles
+    monkeypatch.setattr(
+        frames, "load_styles", lambda *args, **options: loaded.append(1) or load(*args, **options)
+    )
+    other = shutil.copy(clip, tmp_path / "other.mkv")
+    assert infer.main([str(clip), str(other), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"clip_waves.mp4", "other_waves.mp4"}
+    assert re.search(r"wrote 2 videos to .*art in .* s, .* frames/s$", capsys.readouterr().err.strip())
+    assert len(loaded) == 1
+
+
+def test_a_folder_of_clips_keeps_its_tree(clip, waves, tmp_path):
+    for name in ("clips/a.mp4", "clips/b/a.mp4", "clips/b/a.mov"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / name)
+    assert infer.main([str(tmp_path / "clips"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    written = sorted(str(path.relative_to(tmp_path / "art")) for path in (tmp_path / "art").rglob("*.mp4"))
+    assert written == ["a_waves.mp4", "b/a_mov_waves.mp4", "b/a_mp4_waves.mp4"]
+
+
+def test_photos_are_done_before_clips(clip, photo, waves, tmp_path, capsys):
+    path = photo(tmp_path / "cat.jpg")
+    assert (
+        infer.main([str(clip), str(path), "--style", waves, "-o", str(tmp_path / "art"), "--temporal", "0.5"])
+        == 0
+    )
+    assert {path.name for path in (tmp_path / "art").iterdir()} == {"clip_waves.mp4", "cat_waves.jpg"}
+    lines = capsys.readouterr().err.splitlines()
+    assert "cat_waves.jpg" in lines[0] and "clip_waves.mp4 (6 frames)" in lines[1]
+
+
+def test_clips_in_a_folder_of_photos_are_named_and_left_out(clip, photo, waves, tmp_path, capsys):
+    photo(tmp_path / "mixed" / "cat.jpg")
+    shutil.copy(clip, tmp_path / "mixed")
+    assert infer.main([str(tmp_path / "mixed"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
+    assert [path.name for path in (tmp_path / "art").iterdir()] == ["cat_waves.jpg"]
+    assert "1 file skipped: 1 .mp4; to stylize videos, give them" in capsys.readouterr().err
+
+
+def test_broken_and_misspelt_clips_are_reported_and_the_others_done(clip, waves, tmp_path, capsys):
+    (tmp_path / "bad.mp4").write_bytes(b"no clip at all" * 100)
+    inputs = [tmp_path / "bad.mp4", tmp_path / "nowhere.mp4", clip]
+    assert infer.main([*map(str, inputs), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "nowhere.mp4: no such file" in lines[0] and "bad.mp4: is damaged or not a video" in lines[1]
+    assert "wrote 1 video to" in lines[2] and lines[2].endswith("2 of 3 videos failed")
+    assert [path.name for path in (tmp_path / "art").iterdir()] == ["clip_waves.mp4"]
+
+
+def test_clips_after_a_failed_copy_are_still_stylized(clip, waves, tmp_path, capsys):
+    """A copy that fails on the way may not stop the network for the next clip."""
+    other = shutil.copy(clip, tmp_path / "other.mkv")
+    (tmp_path / "art" / "clip_waves.mp4").mkdir(parents=True)  # in the way
+    assert infer.main([str(clip), str(other), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert (tmp_path / "art" / "other_waves.mp4").is_file()
+    assert "1 of 2 videos failed" in capsys.readouterr().err
+
+
+def test_existing_videos_are_skipped(clip, waves, tmp_path, capsys):
+    other = shutil.copy(clip, tmp_path / "other.mkv")
+    arguments = [str(clip), str(other), "--style", waves, "-o", str(tmp_path / "art"), "--skip-existing"]
+    (tmp_path / "art").mkdir()
+    (tmp_path / "art" / "clip_waves.mp4").write_bytes(b"mine")
+    assert infer.main(arguments) == 0
+    assert (tmp_path / "art" / "clip_waves.mp4").read_bytes() == b"mine"
+    assert capsys.readouterr().err.strip().endswith("frames/s, 1 existed already")
+
+
+def test_no_clip_is_written_into_an_input_folder(clip, waves, tmp_path, capsys):
+    (tmp_path / "clips").mkdir()
+    shutil.copy(clip, tmp_path / "clips")
+    line = refusal(capsys, 2, tmp_path / "clips", "--style", waves, "-o", tmp_path / "clips" / "art")
+    assert "lies in the input folder" in line
+
+
+def test_ctrl_c_tells_how_many_videos_were_written(clip, waves, tmp_path, capsys, monkeypatch):
+    from data import video
+
+    copies, save = [], video._Copy.save
+
+    def interrupted(self):
+        copies.append(1)
+        if len(copies) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        save(self)
+
+    monkeypatch.setattr(video._Copy, "save", interrupted)
+    clips = [str(shutil.copy(clip, tmp_path / f"{name}.mp4")) for name in "abc"]
+    assert infer.main([*clips, "--style", waves, "-o", str(tmp_path / "art")]) == 130
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(
+        "1 of 3 videos were written; give the same command again with --skip-existing to make the others"
+    )
+    assert [path.name for path in (tmp_path / "art").iterdir()] == ["a_waves.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_stays_one_unless_a_still_picture_is_asked_for(waves, tmp_path, working_dir, suffix):
+    generator = np.random.default_rng(0)
+    frames = [Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)) for _ in range(3)]
+    path = tmp_path / f"a{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
+    assert infer.main([str(path), "--style", waves, "--grain", "0"]) == 0
+    with Image.open(working_dir / f"a_waves{suffix}") as written:
+        assert written.n_frames == 3 and written.size == (32, 24)
+    assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "first.png")]) == 0
+    with Image.open(tmp_path / "first.png") as written:
+        assert getattr(written, "n_frames", 1) == 1
+    assert infer.main([str(path), "--style", waves, "-o", str(tmp_path / "a.mp4")]) == 0
+    assert (tmp_path / "a.mp4").is_file()
+
+
+@pytest.mark.parametrize("temporal", ["0", "0.6"])
+def test_large_frames_are_stylized_by_fewer_workers(clip, waves, tmp_path, monkeypatch, temporal):
+    """A frame of 48x64 pixels takes 0.8 MB, beside the 250 MB of the program."""
+    from cli.frames import FrameStylizers
+    from cli.infer_config import FastConfig
+    from system import machine
+
+    monkeypatch.setattr(machine, "available_cores", lambda: 4)
+    workers = []
+    for max_memory in (0.2508, 0.2513, 0.2525, 0.26, 1):
+        config = FastConfig(style=waves, max_memory=max_memory, temporal=float(temporal))
+        frames_of = FrameStylizers(config).for_size(48, 64)
+        workers.append(frames_of.workers)
+        assert (frames_of.finish is None) == (temporal == "0")
+    assert workers[0] == 1 and workers[-1] == 4 and workers == sorted(workers) and len(set(workers)) > 2
+
+
 def test_a_clip_keeps_its_size_with_larger_strokes(clip, waves, tmp_path):
     from data.video import video_frames
 
@@ -750,7 +883,8 @@ def test_a_cut_clip_is_written_and_reported_in_one_line_with_status_1(clip, wave
 
 def test_what_cannot_be_done_with_a_clip_is_said(clip, photo, waves, tmp_path, capsys):
     path = photo(tmp_path / "a.png")
-    assert "one video at a time" in refusal(capsys, 2, clip, path, "--style", waves)
+    assert "is one file" in refusal(capsys, 2, clip, path, "--style", waves, "-o", tmp_path / "b.mp4")
+    assert "is one file" in refusal(capsys, 2, clip, clip.parent, "--style", waves, "-o", tmp_path / "b.mp4")
     assert "is the input" in refusal(capsys, 2, clip, "--style", waves, "-o", clip)
     assert "end the name in one of" in refusal(capsys, 1, clip, "--style", waves, "-o", tmp_path / "a.avi")
     assert "for videos" in refusal(capsys, 2, path, "--style", waves, "--temporal", 0.5)
@@ -889,7 +1023,7 @@ def test_files_that_a_folder_skips_are_counted_in_one_line(photo, waves, tmp_pat
     assert infer.main([str(tmp_path / "photos"), "--style", waves, "-o", str(tmp_path / "art")]) == 0
     line = capsys.readouterr().err.splitlines()[0]
     assert f"infer.py: {tmp_path / 'photos'}: 3 files skipped: 2 .heic, 1 .mp4; " in line
-    assert "pip install pillow-heif to read HEIC" in line and "one at a time" in line
+    assert "pip install pillow-heif to read HEIC" in line and "a folder of videos only" in line
 
 
 def test_a_misspelt_path_is_named_and_the_others_are_done(photo, waves, tmp_path, capsys):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data import listing
-from data.listing import find_images, image_suffixes, list_images
+from data.listing import find_images, find_videos, holds_only_videos, image_suffixes, list_images
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,7 +116,7 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
     assert found.errors == []
     assert found.skipped_lines() == [
         f"{tmp_path / 'photos'}: 5 files skipped: 3 .heic, 1 .cr2, 1 .mp4; pip install pillow-heif to read HEIC;"
-        " convert other images to JPEG or PNG first; stylize videos one at a time"
+        " convert other images to JPEG or PNG first; to stylize videos, give them, or a folder of videos only"
     ]
 
 
@@ -124,7 +124,7 @@ def test_files_that_cannot_be_used_are_reported_by_folder_and_kind(tmp_path):
     ("name", "line"),
     [
         ("b.nef", "1 file skipped: 1 .nef; convert images to JPEG or PNG first"),
-        ("b.mov", "1 file skipped: 1 .mov; stylize videos one at a time"),
+        ("b.mov", "1 file skipped: 1 .mov; to stylize videos, give them, or a folder of videos only"),
         ("b.MTS", "1 file skipped: 1 .mts; convert videos to MP4 first"),
         ("b.heic", "1 file skipped: 1 .heic; pip install pillow-heif to read them"),
         ("b.ico", "1 file skipped: 1 .ico; convert images to JPEG or PNG first"),
@@ -169,6 +169,17 @@ def test_what_two_inputs_have_in_common_is_told_once(tmp_path, monkeypatch):
     assert found.skipped == {Path("photos"): [Path("photos/sub/b.psd")]}
     assert len(found.errors) == 1
     assert [str(error).split(": ")[0] for error in found.unread] == ["photos/sub/c.jpg"]
+
+
+def test_a_folder_of_videos_holds_no_image_at_any_depth(tmp_path):
+    touch(tmp_path / "a" / "b" / "c.mp4", tmp_path / "a" / "notes.txt", tmp_path / "a" / ".d" / "e.jpg")
+    touch(tmp_path / "a" / ".f.jpg", tmp_path / "empty.txt")
+    assert holds_only_videos(tmp_path / "a")
+    assert find_videos([tmp_path / "a", tmp_path / "g.avi"]).images == [tmp_path / "a" / "b" / "c.mp4"]
+    touch(tmp_path / "a" / "b" / "h.JPG")
+    assert not holds_only_videos(tmp_path / "a")
+    (tmp_path / "none").mkdir()
+    assert not holds_only_videos(tmp_path / "none")
 
 
 def test_text_and_hidden_files_are_skipped_without_a_word(tmp_path):
