@@ -156,11 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("pythons", nargs="*", metavar="PYTHON", help="Pythons of virtual environments")
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW", help="of the photos, in pixels")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each kind (default: 5)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="contenders beside infer.py with ONNX Runtime"
+    )
     options = parser.parse_args(arguments)
     from data.images import load_image, resize_image, save_image
 
     photo = load_image(ROOT / "examples" / "coffee.jpg")
-    entries = contenders(options.pythons)
+    wanted = None if options.only is None else {REFERENCE, *options.only}
+    entries = [entry for entry in contenders(options.pythons) if wanted is None or entry.name in wanted]
     print(HEADER)
     with tempfile.TemporaryDirectory() as folder:
         for size in options.sizes:

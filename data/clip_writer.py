@@ -33,9 +33,11 @@ DEEP_CODECS = {
 DEEP_FORMAT = "yuv420p10le"
 LEAST_DEEP_SIDE = 64  # pixels; the encoders of 10 bits refuse tiny frames, which get 8 bits
 # Constant rate factor by codec; a lower number is better. The codecs' own defaults are 23, 28, 31 and 35.
-CONSTANT_QUALITY = {"libx264": "18", "libx265": "18", "libvpx-vp9": "24", "libsvtav1": "20"}
-# Options beside it. x265 and SVT-AV1 would write lines of their own to stderr.
-_OPTIONS = {"libx265": {"x265-params": "log-level=none"}}
+CONSTANT_QUALITY = {"libx264": "17", "libx265": "18", "libvpx-vp9": "24", "libsvtav1": "20"}
+# Options beside it. x265 and SVT-AV1 would write lines of their own to stderr. The preset of x264 takes a third of the
+# CPU time of its default, which the network needs: 13 in place of 38 ms for a frame of 640x360 pixels. With a quality
+# one step higher, the error is larger by 0.3 dB and the file by a tenth.
+_OPTIONS = {"libx264": {"preset": "veryfast"}, "libx265": {"x265-params": "log-level=none"}}
 # Metadata of streams that is kept, and the names that it has in sources: MP4 files call a title "name".
 _KEPT_METADATA = {"language": ("language",), "title": ("title", "name")}
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
