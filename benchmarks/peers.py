@@ -147,7 +147,8 @@ def print_size(size: str, found: dict[str, tuple]) -> None:
     for name, (cold, steady, peak) in found.items():
         cells = [f"{size:10} {name:22}"]
         for value, reference in zip((cold, steady), found[REFERENCE][:2], strict=True):
-            cells.append(" failed        -" if value is None else f"{value:8.3f} {value / reference:6.2f}")
+            cells.append(" failed" if value is None else f"{value:8.3f}")
+            cells.append("     -" if None in (value, reference) else f"{value / reference:6.2f}")
         print(*cells, "       -" if peak is None else f"{peak / 1e9:8.2f}", flush=True)
 
 

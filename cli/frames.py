@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cli.infer_config import FastConfig
-from cli.styles import load_controls, load_styles
+from cli.styles import load_controls, load_styles, once_reported
 
 
 class FrameStylizers:
@@ -16,7 +16,7 @@ class FrameStylizers:
         self._config = config
         self._stylizer: Any = None
         self._threads = 0
-        self._controls = load_controls(config)
+        self._controls, self._report = load_controls(config), once_reported()
 
     def for_size(self, height: int, width: int) -> "FrameStylizer":
         """Returns what stylizes the frames of one clip. Raises StyleError, and MemoryError for too large frames."""
@@ -38,7 +38,7 @@ class FrameStylizers:
 
     def _load_with(self, threads: int) -> None:
         self._stylizer = None  # frees its memory
-        self._stylizer = load_styles(self._config, threads=threads)
+        self._stylizer = load_styles(self._config, threads=threads, report=self._report)
         self._threads = threads
 
     def _most_frames(self, height: int, width: int) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from cli.flags import UsageError, report
@@ -57,10 +58,12 @@ def picture_name(config: FastConfig) -> str:
     return "_".join(find_style(style).resolve().name for style, _ in _shares(config))
 
 
-def load_styles(config: FastConfig, threads: int | None = None, expected_pixels: float = math.inf) -> Any:
+def load_styles(
+    config: FastConfig, threads: int | None = None, expected_pixels: float = math.inf, **options
+) -> Any:
     """The Stylizer that the flags ask for. Raises StyleError.
 
-    expected_pixels: of all images that it will stylize together.
+    expected_pixels: of all images that it will stylize together. options: of `load_blend`, in place of the flags.
     """
     from transformer.inference.loading import load_blend
 
@@ -69,14 +72,19 @@ def load_styles(config: FastConfig, threads: int | None = None, expected_pixels:
         config.runtime,
         threads=threads,
         expected_pixels=expected_pixels,
-        **loading_options(config),
+        **loading_options(config) | options,
     )
 
 
 def loading_options(config: FastConfig) -> dict[str, Any]:
     """The options of `load_blend` and `load_stylizer` that the flags ask for."""
     names = ("precision", "device", "tile", "max_memory", "trust", "grain")
-    return {name: getattr(config, name) for name in names} | {"report": functools.partial(report, PROG)}
+    return {name: getattr(config, name) for name in names} | {"report": once_reported()}
+
+
+def once_reported() -> Callable[[str], None]:
+    """A function that reports lines, each of them once: several styles may meet the same fault."""
+    return functools.cache(functools.partial(report, PROG))
 
 
 def _shares(config: FastConfig) -> tuple[tuple[str, float], ...]:

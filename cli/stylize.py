@@ -14,7 +14,7 @@ from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.memory import check_memory
 from cli.styles import load_controls, load_styles, picture_name
-from cli.targets import check_folder_outputs, check_outputs, target_paths
+from cli.targets import check_folder_outputs, check_outputs, target_paths, without_clips
 from system.console import printable
 from system.faults import memory_faults
 from system.signals import Interrupted
@@ -25,8 +25,11 @@ _TILE_BAR = "{l_bar}{bar}| {elapsed}<{remaining}"
 _TILE_LINE = "{desc}: {percentage:3.0f}%, {elapsed} passed, {remaining} left"
 
 
-def stylize_photos(config: FastConfig) -> int:
-    """Stylizes every photo, reports those that fail and goes on; returns the exit status, 0 or 1."""
+def stylize_photos(config: FastConfig, clips: Mapping[Path, Path] | None = None) -> int:
+    """Stylizes every photo, reports those that fail and goes on; returns the exit status, 0 or 1.
+
+    clips: the videos of the same call, each with the file that it will become.
+    """
     if config.temporal:
         raise UsageError("--temporal is for videos; photos have no previous frame")
     from data.images import check_image_suffix
@@ -43,7 +46,8 @@ def stylize_photos(config: FastConfig) -> int:
         config.photos, photos, config.output, picture_name(config), suffix_rule(config)
     )
     check_format(config, targets.values())
-    check_outputs(targets.values(), [*photos, config.mask])
+    without_clips(targets, faults, clips or {})
+    check_outputs(targets.values(), [*photos, *(clips or {}), config.mask])
     check_folder_outputs(targets.values(), [path for path in config.photos if os.path.isdir(path)])
     for target in targets.values():
         check_image_suffix(target)

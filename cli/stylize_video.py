@@ -12,6 +12,7 @@ from cli.frames import FrameStylizers
 from cli.infer_config import FastConfig
 from cli.styles import picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths
+from data.clip_formats import ANIMATION_SUFFIXES
 from system.console import printable
 from system.signals import Interrupted
 
@@ -34,7 +35,7 @@ def stylize_all(config: FastConfig, clip_inputs: Sequence[Path]) -> int:
     if photo_inputs:
         from cli.stylize import stylize_photos
 
-        status = stylize_photos(replace(config, photos=photo_inputs, temporal=0.0))
+        status = stylize_photos(replace(config, photos=photo_inputs, temporal=0.0), job.targets)
     return max(status, job.stylize_all())
 
 
@@ -58,7 +59,7 @@ def _is_clip(path: Path, wants_still: bool) -> bool:
 
     if is_video(path):
         return True
-    if wants_still or path.suffix.lower() not in (".gif", ".webp"):
+    if wants_still:
         return False
     from data.animation import is_animation
 
@@ -69,16 +70,19 @@ def _is_still(output: Path | None) -> bool:
     from data.encoding import SAVE_SUFFIXES
 
     is_file = output is not None and not os.path.isdir(output)
-    return is_file and output.suffix.lower() in SAVE_SUFFIXES - {".gif", ".webp"}
+    return is_file and output.suffix.lower() in SAVE_SUFFIXES - ANIMATION_SUFFIXES
 
 
 def _clip_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
-    return suffix if suffix in (".gif", ".webp") else ".mp4"
+    return suffix if suffix in ANIMATION_SUFFIXES else ".mp4"
 
 
 class ClipJob:
-    """The videos of one call. Raises UsageError and StyleError for what is wrong with the flags."""
+    """The videos of one call. Raises UsageError and StyleError for what is wrong with the flags.
+
+    targets: the file that each of them will become.
+    """
 
     def __init__(self, config: FastConfig, inputs: Sequence[Path]):
         from data.listing import find_videos
@@ -90,12 +94,14 @@ class ClipJob:
         self._config, self._clips = config, listing.images
         self._failures = len(listing.errors) + len(listing.unread)
         self._count = len(self._clips) + self._failures
-        self._targets, faults = target_paths(
-            inputs, self._clips, config.output, picture_name(config), _clip_suffix
-        )
-        check_outputs(self._targets.values(), [*config.photos, *self._clips, config.mask])
-        check_folder_outputs(self._targets.values(), [path for path in config.photos if os.path.isdir(path)])
-        for target in self._targets.values():
+        self.targets, faults = {}, {}
+        if self._clips:
+            self.targets, faults = target_paths(
+                inputs, self._clips, config.output, picture_name(config), _clip_suffix
+            )
+        check_outputs(self.targets.values(), [*config.photos, *self._clips, config.mask])
+        check_folder_outputs(self.targets.values(), [path for path in config.photos if os.path.isdir(path)])
+        for target in self.targets.values():
             check_video_suffix(target)
         for path, fault in faults.items():
             self._fail(path, fault)
@@ -117,15 +123,15 @@ class ClipJob:
         except Interrupted as error:
             error.done = self._interrupted_text(len(missing))
             raise
-        self._report_end(time.perf_counter() - start, len(self._targets) - len(missing))
+        self._report_end(time.perf_counter() - start, len(self.targets) - len(missing))
         return 1 if self._failures else 0
 
     def _missing(self) -> list[Path]:
         if not self._config.skip_existing:
-            return list(self._targets)
+            return list(self.targets)
         from cli.stylize import without_pictures
 
-        return without_pictures(self._targets)
+        return without_pictures(self.targets)
 
     def _unless_it_fails(self, path: Path, work):
         """The result of `work`; None where the clip is at fault, which is reported."""
@@ -144,25 +150,29 @@ class ClipJob:
         report(PROG, line if printable(path) in line else f"{printable(path)}: {line}")
 
     def _stylize(self, path: Path, frames_of) -> None:
-        from data.video import stylize_video
+        from data.video import DamagedClipError, stylize_video
 
-        target = self._targets[path]
+        target = self.targets[path]
         with progress_bar(total=None, unit="frames", desc=path.name) as bar:
 
             def show(frames_done: int, frames: int) -> None:
                 bar.total = frames or None
                 bar.update()
 
-            frames = stylize_video(
-                path,
-                target,
-                frames_of.stylize,
-                show,
-                finish=frames_of.finish,
-                workers=frames_of.workers,
-                stop=frames_of.stop,
-                on_note=lambda note: report(PROG, f"{target}: {note}"),
-            )
+            try:
+                frames = stylize_video(
+                    path,
+                    target,
+                    frames_of.stylize,
+                    show,
+                    finish=frames_of.finish,
+                    workers=frames_of.workers,
+                    stop=frames_of.stop,
+                    on_note=lambda note: report(PROG, f"{target}: {note}"),
+                )
+            except DamagedClipError:  # what could be read of it was written
+                self._written += 1
+                raise
         self._written += 1
         self._frames += frames
         if self._count == 1:
@@ -172,7 +182,7 @@ class ClipJob:
         if self._count > 1:
             report(PROG, self._summary(seconds, skipped))
         elif skipped:
-            report(PROG, f"{next(iter(self._targets.values()))} exists already; nothing was written")
+            report(PROG, f"{next(iter(self.targets.values()))} exists already; nothing was written")
 
     def _summary(self, seconds: float, skipped: int) -> str:
         text = f"wrote {self._written} video{'' if self._written == 1 else 's'}"

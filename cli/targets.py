@@ -65,6 +65,15 @@ def _distinct(wanted: Mapping[Path, Path], folder: Path) -> tuple[dict[Path, Pat
     return targets, faults
 
 
+def without_clips(targets: dict[Path, Path], faults: dict[Path, str], clips: Mapping[Path, Path]) -> None:
+    """Moves the photos whose picture would be the file of a clip from `targets` to `faults`."""
+    owners = {_identity(target): clip for clip, target in clips.items()}
+    for path, target in list(targets.items()):
+        if (owner := owners.get(_identity(target))) is not None:
+            faults[path] = f"would become {target}, like {owner}; stylize it separately"
+            del targets[path]
+
+
 def _spelling_rule(targets: Iterable[Path], folder: Path) -> Callable[[Path], str]:
     """The function that gives paths of one file one text. Some file systems ignore the case of names."""
     different = set(map(str, targets))

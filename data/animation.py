@@ -1,6 +1,7 @@
 """Reads and writes animated GIF and WebP files, as sources and targets of video.py. Pillow is imported on first use."""
 
 import contextlib
+import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from data.clip_formats import ANIMATION_SUFFIXES
 from data.clip_frames import UNSPECIFIED, ColorTags, usual_matrix
 from data.clip_source import FRAME_BYTES, SourceClip
 from data.clip_times import LEAST_STEP, Times
@@ -16,7 +18,6 @@ from data.encoding import check_image_size
 from data.images import rgb_over
 from system.machine import available_memory
 
-ANIMATION_SUFFIXES = frozenset({".gif", ".webp"})
 MILLISECOND = Fraction(1, 1000)
 UNTIMED = 100  # milliseconds; browsers show frames of a GIF without a duration for so long
 LEAST_GIF_STEP = Fraction(1, 50)  # seconds; browsers show what is shorter for a tenth of a second
@@ -124,6 +125,8 @@ class AnimationWriter:
         self._stream, self._source, self._path = stream, source, target_path
         self._suffix = target_path.suffix.lower()
         self._times = Times(1 / source.rate / source.time_base, LEAST_STEP / source.time_base)
+        from_gif = source.path.suffix.lower() == ".gif"
+        self._least_step = LEAST_GIF_STEP if self._suffix == ".gif" and not from_gif else Fraction(0)
         self._shown: list[tuple[Fraction, Any]] = []  # when a picture begins, in seconds, and Pillow's image
         self._end = Fraction(0)  # of the last frame, in seconds
 
@@ -142,12 +145,7 @@ class AnimationWriter:
         time = self._times.following(source_frame.time) * self._source.time_base
         duration = getattr(source_frame, "duration", None)
         self._end = time + (duration * MILLISECOND if duration else 1 / self._source.rate)
-        if (
-            not duration
-            and self._suffix == ".gif"
-            and self._shown
-            and time - self._shown[-1][0] < LEAST_GIF_STEP
-        ):
+        if self._shown and time - self._shown[-1][0] < self._least_step:
             return  # too fast for GIF
         if pixels.dtype == np.uint16:
             pixels = np.rint(pixels / 257).astype(np.uint8)
@@ -165,14 +163,20 @@ class AnimationWriter:
                 f"{self._source.path}: contains no readable frame{fault and f': {fault}'}; give another one"
             )
         images = [image for _, image in self._shown]
-        images[0].save(
-            self._stream,
-            format=self._suffix[1:].upper(),
-            save_all=True,
-            append_images=images[1:],
-            duration=self._durations(),
-            **self._options(),
-        )
+        try:
+            images[0].save(
+                self._stream,
+                format=self._suffix[1:].upper(),
+                save_all=True,
+                append_images=images[1:],
+                duration=self._durations(),
+                **self._options(),
+            )
+        except (OverflowError, struct.error) as error:  # Pillow joins pictures that are the same
+            raise ImageError(
+                f"{self._path}: shows one picture for longer than the format can store, which is 655 seconds in a GIF;"
+                " give a name that ends in .mp4"
+            ) from error
 
     def _options(self) -> dict[str, Any]:
         if self._suffix == ".webp":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".ts"})
+ANIMATION_SUFFIXES = frozenset({".gif", ".webp"})  # still pictures, or animations: their content decides
 # The demuxers of these formats; the last two read bare MPEG streams. None of them opens other files, as those of
 # playlists and lists of files do.
 DEMUXERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "asf", "mpegvideo", "m4v")

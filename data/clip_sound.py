@@ -24,6 +24,7 @@ LAYOUTS = {
     6: "5.1",
     8: "7.1",
 }  # channels -> what both encoders take; others become stereo
+BYTES_PER_SAMPLE = 4
 MAX_GAP = 0.1  # seconds between two frames of sound that count as continuous; times in files are rounded
 
 
@@ -36,6 +37,12 @@ class Sound(NamedTuple):
     index: int
     packet: Any
     frames: list
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes."""
+        decoded = sum(BYTES_PER_SAMPLE * frame.samples * len(frame.layout.channels) for frame in self.frames)
+        return decoded + (self.packet.size if self.packet is not None else 0)
 
 
 class SoundCopy:

@@ -40,6 +40,7 @@ CONSTANT_QUALITY = {"libx264": "17", "libx265": "18", "libvpx-vp9": "24", "libsv
 _OPTIONS = {"libx264": {"preset": "veryfast"}, "libx265": {"x265-params": "log-level=none"}}
 # Metadata of streams that is kept, and the names that it has in sources: MP4 files call a title "name".
 _KEPT_METADATA = {"language": ("language",), "title": ("title", "name")}
+MOST_WAITING_BYTES = 2**28  # of sound before the first picture, decoded where it is transcoded
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
 
 
@@ -57,6 +58,7 @@ class ClipWriter:
         self._transcoded: list[str] = []  # names of the codecs
         self._sounds = {sound.index: self._sound(sound) for sound in source.sounds}
         self._waiting: list[Sound] = []
+        self._waiting_bytes = 0
         self._video = None
 
     @classmethod
@@ -103,6 +105,11 @@ class ClipWriter:
 
         self._waiting += sounds
         if self._video is None:
+            self._waiting_bytes += sum(sound.size for sound in sounds)
+            if self._waiting_bytes > MOST_WAITING_BYTES:
+                raise ImageError(
+                    f"{self._source.path}: its sound begins long before its first readable frame; cut off the start"
+                )
             return
         for sound in self._waiting:
             with self._encoder_errors():

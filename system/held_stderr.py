@@ -4,7 +4,10 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+
+_ONE_AT_A_TIME = threading.RLock()  # two threads would each restore what the other one has put in place
 
 
 @contextlib.contextmanager
@@ -13,9 +16,11 @@ def stderr_held() -> Iterator[Callable[[], str]]:
 
     Gives a function that returns what was written so far; it also works after the context. Where nothing can be held,
     for example because the temporary folder is full, the messages are shown at once and the function returns "".
+    What other threads write meanwhile is held, too. Threads that enter at the same time wait for each other.
     """
     sys.stderr.flush()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_ONE_AT_A_TIME)
         try:
             held = stack.enter_context(tempfile.TemporaryFile())
             stderr_copy = os.dup(2)

@@ -159,7 +159,7 @@ def test_an_animation_that_memory_cannot_hold_is_refused_in_one_line(tmp_path, m
     )
     monkeypatch.setattr(animation, "FRAME_BYTES", 1)
     with pytest.raises(
-        ImageError, match=r"new\.\w+: 2|3 frames of 32x24 pixels take more memory .*--max-side"
+        ImageError, match=r"new\.\w+: (2|3) frames of 32x24 pixels take more memory .*--max-side"
     ):
         stylize_video(path, tmp_path / f"new{suffix}", inverted)
     assert [found.name for found in tmp_path.iterdir()] == ["a.gif"]
@@ -196,3 +196,20 @@ def test_a_deep_clip_becomes_an_animation(tmp_path):
     stylize_video(write_deep(tmp_path / "clip.mkv"), tmp_path / "new.webp", lambda image: image)
     image = load_image(tmp_path / "new.webp")  # the encoder makes one of equal frames
     np.testing.assert_allclose(image.mean((0, 1)), np.array(COLOR) / 257, atol=4)
+
+
+def test_a_gif_of_a_faster_animation_shows_no_frame_too_shortly(tmp_path):
+    frames = [Image.fromarray(np.full((8, 8, 3), 40 * index, np.uint8)) for index in range(6)]
+    frames[0].save(
+        tmp_path / "fast.webp", save_all=True, append_images=frames[1:], duration=16, lossless=True
+    )
+    stylize_video(tmp_path / "fast.webp", tmp_path / "new.gif", lambda image: image)
+    assert min(timing(tmp_path / "new.gif")[0]) >= 20
+
+
+def test_a_picture_that_is_shown_too_long_for_a_gif_is_one_line(tmp_path):
+    frames = [Image.fromarray(np.full((8, 8, 3), 40 * index, np.uint8)) for index in range(2)]
+    frames[0].save(tmp_path / "slow.webp", save_all=True, append_images=frames[1:], duration=700_000)
+    with pytest.raises(ImageError, match="655 seconds.*\\.mp4"):
+        stylize_video(tmp_path / "slow.webp", tmp_path / "new.gif", lambda image: image)
+    assert not (tmp_path / "new.gif").exists()

@@ -25,6 +25,7 @@ from transformer.inference.devices import Device, parsed_device
 from transformer.inference.graph_frames import MAX_TEXT_BYTES
 from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
 from transformer.inference.loading import load_blend, load_stylizer
+from transformer.inference.session import GpuUse
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = np.random.default_rng(0).uniform(0, 255, (20, 30, 3)).astype(np.float32)
@@ -406,6 +407,7 @@ def test_a_foreign_graph_in_a_folder_whose_name_is_no_utf8_runs(negative_dir, tm
         ("gpu:3", None, "3"),
         ("gpu:1", "5,7", "7"),
         ("gpu:2", "5,7", "-1"),
+        ("gpu:0", "", "-1"),
     ],
 )
 def test_the_child_sees_the_gpu_that_the_user_names(device, given, visible, monkeypatch):
@@ -421,6 +423,25 @@ def test_the_child_sees_the_gpu_that_the_user_names(device, given, visible, monk
 def test_a_gpu_that_the_child_does_not_use_is_reported_in_one_line(ready, count, network_of):
     lines: list[str] = []
     source = f"frames.write_frame(replies, frames.{ready})\n"
-    network_of(source + ECHO, device=Device("gpu"), report=lines.append)
+    network_of(source + ECHO, device=Device("gpu"), gpu=GpuUse(lines.append))
     assert len(lines) == count
     assert all("the CPU is used instead" in line for line in lines)
+
+
+def test_a_gpu_whose_memory_runs_out_is_replaced_by_the_cpu_for_this_photo_and_all_later_ones(network_of):
+    """The child of the CPU sees no GPU."""
+    lines: list[str] = []
+    source = """
+if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":
+    frames.write_frame(replies, frames.READY)
+else:
+    frames.write_frame(replies, frames.READY_ON_GPU)
+    received()
+    frames.write_frame(replies, frames.NO_MEMORY, b"OOM")
+    time.sleep(60)
+"""
+    network = network_of(source + ECHO, device=Device("gpu"), gpu=GpuUse(lines.append))
+    images = IMAGE[np.newaxis]
+    for _ in range(2):
+        np.testing.assert_array_equal(network(images), images)
+    assert lines == ["the GPU cannot be used (OOM); the CPU is used instead"]

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+import threading
+import time
 
 from system.held_stderr import stderr_held
 
@@ -35,3 +37,28 @@ def test_messages_are_shown_where_nothing_can_be_held(monkeypatch, capfd):
         os.write(2, b"shown\n")
     assert written() == ""
     assert capfd.readouterr().err == "shown\n"
+
+
+def test_threads_that_hold_stderr_at_the_same_time_leave_it_as_it_was(capfd):
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with stderr_held():
+            inside.set()
+            leave.wait(10)
+
+    def second():
+        inside.wait(10)
+        with stderr_held():
+            leave.set()
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    time.sleep(0.05)  # the second one tries to enter
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    os.write(2, b"still here\n")
+    assert capfd.readouterr().err == "still here\n"

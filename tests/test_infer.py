@@ -1227,3 +1227,59 @@ def test_an_output_below_a_file_says_so(photo, waves, tmp_path, capsys):
     source = photo(tmp_path / "a.png")
     line = refusal(capsys, 1, source, "--style", waves, "-o", str(source / "x.png"))
     assert "a part of its path is a file and not a folder" in line or "Not a directory" in line
+
+
+def animation(path: Path, durations=(80, 80)) -> Path:
+    """Writes an animation of random frames."""
+    generator = np.random.default_rng(1)
+    frames = [Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)) for _ in durations]
+    path.parent.mkdir(exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=list(durations))
+    return path
+
+
+def test_a_photo_never_replaces_an_animation_that_is_an_input(waves, tmp_path, working_dir, capsys):
+    clip = animation(working_dir / "dog_waves.webp")
+    content = clip.read_bytes()
+    Image.new("RGB", (32, 24)).save(working_dir / "dog.webp")
+    assert infer.main(["dog.webp", "dog_waves.webp", "--style", waves]) == 2
+    assert "would be replaced" in capsys.readouterr().err
+    assert clip.read_bytes() == content
+
+
+def test_a_photo_and_an_animation_with_one_name_do_not_replace_each_other(waves, tmp_path, capsys):
+    clip = animation(tmp_path / "b" / "cat.webp")
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (32, 24)).save(tmp_path / "a" / "cat.webp")
+    target = tmp_path / "art" / "cat_waves.webp"
+    assert (
+        infer.main(
+            [str(tmp_path / "a" / "cat.webp"), str(clip), "--style", waves, "-o", str(tmp_path / "art")]
+        )
+        == 1
+    )
+    assert f"would become {target}, like {clip}" in capsys.readouterr().err
+    assert Image.open(target).n_frames == 2
+
+
+def test_a_missing_video_with_an_output_file_is_one_line_and_status_1(waves, tmp_path, capsys):
+    assert infer.main([str(tmp_path / "no.mp4"), "--style", waves, "-o", str(tmp_path / "out.mp4")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no.mp4: no such file" in line
+
+
+def test_a_damaged_video_that_was_written_counts_as_written_and_failed(clip, waves, tmp_path, capsys):
+    whole = tmp_path / "whole.mkv"
+    assert infer.main([str(clip), "--style", waves, "-o", str(whole)]) == 0
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: int(0.8 * whole.stat().st_size)])
+    capsys.readouterr()
+    assert infer.main([str(cut), str(clip), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    written = len(list((tmp_path / "art").iterdir()))
+    assert f"wrote {written} videos" in capsys.readouterr().err and written == 2
+
+
+def test_a_missing_gpu_is_reported_once_for_all_styles_of_a_sheet(photo, shelf, tmp_path, capsys):
+    path = photo(tmp_path / "cat.png")
+    assert infer.main([str(path), "--sheet", "--device", "gpu", "-o", str(tmp_path / "sheet.png")]) == 0
+    assert capsys.readouterr().err.count("the CPU is used instead") == 1

@@ -7,6 +7,7 @@ from PIL import Image
 import infer
 from data.images import load_image
 from transformer.inference import openvino_session
+from transformer.inference.session import GpuError
 
 needs_openvino = pytest.mark.skipif(not openvino_session.is_installed(), reason="needs openvino")
 
@@ -31,6 +32,10 @@ def stylized(photo, style_dirs, tmp_path, capsys):
     return run
 
 
+def refuse_gpu(*_):
+    raise GpuError("none is here")
+
+
 @needs_openvino
 def test_openvino_writes_the_picture_of_onnx_runtime(stylized):
     status, printed, picture = stylized("--runtime", "openvino")
@@ -40,7 +45,9 @@ def test_openvino_writes_the_picture_of_onnx_runtime(stylized):
 
 @pytest.mark.parametrize("runtime", ["onnx", pytest.param("openvino", marks=needs_openvino)])
 @pytest.mark.parametrize("device", ["gpu", "gpu:7"])
-def test_a_missing_gpu_is_one_line_and_the_picture_is_written(stylized, runtime, device):
+def test_a_missing_gpu_is_one_line_and_the_picture_is_written(stylized, runtime, device, monkeypatch):
+    monkeypatch.setattr("transformer.inference.runtimes.available_providers", lambda: [])
+    monkeypatch.setattr(openvino_session, "_gpu_name", refuse_gpu)
     status, printed, picture = stylized("--runtime", runtime, "--device", device)
     first, second = printed.splitlines()
     assert first.startswith("infer.py: the GPU cannot be used (")

@@ -2,10 +2,10 @@
 
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from system.machine import has_fast_bfloat16
 from transformer.export.style_folder import StyleError
@@ -86,7 +86,14 @@ def test_threads_share_a_stylizer_and_get_their_own_pictures(style_dirs):
 
 
 @needs_openvino
-def test_stop_ends_a_long_call_and_refuses_later_ones():
+def test_stop_ends_a_long_call_and_refuses_later_ones(monkeypatch):
+    sessions, opened = [], OpenVinoSession.__init__
+
+    def noted(self, *arguments, **options):
+        sessions.append(self)
+        opened(self, *arguments, **options)
+
+    monkeypatch.setattr(OpenVinoSession, "__init__", noted)
     stylizer = load_stylizer("great_wave", "openvino", tile="off")
     errors = []
 
@@ -98,7 +105,7 @@ def test_stop_ends_a_long_call_and_refuses_later_ones():
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.5)
+    wait_until(lambda: any(session._busy for session in sessions))
     stylizer.stop()
     thread.join(60)
     assert errors and not thread.is_alive()
@@ -196,3 +203,24 @@ def test_bfloat16_changes_pixels_by_a_few_levels(tile):
     expected = load_stylizer("great_wave", "onnx", tile="off")(image)
     apart = np.abs(load_stylizer("great_wave", precision="bfloat16", tile=tile)(image) - expected)
     assert 0 < apart.mean() < 1 and apart.max() < 12
+
+
+@pytest.mark.parametrize("fault", [ImportError("libtbb.so.12: cannot open"), None])
+def test_auto_goes_on_with_onnx_runtime_where_openvino_is_broken(style_dirs, monkeypatch, fault):
+    class Broken:
+        """An old package without Core, or one whose libraries are missing."""
+
+        def __getattr__(self, name):
+            raise fault or AttributeError(name)
+
+    monkeypatch.setattr(openvino_session, "is_installed", lambda: True)
+    monkeypatch.setitem(sys.modules, "openvino", Broken())
+    openvino_session._core.cache_clear()
+    lines: list[str] = []
+    stylize = load_stylizer(style_dirs["waves"], expected_pixels=1e9, report=lines.append)
+    assert stylize.runtime == "onnx"
+    (line,) = lines
+    assert "OpenVINO cannot be loaded (" in line and line.endswith("ONNX Runtime is used instead")
+    with pytest.raises(StyleError, match="OpenVINO cannot be loaded"):
+        load_stylizer(style_dirs["waves"], "openvino")
+    openvino_session._core.cache_clear()

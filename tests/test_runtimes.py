@@ -1,6 +1,7 @@
 """transformer/inference/runtimes.py and session.py: which library and device compute, and what a failing GPU does."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from transformer.export.onnx_graph import OPSET
 from transformer.inference import onnx_session, runtimes
 from transformer.inference.devices import Device, parsed_device
 from transformer.inference.runtimes import Engine, chosen_runtime
-from transformer.inference.session import FallbackSession, GpuError
+from transformer.inference.session import FallbackSession, GpuError, GpuUse
 
 CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 VALUE = np.array([-1.0, 2.0], np.float32)
@@ -42,7 +43,7 @@ def fallback(gpu: FakeSession | Exception):
             raise gpu
         return gpu
 
-    return FallbackSession(open_gpu, lambda: cpu, lines.append), cpu, lines
+    return FallbackSession(open_gpu, lambda: cpu, GpuUse(lines.append)), cpu, lines
 
 
 def test_a_gpu_that_works_computes_and_nothing_is_reported():
@@ -80,7 +81,7 @@ def test_threads_that_fail_together_open_one_session_on_the_cpu():
         barrier.wait()
         session.run({"X": VALUE})
 
-    session = FallbackSession(lambda: gpu, open_cpu, lines.append)
+    session = FallbackSession(lambda: gpu, open_cpu, GpuUse(lines.append))
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -108,7 +109,7 @@ def model() -> bytes:
 
 
 def engine(device: str, lines: list, runtime: str = "onnx") -> Engine:
-    return Engine(runtime, "float32", parsed_device(device), lines.append)
+    return Engine(runtime, "float32", parsed_device(device), GpuUse(lines.append))
 
 
 def test_a_gpu_that_the_installed_onnx_runtime_does_not_support_is_named_with_the_packages():
@@ -178,5 +179,62 @@ def test_auto_takes_the_runtime_that_is_faster_for_the_job(
     ],
 )
 def test_tiles_on_a_cpu_are_computed_by_onnx_runtime_in_float32(runtime, precision, device, of_tiles):
-    made = Engine(runtime, precision, Device(device), print)
+    made = Engine(runtime, precision, Device(device), GpuUse(print))
     assert made.for_tiles().runtime == of_tiles
+
+
+def test_a_gpu_that_failed_is_not_tried_by_other_sessions_of_the_call():
+    lines, tries = [], []
+
+    def open_gpu():
+        tries.append(1)
+        raise GpuError(f"try {len(tries)}")
+
+    gpu = GpuUse(lines.append)
+    sessions = [FallbackSession(open_gpu, lambda: FakeSession(0), gpu) for _ in range(5)]
+    assert [session.run({"X": VALUE})[0][0] for session in sessions] == [-1] * 5
+    assert len(tries) == len(lines) == 1
+
+
+def test_the_other_sessions_of_a_gpu_that_fails_go_on_on_the_cpu():
+    lines: list[str] = []
+    gpu, working, failing = GpuUse(lines.append), FakeSession(10), FakeSession(10, fails_at=1)
+    first = FallbackSession(lambda: working, lambda: FakeSession(0), gpu)
+    second = FallbackSession(lambda: failing, lambda: FakeSession(0), gpu)
+    assert first.run({"X": VALUE})[0][0] == 9
+    assert second.run({"X": VALUE})[0][0] == first.run({"X": VALUE})[0][0] == -1
+    assert working.calls == 1 and len(lines) == 1
+
+
+def test_one_image_at_a_time_is_on_the_gpu():
+    at_once, most = [], []
+
+    class Counting(FakeSession):
+        def run(self, feeds):
+            at_once.append(1)
+            most.append(len(at_once))
+            time.sleep(0.01)
+            at_once.pop()
+            return super().run(feeds)
+
+    session = FallbackSession(lambda: Counting(0), lambda: FakeSession(0), GpuUse(print))
+    threads = [threading.Thread(target=session.run, args=({"X": VALUE},)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 4
+
+
+def test_stop_during_the_fallback_stops_the_new_session():
+    cpu, opened = FakeSession(0), []
+
+    def open_cpu():
+        session.stop()
+        opened.append(cpu)
+        return cpu
+
+    session = FallbackSession(lambda: FakeSession(10, fails_at=1), open_cpu, GpuUse(print))
+    with pytest.raises(RuntimeError):
+        session.run({"X": VALUE})
+    assert opened == [cpu] and cpu.is_stopped

@@ -8,9 +8,10 @@ AUTO, CPU, GPU = "auto", "cpu", "gpu"
 DEVICES = "auto, cpu, gpu, or gpu:N for the GPU with number N, which starts at 0"
 MAX_GPU = 255
 CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 # ONNX Runtime's providers for GPUs, the first that the installed package has is taken, with the package to install.
 GPU_PROVIDERS = {
-    "CUDAExecutionProvider": "onnxruntime-gpu for NVIDIA",
+    CUDA_PROVIDER: "onnxruntime-gpu for NVIDIA",
     "MIGraphXExecutionProvider": "onnxruntime-migraphx for AMD",
     "ROCMExecutionProvider": "onnxruntime-rocm for AMD",
     "DmlExecutionProvider": "onnxruntime-directml for Windows",
@@ -18,7 +19,9 @@ GPU_PROVIDERS = {
 }
 # Part of the usual package of macOS, and not faster for every size. Used only where the user asks for a GPU.
 ON_REQUEST_ONLY = ("CoreMLExecutionProvider",)
-WITHOUT_NUMBER = ("CoreMLExecutionProvider",)
+WITHOUT_NUMBER = ("CoreMLExecutionProvider",)  # there is one GPU, with number 0
+# CUDA would otherwise round to 10 bits (TF32), which is not float32.
+_OPTIONS = {CUDA_PROVIDER: {"use_tf32": "0"}}
 
 
 class Device(NamedTuple):
@@ -62,10 +65,14 @@ def gpu_provider(device: Device, available: Sequence[str]) -> Provider | None:
     names = [name for name in GPU_PROVIDERS if name in available]
     if device.kind == AUTO:
         names = [name for name in names if name not in ON_REQUEST_ONLY]
+    if device.number:
+        names = [name for name in names if name not in WITHOUT_NUMBER]
     if not names:
         return None
-    has_number = device.number is not None and names[0] not in WITHOUT_NUMBER
-    return Provider(names[0], {"device_id": str(device.number)} if has_number else {})
+    options = dict(_OPTIONS.get(names[0], {}))
+    if device.number is not None and names[0] not in WITHOUT_NUMBER:
+        options["device_id"] = str(device.number)
+    return Provider(names[0], options)
 
 
 def packages_for_gpus() -> str:

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
 from transformer.inference import graph_frames as frames
 from transformer.inference.devices import AUTO, CPU, Device
 from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
-from transformer.inference.session import Report
+from transformer.inference.session import GpuError, GpuUse
 
 CHILD = Path(__file__).with_name("graph_child.py")
 END_SECONDS = 5.0  # for a process that has closed its streams
@@ -45,7 +45,7 @@ class ForeignGraph:
     """A graph that this project did not write: its folder, the runtime it needs, and whether the user trusts it.
 
     content: the bytes of an .onnx file, which have been read and compared already. device: of TensorFlow; ONNX graphs
-    run on the CPU. report: is told in one line if a GPU was asked for and is not used.
+    run on the CPU. gpu: is told if a GPU was asked for and cannot be used.
     """
 
     style_dir: Path
@@ -53,7 +53,7 @@ class ForeignGraph:
     trust: bool
     content: bytes = b""
     device: Device = Device(AUTO)
-    report: Report = lambda line: None
+    gpu: GpuUse = field(default_factory=lambda: GpuUse(lambda line: None))
 
     @property
     def path(self) -> Path:
@@ -95,6 +95,15 @@ class ForeignNetwork:
         with self._lock:
             if self._child.has_ended:
                 self._child = _Child(self._graph)
+            try:
+                return self._child.stylized(images)
+            except NotEnoughMemory as error:
+                if not self._child.is_on_gpu:
+                    raise
+                self._graph.gpu.give_up(error)
+            self._child.end()
+            self._graph = replace(self._graph, device=Device(CPU))
+            self._child = _Child(self._graph)
             return self._child.stylized(images)
 
 
@@ -111,6 +120,10 @@ class _Child:
             except BaseException:
                 self._end()
                 raise
+
+    def end(self) -> None:
+        """Ends the process."""
+        self._end()
 
     @property
     def has_ended(self) -> bool:
@@ -141,13 +154,11 @@ class _Child:
 
     def _read_ready(self) -> None:
         ready = self._read_expected((frames.READY, frames.READY_ON_GPU), 0)
-        if self._graph.device.is_gpu and ready != frames.READY_ON_GPU:
-            why = (
-                "graphs of other programs run on the CPU"
-                if self._graph.runtime == "onnx"
-                else "TensorFlow finds none here"
-            )
-            self._graph.report(f"the GPU cannot be used ({why}); the CPU is used instead")
+        self.is_on_gpu = ready == frames.READY_ON_GPU
+        if self._graph.device.is_gpu and not self.is_on_gpu:
+            is_onnx = self._graph.runtime == "onnx"
+            why = "graphs of other programs run on the CPU" if is_onnx else "TensorFlow finds none here"
+            self._graph.gpu.give_up(GpuError(why))
 
     def _read_pictures(self, shape: tuple[int, ...]) -> np.ndarray:
         pictures = np.empty(shape, np.float32)
@@ -275,10 +286,12 @@ def _visible_gpus(device: Device) -> dict[str, str]:
         return {}
     visible = {}
     for name in GPU_VARIABLES:
-        given = [part for part in os.environ.get(name, "").split(",") if part]
-        # The user may already have hidden some GPUs: gpu:1 is then the second of the others.
-        number = str(device.number) if not given else ([*given, *["-1"] * device.number])[device.number]
-        visible[name] = number
+        if name not in os.environ:
+            visible[name] = str(device.number)
+            continue
+        # The user has hidden some GPUs, or all: gpu:1 is then the second of the others.
+        given = [part for part in os.environ[name].split(",") if part]
+        visible[name] = given[device.number] if device.number < len(given) else "-1"
     return visible
 
 

@@ -15,12 +15,20 @@ from system.machine import available_cores
 from transformer.architecture import Architecture
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
+from transformer.inference import openvino_session
 from transformer.inference.arguments import check_engine, check_options, check_styles
 from transformer.inference.devices import AUTO, Device
-from transformer.inference.memory_plan import GIGABYTE, OPENVINO_WHOLE_BYTES, WHOLE_BYTES, MemoryPlan
+from transformer.inference.memory_plan import (
+    GIGABYTE,
+    OPENVINO_WHOLE_BYTES,
+    OPENVINO_WHOLE_LIMIT,
+    WHOLE_BYTES,
+    WHOLE_LIMIT,
+    MemoryPlan,
+)
 from transformer.inference.own_graph import own_claim
 from transformer.inference.runtimes import ONNX, OPENVINO, TENSORFLOW, Engine, chosen_runtime
-from transformer.inference.session import Report, Session, once
+from transformer.inference.session import GpuUse, Report, Session
 from transformer.inference.stylizer import Network, Stylizer
 
 WIDTH_UNKNOWN = 1.0  # assumed for networks that do not tell their width
@@ -68,7 +76,7 @@ def load_blend(
     named_device = check_engine(runtime, precision, device)
     if expected_pixels is not None:
         expected_pixels *= len(styles)
-    choice = _Choice(runtime, precision, named_device, expected_pixels, once(report))
+    choice = _Choice(runtime, precision, named_device, expected_pixels, report, GpuUse(report))
     memory_limit = max_memory and max_memory * GIGABYTE
     share = 1 / len(styles)
     networks = [
@@ -81,8 +89,14 @@ def load_blend(
         tile=tile,
         max_memory=memory_limit,
         pixel_bytes=[network.pixel_bytes for network in networks],
+        whole_limit=_whole_limit(networks),
     )
     return Stylizer(networks, [weight for _, weight in styles], plan, grain)
+
+
+def _whole_limit(networks: Sequence[Network]) -> float:
+    is_openvino = any(network.runtime == OPENVINO for network in networks)
+    return OPENVINO_WHOLE_LIMIT if is_openvino else WHOLE_LIMIT
 
 
 @dataclass(frozen=True)
@@ -94,13 +108,24 @@ class _Choice:
     device: Device
     expected_pixels: float | None
     report: Report
+    gpu: GpuUse
 
+    @functools.cached_property
     def engine(self) -> Engine:
-        """The engine of a style that this project wrote as ONNX."""
-        runtime = self.runtime
-        if runtime == AUTO:
-            runtime = chosen_runtime(self.precision, self.device, self.expected_pixels)
-        return Engine(runtime, self.precision, self.device, self.report)
+        """The engine of styles that this project wrote as ONNX."""
+        return Engine(self._chosen(), self.precision, self.device, self.gpu)
+
+    def _chosen(self) -> str:
+        if self.runtime != AUTO:
+            return self.runtime
+        chosen = chosen_runtime(self.precision, self.device, self.expected_pixels)
+        if chosen == OPENVINO and self.precision == "float32":
+            try:
+                openvino_session.check_installation()
+            except StyleError as error:
+                self.report(f"{error}; ONNX Runtime is used instead")
+                return ONNX
+        return chosen
 
 
 def _tiled_memory(memory_limit: float | None, share: float) -> Callable[[], float]:
@@ -122,7 +147,7 @@ def _load_network(
     if architecture is None:
         _check_float32(style_dir, choice)
         return _load_foreign(style_dir, ONNX, choice, trust, content)
-    engine = choice.engine()
+    engine = choice.engine
     session = _open_session(engine, onnx_path, content, threads or available_cores())
 
     @functools.cache
@@ -202,5 +227,5 @@ def _load_foreign(
 ) -> Network:
     from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
 
-    graph = ForeignGraph(style_dir, runtime, trust, content, choice.device, choice.report)
+    graph = ForeignGraph(style_dir, runtime, trust, content, choice.device, choice.gpu)
     return Network(ForeignNetwork(graph), WIDTH_UNKNOWN, one_at_a_time=True, runtime=runtime)

@@ -13,6 +13,9 @@ WHOLE_LIMIT = 2e9  # bytes that a whole image may take before tiles are used; ti
 # Per pixel of a whole image, at half width; measured from 1 to 12 megapixels
 WHOLE_BYTES = 380  # in ONNX Runtime, and assumed for other graphs
 OPENVINO_WHOLE_BYTES = 300
+# OpenVINO sums up the statistics of instance norm in float32: at 4 megapixels pixels are wrong by up to 1 level of 255,
+# at 12 megapixels by up to 9. Tiles have exact statistics.
+OPENVINO_WHOLE_LIMIT = 1.5e9
 BASE_BYTES = 250e6  # Python, NumPy and ONNX Runtime
 PICTURE_BYTES = 10  # per pixel: the photo, the picture, and what the encoder takes
 BLEND_BYTES = 12  # per pixel: the float32 picture of a style that waits for the other styles of a blend
@@ -35,7 +38,7 @@ class MemoryPlan:
     keeps what it has allocated. held_bytes: of all styles together; None if a style cannot be computed in tiles.
     pixel_bytes: of each style per pixel of a whole image, at half width; WHOLE_BYTES by default.
     tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of "auto" in bytes; None means whole
-    images up to WHOLE_LIMIT, and tiles within the free memory.
+    images up to `whole_limit`, and tiles within the free memory.
     """
 
     widths: Sequence[float]
@@ -43,6 +46,7 @@ class MemoryPlan:
     tile: str | int = "auto"
     max_memory: float | None = None
     pixel_bytes: Sequence[float] | None = None
+    whole_limit: float = WHOLE_LIMIT
 
     def tile_for(self, height: int, width: int) -> int | None:
         """Returns the side of the tiles in pixels; None if the image is computed whole.
@@ -53,7 +57,7 @@ class MemoryPlan:
             return None
         if self.tile != "auto":
             return int(self.tile)
-        fits = self.whole_bytes(height, width) <= (self.max_memory or WHOLE_LIMIT)
+        fits = self.whole_bytes(height, width) <= (self.max_memory or self.whole_limit)
         return None if fits else self._largest_tile(height, width)
 
     def check_whole(self, height: int, width: int) -> None:

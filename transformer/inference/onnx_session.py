@@ -7,7 +7,7 @@ import numpy as np
 
 from system.faults import memory_faults, one_line
 from system.held_stderr import stderr_held
-from transformer.inference.devices import CPU_PROVIDER, Provider
+from transformer.inference.devices import CPU_PROVIDER, CUDA_PROVIDER, Provider
 from transformer.inference.session import GpuError
 
 MEMORY_REMEDY = "resize the image (--max-side), use smaller tiles (--tile 128) or free some memory"
@@ -71,6 +71,8 @@ def _gpu_session(model: bytes, options, provider: Provider):
     with stderr_held() as written:
         onnxruntime.set_default_logger_severity(_WARNINGS)
         try:
+            if provider.name == CUDA_PROVIDER and hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()  # the libraries of NVIDIA's own packages in site-packages
             # Without fallback: ONNX Runtime's own would print to stdout.
             session = onnxruntime.InferenceSession(
                 model, options, providers=[tuple(provider), CPU_PROVIDER], enable_fallback=0

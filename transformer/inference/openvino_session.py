@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from system.faults import memory_faults
+from system.faults import memory_faults, one_line
 from system.machine import available_cores
 from transformer.export.style_folder import StyleError
 from transformer.inference.devices import Device
@@ -58,6 +58,8 @@ class OpenVinoSession:
         try:
             with self._memory_faults():
                 request.start_async(dict(feeds))
+                if self._is_stopped:  # since the request was taken
+                    request.cancel()
                 request.wait()
                 # Copies, because the next call writes into the same memory.
                 return [np.array(tensor.data) for tensor in request.output_tensors]
@@ -84,13 +86,29 @@ class OpenVinoSession:
         return request
 
 
+def check_installation() -> None:
+    """Raises StyleError if OpenVINO cannot be used."""
+    _core()
+
+
 @functools.cache
 def _core():
     try:
         import openvino
-    except ImportError as error:
+
+        return openvino.Core()
+    except ModuleNotFoundError as error:
+        if error.name != "openvino":
+            raise _broken(error) from error
         raise StyleError(f"OpenVINO is not installed; run {INSTALL}, or use --runtime onnx") from error
-    return openvino.Core()
+    except Exception as error:  # an old version, or one whose libraries are missing
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> StyleError:
+    return StyleError(
+        f"OpenVINO cannot be loaded ({one_line(error)}); install it again with {INSTALL}, or use --runtime onnx"
+    )
 
 
 def _cpu_settings(threads: int) -> dict[str, object]:

@@ -13,7 +13,7 @@ from transformer.inference.devices import (
 )
 from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.openvino_session import OpenVinoSession
-from transformer.inference.session import FallbackSession, GpuError, Report, Session
+from transformer.inference.session import FallbackSession, GpuError, GpuUse, Session
 
 ONNX, OPENVINO, TENSORFLOW = "onnx", "openvino", "tensorflow"
 # OpenVINO takes longer to start and less time per pixel; see benchmarks/README.md for the measured times.
@@ -22,12 +22,12 @@ OPENVINO_PAYS_PIXELS = 2e6
 
 @dataclass(frozen=True)
 class Engine:
-    """Opens the sessions of one runtime. runtime: "onnx" or "openvino". report: is told why a GPU is not used."""
+    """Opens the sessions of one runtime, "onnx" or "openvino". gpu: whether the GPU works, for all its sessions."""
 
     runtime: str
     precision: str
     device: Device
-    report: Report
+    gpu: GpuUse
 
     @property
     def prefers_transposed(self) -> bool:
@@ -45,9 +45,8 @@ class Engine:
         provider = self._provider()
         if provider is None and not self.device.is_gpu:
             return open_cpu()
-        return FallbackSession(
-            partial(self._opened, model, threads, self.device, provider), open_cpu, self.report
-        )
+        open_gpu = partial(self._opened, model, threads, self.device, provider)
+        return FallbackSession(open_gpu, open_cpu, self.gpu)
 
     def _opened(self, model: bytes, threads: int, device: Device, provider: Provider | None) -> Session:
         if self.runtime == OPENVINO:
@@ -59,10 +58,12 @@ class Engine:
         return OnnxSession(model, threads=threads, provider=provider)
 
     def _provider(self) -> Provider | None:
-        return gpu_provider(self.device, available_providers()) if self.runtime == ONNX else None
+        if self.runtime != ONNX or self.device.kind == CPU:
+            return None
+        return gpu_provider(self.device, available_providers())
 
 
-ON_CPU = Engine(ONNX, "float32", Device(CPU), report=lambda line: None)
+ON_CPU = Engine(ONNX, "float32", Device(CPU), GpuUse(report=lambda line: None))
 
 
 def available_providers() -> list[str]:
@@ -82,4 +83,5 @@ def chosen_runtime(precision: str, device: Device, expected_pixels: float | None
     pays = device.is_gpu or (expected_pixels or 0) >= OPENVINO_PAYS_PIXELS
     if not (pays and openvino_session.is_installed()):
         return ONNX
-    return ONNX if gpu_provider(device, available_providers()) else OPENVINO
+    has_gpu = device.kind != CPU and gpu_provider(device, available_providers()) is not None
+    return ONNX if has_gpu else OPENVINO
