@@ -169,13 +169,13 @@ class FastConfig(SharedConfig):
         group=MANY, metavar="GB", above=0,
     )  # fmt: skip
     runtime: str = knob(
-        "library that runs the network; auto: OpenVINO for folders, videos and large photos if it is installed,"
-        " otherwise ONNX Runtime, or TensorFlow if the style has no .onnx file",
+        "library that runs the network; auto: OpenVINO, if it is installed, for videos and for photos that have"
+        " 2 megapixels or more together; otherwise ONNX Runtime, or TensorFlow if the style has no .onnx file",
         "auto", group=NETWORK, choices=RUNTIMES,
     )  # fmt: skip
     precision: str = knob(
-        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, takes about half"
-        " the time, and changes pixels by up to about 3 levels of 255",
+        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, takes less than"
+        " half the time, and changes pixels by up to about 3 levels of 255",
         "float32", group=NETWORK, choices=PRECISIONS,
     )  # fmt: skip
     device: str = knob(

@@ -25,7 +25,8 @@ def picture_suffix(photo_path: Path, *, max_side: int | None = None) -> str:
     """Returns the suffix of the picture of a photo, lower case.
 
     It is that of the photo. It is .png where that format cannot be written, or cannot hold the transparency, the bit
-    depth or the size of the picture, because the file contains another format than its suffix says.
+    depth or the size of the picture: for a transparent BMP file, or where the file contains another format than its
+    suffix says.
     max_side: the longest side of the picture, where it is smaller than the photo.
     """
     suffix = photo_path.suffix.lower()

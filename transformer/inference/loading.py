@@ -55,21 +55,31 @@ def load_blend(
 ) -> Stylizer:
     """Loads several styles, each with its weight in the mixed picture; see `Stylizer`.
 
-    runtime: "onnx" (ONNX Runtime), "openvino" (OpenVINO, an optional package), "tensorflow", or "auto": TensorFlow if
-    the style has no .onnx file, otherwise one of the two others, see expected_pixels. precision: "float32", or
-    "bfloat16", which OpenVINO computes on CPUs that have it. device: "auto", "cpu", "gpu" or "gpu:N"; "auto" is a GPU
-    if the installed ONNX Runtime has a provider for one. A GPU that fails is replaced by the CPU; `report` is told why
-    in one line, by default as a warning. expected_pixels: how many pixels all images will have together; from 2 million
-    on, "auto" means OpenVINO if it is installed, because it starts more slowly and computes faster. None means ONNX
-    Runtime.
-    tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of tile "auto" in GB, for all styles
-    together; by default whole images may take 2 GB, and tiles the free memory. trust: run a
-    graph of another project whatever operations it contains. threads: CPU threads for one image, by
-    default one per core, at most 1024; use 1 to stylize several images at the same time. grain: noise that is added to
-    the images before the network, standard deviation in levels of 255, 0 to 50, see grain.py; infer.py adds 1.
     Graphs of other projects run in a child process, one image at a time, each on all cores.
-    Raises StyleError if a style is missing, lacks what the runtime needs, is damaged, or its graph is refused, or if
-    the runtime is not installed or the CPU lacks the precision; ValueError or TypeError for an impossible argument.
+
+    Args:
+        styles: pairs of a style, by name under checkpoints/ or by folder, and its weight.
+        runtime: "onnx" (ONNX Runtime), "openvino" (OpenVINO, an optional package), "tensorflow", or "auto":
+            TensorFlow if the style has no .onnx file, otherwise one of the two others, see expected_pixels.
+        precision: "float32", or "bfloat16", which OpenVINO computes on CPUs that have it.
+        device: "auto", "cpu", "gpu" or "gpu:N"; "auto" is a GPU if the installed ONNX Runtime has a provider for one.
+            A GPU that fails is replaced by the CPU.
+        tile: "auto", "off", or the side of tiles in pixels.
+        max_memory: limit of tile "auto" in GB, for all styles together; by default whole images may take 2 GB (1.5 in
+            OpenVINO), and tiles the free memory.
+        trust: run a graph of another project whatever operations it contains.
+        threads: CPU threads for one image, by default one per core, at most 1024; use 1 to stylize several images at
+            the same time.
+        grain: noise that is added to the images before the network, standard deviation in levels of 255, 0 to 50, see
+            grain.py; infer.py adds 1.
+        expected_pixels: how many pixels all images will have together. From 2 million on, runtime "auto" means
+            OpenVINO if it is installed: it starts more slowly and computes faster. None means ONNX Runtime.
+        report: is told in one line why a GPU, or OpenVINO with runtime "auto", is not used; by default a warning.
+
+    Raises:
+        StyleError: a style is missing, lacks what the runtime needs, is damaged, or its graph is refused; or the
+            runtime is not installed, or the CPU lacks the precision.
+        ValueError, TypeError: an impossible argument.
     """
     styles = check_styles(styles)
     check_options(tile, max_memory, trust, threads, grain, expected_pixels)
