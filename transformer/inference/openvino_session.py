@@ -10,7 +10,7 @@ import numpy as np
 from system.faults import memory_faults, one_line
 from system.machine import available_cores
 from transformer.export.style_folder import StyleError
-from transformer.inference.devices import Device
+from transformer.inference.devices import Device, packages_for_gpus
 from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.session import GpuError
 
@@ -135,5 +135,8 @@ def _gpu_name(available: list[str], device: Device) -> str:
     known = {name for name in available if name.partition(".")[0] == "GPU"}
     is_only_one = known == {"GPU"} and device.number in (None, 0)
     if not (name in known or is_only_one or (name == "GPU" and known)):
-        raise GpuError(f"OpenVINO finds no {name} here, but {', '.join(available)}; install the GPU's driver")
+        raise GpuError(
+            f"OpenVINO finds no {name} here, but {', '.join(available)}; an Intel GPU needs its driver, others need"
+            f" another package: {packages_for_gpus()}"
+        )
     return "GPU" if is_only_one else name
