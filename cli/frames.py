@@ -26,7 +26,7 @@ class FrameStylizers:
         cores = available_cores()
         workers = min(cores, self._most_frames(max(1, height), max(1, width)))  # 0 where a file does not tell
         if self._stylizer.one_at_a_time:
-            workers = 1  # in the caller's thread, which may wait for a child process
+            workers = 1
         elif self._threads != cores // workers:  # large frames: fewer at once, each by several threads
             self._load_with(cores // workers)
         return FrameStylizer(self._config, self._stylizer, self._controls, workers)
@@ -72,7 +72,7 @@ class FrameStylizer:
     def __init__(self, config: FastConfig, stylizer: Any, controls: Any, workers: int):
         from system.threads import MemoryBudget
 
-        self.workers, self.stop = workers, None if stylizer.one_at_a_time else stylizer.stop
+        self.workers, self.stop = workers, stylizer.stop
         self._config, self.stylizer, self._controls = config, stylizer, controls
         self._budget = MemoryBudget(stylizer.plan.memory_for_all())
         self.stylize, self.finish = self._picture_of, None

@@ -130,14 +130,15 @@ class PhotoJob:
         """Writes the pictures, `workers` at a time, and reports what was written."""
         from system.threads import in_order
 
-        # Signals arrive in this thread, which must not be busy in ONNX Runtime then. It may wait for a child process.
-        workers, stop = (1, None) if self._stylizer.one_at_a_time else (workers, self._stylizer.stop)
+        # Signals arrive in this thread, which must not be busy in ONNX Runtime then. Of photos that are computed one at
+        # a time, another one is read or written meanwhile.
+        workers = min(workers, 2) if self._stylizer.one_at_a_time else workers
         start = time.perf_counter()
         skipped = len(self._targets) - len(self._missing)
         stylize = memory_faults("shrink the photo with --max-side")(self._stylize)
         with PhotoProgress(len(self._targets), skipped) as self._progress:
             try:
-                with closing(in_order(self._missing, stylize, workers, stop)) as outcomes:
+                with closing(in_order(self._missing, stylize, workers, self._stylizer.stop)) as outcomes:
                     for path, future in outcomes:
                         self._take(path, future)
             except Interrupted as error:

@@ -445,3 +445,24 @@ else:
     for _ in range(2):
         np.testing.assert_array_equal(network(images), images)
     assert lines == ["the GPU cannot be used (OOM); the CPU is used instead"]
+
+
+def test_stop_ends_the_call_of_another_thread_and_refuses_later_ones(network_of):
+    network = network_of(READY + "received(); time.sleep(60)")
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            network(IMAGE[np.newaxis])
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_until(lambda: network._lock.locked())
+    network.stop()
+    thread.join(10)
+    assert errors and not thread.is_alive()
+    assert process_of(network).poll() is not None
+    with pytest.raises(StyleError, match="was stopped"):
+        network(IMAGE[np.newaxis])

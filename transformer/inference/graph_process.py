@@ -89,12 +89,22 @@ class ForeignNetwork:
 
     def __init__(self, graph: ForeignGraph):
         self._graph, self._lock = graph, threading.Lock()
+        self._is_stopped = False
         self._child = _Child(graph)
+
+    def stop(self) -> None:
+        """Ends the child; the calls of other threads and all later calls fail."""
+        self._is_stopped = True
+        self._child.end()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         with self._lock:
+            if self._is_stopped:
+                raise StyleError(f"{self._graph.path}: the graph was stopped")
             if self._child.has_ended:
                 self._child = _Child(self._graph)
+            if self._is_stopped:  # meanwhile
+                self._child.end()
             try:
                 return self._child.stylized(images)
             except NotEnoughMemory as error:

@@ -238,4 +238,5 @@ def _load_foreign(
     from transformer.inference.graph_process import ForeignGraph, ForeignNetwork
 
     graph = ForeignGraph(style_dir, runtime, trust, content, choice.device, choice.gpu)
-    return Network(ForeignNetwork(graph), WIDTH_UNKNOWN, one_at_a_time=True, runtime=runtime)
+    network = ForeignNetwork(graph)
+    return Network(network, WIDTH_UNKNOWN, one_at_a_time=True, stop=network.stop, runtime=runtime)
