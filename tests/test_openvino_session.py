@@ -224,3 +224,11 @@ def test_auto_goes_on_with_onnx_runtime_where_openvino_is_broken(style_dirs, mon
     with pytest.raises(StyleError, match="OpenVINO cannot be loaded"):
         load_stylizer(style_dirs["waves"], "openvino")
     openvino_session._core.cache_clear()
+
+
+@needs_openvino
+def test_openvino_is_given_whole_images_up_to_4_megapixels_only(style_dirs):
+    """Its instance norm sums up in float32, which is wrong by whole levels in larger images."""
+    plan = load_stylizer("great_wave", "openvino").plan
+    assert plan.tile_for(2000, 2000) is None
+    assert plan.tile_for(2200, 2200) is not None

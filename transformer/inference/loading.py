@@ -23,7 +23,6 @@ from transformer.inference.memory_plan import (
     OPENVINO_WHOLE_BYTES,
     OPENVINO_WHOLE_LIMIT,
     WHOLE_BYTES,
-    WHOLE_LIMIT,
     MemoryPlan,
 )
 from transformer.inference.own_graph import own_claim
@@ -104,9 +103,9 @@ def load_blend(
     return Stylizer(networks, [weight for _, weight in styles], plan, grain)
 
 
-def _whole_limit(networks: Sequence[Network]) -> float:
+def _whole_limit(networks: Sequence[Network]) -> float | None:
     is_openvino = any(network.runtime == OPENVINO for network in networks)
-    return OPENVINO_WHOLE_LIMIT if is_openvino else WHOLE_LIMIT
+    return OPENVINO_WHOLE_LIMIT if is_openvino else None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class MemoryPlan:
     keeps what it has allocated. held_bytes: of all styles together; None if a style cannot be computed in tiles.
     pixel_bytes: of each style per pixel of a whole image, at half width; WHOLE_BYTES by default.
     tile: "auto", "off", or the side of tiles in pixels. max_memory: limit of "auto" in bytes; None means whole
-    images up to `whole_limit`, and tiles within the free memory.
+    images up to `whole_limit`, by default WHOLE_LIMIT, and tiles within the free memory.
     """
 
     widths: Sequence[float]
@@ -46,7 +46,7 @@ class MemoryPlan:
     tile: str | int = "auto"
     max_memory: float | None = None
     pixel_bytes: Sequence[float] | None = None
-    whole_limit: float = WHOLE_LIMIT
+    whole_limit: float | None = None
 
     def tile_for(self, height: int, width: int) -> int | None:
         """Returns the side of the tiles in pixels; None if the image is computed whole.
@@ -57,7 +57,7 @@ class MemoryPlan:
             return None
         if self.tile != "auto":
             return int(self.tile)
-        fits = self.whole_bytes(height, width) <= (self.max_memory or self.whole_limit)
+        fits = self.whole_bytes(height, width) <= (self.max_memory or self.whole_limit or WHOLE_LIMIT)
         return None if fits else self._largest_tile(height, width)
 
     def check_whole(self, height: int, width: int) -> None:
