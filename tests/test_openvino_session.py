@@ -1,7 +1,9 @@
 """transformer/inference/openvino_session.py: OpenVINO gives the pictures of ONNX Runtime; its faults are one line."""
 
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from transformer.inference.loading import load_blend, load_stylizer
 from transformer.inference.openvino_session import OpenVinoSession
 from transformer.inference.session import GpuError
 
+ROOT = Path(__file__).resolve().parents[1]
 needs_openvino = pytest.mark.skipif(not openvino_session.is_installed(), reason="needs openvino")
 
 
@@ -232,3 +235,39 @@ def test_openvino_is_given_whole_images_up_to_4_megapixels_only(style_dirs):
     plan = load_stylizer("great_wave", "openvino").plan
     assert plan.tile_for(2000, 2000) is None
     assert plan.tile_for(2200, 2200) is not None
+
+
+FIRST_CALLS = """
+import sys, threading
+import numpy as np
+from transformer.inference.loading import load_stylizer
+
+stylize = load_stylizer(sys.argv[1], "openvino", threads=1)
+barrier = threading.Barrier(4)
+
+def first_call():
+    barrier.wait()
+    stylize(np.full((32, 32, 3), 99, np.float32))
+
+threads = [threading.Thread(target=first_call, daemon=True) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+"""
+
+
+@needs_openvino
+def test_the_first_calls_of_a_process_may_come_from_several_threads(style_dirs):
+    """Without the first access to a tensor in one thread, most of such processes hang."""
+    for _ in range(3):
+        finished = subprocess.run(
+            [sys.executable, "-c", FIRST_CALLS, str(style_dirs["waves"])],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert finished.stdout == "done\n"

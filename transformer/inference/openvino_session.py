@@ -96,6 +96,9 @@ def _core():
     try:
         import openvino
 
+        # OpenVINO's Python module finds NumPy at the first access to a tensor. Two threads that do so at the same time
+        # wait for each other for ever.
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
         return openvino.Core()
     except ModuleNotFoundError as error:
         if error.name != "openvino":
