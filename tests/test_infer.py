@@ -838,19 +838,19 @@ def test_an_animation_stays_one_unless_a_still_picture_is_asked_for(waves, tmp_p
 
 @pytest.mark.parametrize("temporal", ["0", "0.6"])
 def test_large_frames_are_stylized_by_fewer_workers(clip, waves, tmp_path, monkeypatch, temporal):
-    """A frame of 48x64 pixels takes 0.8 MB, beside the 250 MB of the program."""
+    """A frame of 48x64 pixels takes 1.4 MB in ONNX Runtime, beside the 250 MB of the program."""
     from cli.frames import FrameStylizers
     from cli.infer_config import FastConfig
     from system import machine
 
     monkeypatch.setattr(machine, "available_cores", lambda: 4)
     workers = []
-    for max_memory in (0.2508, 0.2513, 0.2525, 0.26, 1):
-        config = FastConfig(style=waves, max_memory=max_memory, temporal=float(temporal))
+    for max_memory in (0.2513, 0.253, 0.2545, 0.26, 1):
+        config = FastConfig(style=waves, runtime="onnx", max_memory=max_memory, temporal=float(temporal))
         frames_of = FrameStylizers(config).for_size(48, 64)
         workers.append(frames_of.workers)
         assert (frames_of.finish is None) == (temporal == "0")
-    assert workers[0] == 1 and workers[-1] == 4 and workers == sorted(workers) and len(set(workers)) > 2
+    assert workers == [1, 2, 3, 4, 4]
 
 
 def test_a_clip_keeps_its_size_with_larger_strokes(clip, waves, tmp_path):
