@@ -7,7 +7,7 @@ from pathlib import Path
 from cli.flags import FLOAT_LIMIT, knob, number, path_of, whole_number
 from system.arguments import shown
 from transformer.inference.devices import DEVICES, parsed_device
-from transformer.inference.limits import DEFAULT_GRAIN, MAX_GRAIN, PRECISIONS, RUNTIMES
+from transformer.inference.limits import AUTO, DEFAULT_GRAIN, FLOAT32, MAX_GRAIN, PRECISIONS, RUNTIMES
 from transformer.inference.memory_plan import MIN_TILE
 
 # Titles in --help, in the order in which it lists them.
@@ -171,17 +171,17 @@ class FastConfig(SharedConfig):
     runtime: str = knob(
         "library that runs the network; auto: OpenVINO, if it is installed, for videos and for photos that have"
         " 2 megapixels or more together; otherwise ONNX Runtime, or TensorFlow if the style has no .onnx file",
-        "auto", group=NETWORK, choices=RUNTIMES,
+        AUTO, group=NETWORK, choices=RUNTIMES,
     )  # fmt: skip
     precision: str = knob(
         "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, takes less than"
         " half the time, and changes pixels by up to about 3 levels of 255",
-        "float32", group=NETWORK, choices=PRECISIONS,
+        FLOAT32, group=NETWORK, choices=PRECISIONS,
     )  # fmt: skip
     device: str = knob(
         "cpu, gpu, or gpu:N for the GPU with number N; auto: a GPU if the installed ONNX Runtime supports one,"
         " otherwise the CPU; where a GPU fails, the CPU is used and a line says why",
-        "auto", group=NETWORK, metavar="auto|cpu|gpu|gpu:N", parse=device_name,
+        AUTO, group=NETWORK, metavar="auto|cpu|gpu|gpu:N", parse=device_name,
     )  # fmt: skip
     trust: bool = knob(
         "run a graph of another program whatever operations it contains, without a time limit; such a graph can do"

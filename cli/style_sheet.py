@@ -10,6 +10,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
+from cli.outcomes import fault_line
 from cli.styles import check_network, load_controls, loading_options
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
@@ -118,8 +119,7 @@ class SheetJob:
 
         error = future.exception()
         if isinstance(error, ImageError | MemoryError | OSError):
-            line = printable(error)
-            self._fail(line if printable(path) in line else f"{printable(path)}: {line}")
+            self._fail(fault_line(path, error))
         elif error is not None:
             raise error
         else:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,9 +13,17 @@ from cli.expected_work import expected_pixels
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.memory import check_memory
+from cli.outcomes import fault_line, interrupted_text
 from cli.styles import load_controls, load_styles, picture_name
-from cli.targets import check_folder_outputs, check_outputs, target_paths, without_clips
-from system.console import printable
+from cli.targets import (
+    check_folder_outputs,
+    check_format,
+    check_outputs,
+    suffix_rule,
+    target_paths,
+    without_clips,
+    without_pictures,
+)
 from system.faults import memory_faults
 from system.signals import Interrupted
 
@@ -62,36 +70,6 @@ def stylize_photos(config: FastConfig, clips: Mapping[Path, Path] | None = None)
         job.fail(path, fault)
     job.stylize_all(workers)
     return 1 if job.failures else 0
-
-
-def suffix_rule(config: FastConfig) -> Callable[[Path], str]:
-    """The function that tells the suffix of the picture of a photo, where -o does not name it."""
-    from data.picture_format import picture_suffix
-
-    if config.format is not None:
-        return lambda photo_path: f".{config.format}"
-    max_side = None if config.restore_size else config.max_side
-    return lambda photo_path: picture_suffix(photo_path, max_side=max_side)
-
-
-def check_format(config: FastConfig, targets: Iterable[Path]) -> None:
-    """Raises UsageError if -o names a file of another format than --format."""
-    from data.picture_format import is_same_format
-
-    for target in targets:
-        if config.format is not None and not is_same_format(target.suffix, f".{config.format}"):
-            raise UsageError(
-                f"-o {target}: its suffix contradicts --format {config.format}; leave out one of them"
-            )
-
-
-def without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
-    """The photos whose pictures do not exist. Removes what killed runs left beside the pictures."""
-    from system.files import remove_leftovers
-
-    for folder in {target.parent for target in targets.values()}:
-        remove_leftovers(folder)
-    return [path for path, target in targets.items() if not os.path.isfile(target)]
 
 
 class WrittenPicture(NamedTuple):
@@ -142,17 +120,19 @@ class PhotoJob:
                     for path, future in outcomes:
                         self._take(path, future)
             except Interrupted as error:
-                error.done = self._interrupted_text()
+                error.done = interrupted_text(
+                    len(self._written),
+                    len(self._missing),
+                    "picture",
+                    skips_existing=self._config.skip_existing,
+                )
                 raise
         self._report_end(time.perf_counter() - start, skipped)
 
     def fail(self, path: Path, fault: object) -> None:
         """Reports a photo that has no picture."""
         self.failures += 1
-        line = printable(fault)
-        known = (path, self._targets.get(path, path))
-        named = any(printable(name) in line for name in known)
-        report(PROG, line if named else f"{printable(path)}: {line}")
+        report(PROG, fault_line(path, fault, self._targets.get(path)))
 
     def _read(self, path: Path) -> Any:
         from data.photo import load_photo
@@ -254,13 +234,6 @@ class PhotoJob:
             return ""
         which = "" if self._photos == 1 else f" of {len(scales)} large photo{'s' * (len(scales) > 1)} up to"
         return f", brush strokes{which} {max(scales):.1f} times as large: --stroke-scale 1 keeps them small"
-
-    def _interrupted_text(self) -> str:
-        if not self._written:
-            return "no picture was written"
-        how = "" if self._config.skip_existing else " with --skip-existing"
-        count = f"{len(self._written)} of {len(self._missing)} pictures were written"
-        return f"{count}; give the same command again{how} to make the others"
 
 
 class PhotoProgress:

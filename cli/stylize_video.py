@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from cli.bars import progress_bar
 from cli.flags import UsageError, report
 from cli.frames import FrameStylizers
 from cli.infer_config import FastConfig
+from cli.outcomes import fault_line, interrupted_text
 from cli.styles import picture_name
-from cli.targets import check_folder_outputs, check_outputs, target_paths
+from cli.targets import check_folder_outputs, check_outputs, target_paths, without_pictures
 from data.clip_formats import ANIMATION_SUFFIXES
-from system.console import printable
 from system.signals import Interrupted
 
 PROG = "infer.py"
@@ -109,45 +110,48 @@ class ClipJob:
 
     def stylize_all(self) -> int:
         """Writes the videos, reports those that fail and goes on; returns the exit status, 0 or 1."""
-        from data.video import clip_size
-
-        missing, start = self._missing(), time.perf_counter()
+        missing = without_pictures(self.targets) if self._config.skip_existing else list(self.targets)
+        start = time.perf_counter()
         styles = FrameStylizers(self._config)
         try:
-            for path in missing:
-                if (size := self._unless_it_fails(path, lambda path=path: clip_size(path))) is not None:
-                    styles.load()  # a fault of the style ends the call
-                    self._unless_it_fails(
-                        path, lambda path=path, size=size: self._stylize(path, styles.for_size(*size))
-                    )
+            sizes = self._sizes(missing)
+            if sizes:
+                styles.load()  # a fault of the style ends the call
+            for path, size in sizes.items():
+                with self._faults_reported(path):
+                    self._stylize(path, styles.for_size(*size))
         except Interrupted as error:
-            error.done = self._interrupted_text(len(missing))
+            error.done = interrupted_text(
+                self._written, len(missing), "video", skips_existing=self._config.skip_existing
+            )
             raise
         self._report_end(time.perf_counter() - start, len(self.targets) - len(missing))
         return 1 if self._failures else 0
 
-    def _missing(self) -> list[Path]:
-        if not self._config.skip_existing:
-            return list(self.targets)
-        from cli.stylize import without_pictures
+    def _sizes(self, paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+        """The height and width of the clips that can be opened; the others are reported before the work begins."""
+        from data.video import clip_size
 
-        return without_pictures(self.targets)
+        sizes = {}
+        for path in paths:
+            with self._faults_reported(path):
+                sizes[path] = clip_size(path)
+        return sizes
 
-    def _unless_it_fails(self, path: Path, work):
-        """The result of `work`; None where the clip is at fault, which is reported."""
+    @contextmanager
+    def _faults_reported(self, path: Path) -> Iterator[None]:
+        """Within this context, what is wrong with a clip is reported and does not leave the context."""
         from data.images import ImageError
         from transformer.export.style_folder import StyleError
 
         try:
-            return work()
+            yield
         except (ImageError, StyleError, MemoryError, OSError) as error:
             self._fail(path, error)
-            return None
 
     def _fail(self, path: Path, fault: object) -> None:
         self._failures += 1
-        line = printable(fault) or "not enough memory; close other programs"
-        report(PROG, line if printable(path) in line else f"{printable(path)}: {line}")
+        report(PROG, fault_line(path, fault))
 
     def _stylize(self, path: Path, frames_of) -> None:
         from data.video import DamagedClipError, stylize_video
@@ -191,9 +195,3 @@ class ClipJob:
             text += f" to {folder} in {seconds:.1f} s, {self._frames / seconds:.2f} frames/s"
         text += f", {skipped} existed already" if skipped else ""
         return text + (f", {self._failures} of {self._count} videos failed" if self._failures else "")
-
-    def _interrupted_text(self, missing: int) -> str:
-        if not self._written:
-            return "no video was written"
-        how = "" if self._config.skip_existing else " with --skip-existing"
-        return f"{self._written} of {missing} videos were written; give the same command again{how} to make the others"

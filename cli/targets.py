@@ -1,4 +1,4 @@
-"""Where pictures go: their names, and that no output replaces an input."""
+"""Where pictures and videos go: their names and formats, which exist already, and that none replaces an input."""
 
 import os
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.flags import UsageError
+from cli.infer_config import FastConfig
 from system.files import ignores_case
 
 
@@ -87,6 +88,36 @@ def _place(path: Path, folders: Iterable[Path]) -> Path:
         if path.is_relative_to(folder):
             return path.relative_to(folder)
     return Path(path.name)
+
+
+def suffix_rule(config: FastConfig) -> Callable[[Path], str]:
+    """The function that tells the suffix of the picture of a photo, where -o does not name it."""
+    from data.picture_format import picture_suffix
+
+    if config.format is not None:
+        return lambda photo_path: f".{config.format}"
+    max_side = None if config.restore_size else config.max_side
+    return lambda photo_path: picture_suffix(photo_path, max_side=max_side)
+
+
+def check_format(config: FastConfig, targets: Iterable[Path]) -> None:
+    """Raises UsageError if -o names a file of another format than --format."""
+    from data.picture_format import is_same_format
+
+    for target in targets:
+        if config.format is not None and not is_same_format(target.suffix, f".{config.format}"):
+            raise UsageError(
+                f"-o {target}: its suffix contradicts --format {config.format}; leave out one of them"
+            )
+
+
+def without_pictures(targets: Mapping[Path, Path]) -> list[Path]:
+    """The photos whose pictures do not exist. Removes what killed runs left beside the pictures."""
+    from system.files import remove_leftovers
+
+    for folder in {target.parent for target in targets.values()}:
+        remove_leftovers(folder)
+    return [path for path, target in targets.items() if not os.path.isfile(target)]
 
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:

@@ -18,12 +18,8 @@ OPUS_RATE = 48_000  # samples per second; Opus has few others
 AAC_RATES = frozenset(
     {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350}
 )
-LAYOUTS = {
-    1: "mono",
-    2: "stereo",
-    6: "5.1",
-    8: "7.1",
-}  # channels -> what both encoders take; others become stereo
+# Channels -> the layout that both encoders take. Others become stereo.
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 BYTES_PER_SAMPLE = 4
 MAX_GAP = 0.1  # seconds between two frames of sound that count as continuous; times in files are rounded
 

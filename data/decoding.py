@@ -57,9 +57,8 @@ __all__ = [
 ]
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
-_READ_WHOLE = frozenset(
-    {"WEBP", "AVIF", "HEIF"}
-)  # formats of which Pillow reads the whole file into memory first
+# Formats of which Pillow reads the whole file into memory first.
+_READ_WHOLE = frozenset({"WEBP", "AVIF", "HEIF"})
 MAX_BYTES_IN_MEMORY = 2**30  # of such a file
 # Names of Pillow's modes. Together these are all modes that its decoders produce, except premultiplied gray, "La".
 _GRAY_MODES = frozenset({"1", "L"})

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from system.arguments import check_count, check_images, is_count, shown
-from transformer.inference.devices import AUTO, DEVICES, Device, parsed_device
-from transformer.inference.limits import MAX_GRAIN, PRECISIONS, RUNTIMES
+from transformer.inference.devices import DEVICES, Device, parsed_device
+from transformer.inference.limits import AUTO, FLOAT32, MAX_GRAIN, OPENVINO, PRECISIONS, RUNTIMES
 from transformer.inference.memory_plan import MIN_TILE
-from transformer.inference.runtimes import OPENVINO
 
 MAX_THREADS = 1024
 MAX_VALUE = 1e6  # of a pixel; far larger values overflow float32 inside the network
@@ -50,7 +49,7 @@ def check_engine(runtime: str, precision: str, device: str) -> Device:
         named = parsed_device(device)
     except (TypeError, ValueError) as error:
         raise ValueError(f"device must be {DEVICES}, got {shown(device)}") from error
-    if precision == "float32":
+    if precision == FLOAT32:
         return named
     if runtime not in (AUTO, OPENVINO):
         raise ValueError(f"precision {precision} needs runtime {OPENVINO} or {AUTO}, got {runtime}")

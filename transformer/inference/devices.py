@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-AUTO, CPU, GPU = "auto", "cpu", "gpu"
+from transformer.inference.limits import AUTO
+
+CPU, GPU = "cpu", "gpu"
 DEVICES = "auto, cpu, gpu, or gpu:N for the GPU with number N, which starts at 0"
 MAX_GPU = 255
 CPU_PROVIDER = "CPUExecutionProvider"

@@ -26,7 +26,8 @@ from system.machine import NotEnoughMemory, available_cores, available_memory
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
 from transformer.inference import graph_frames as frames
-from transformer.inference.devices import AUTO, CPU, Device
+from transformer.inference.devices import CPU, Device
+from transformer.inference.limits import AUTO, ONNX, TENSORFLOW
 from transformer.inference.onnx_session import FOREIGN_MEMORY_REMEDY
 from transformer.inference.session import GpuError, GpuUse
 
@@ -36,7 +37,7 @@ LOAD_SECONDS = 180.0  # for the import of TensorFlow from a slow disk, and the g
 RUN_SECONDS, RUN_SECONDS_PER_MEGAPIXEL = 60.0, 120.0  # ten times what our own graph takes on one slow core
 MORE_ADDRESS_SPACE = 2e9  # bytes that threads and allocators reserve beyond the memory they use
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-RUNTIME_NAMES = {"onnx": "ONNX Runtime", "tensorflow": "TensorFlow"}
+RUNTIME_NAMES = {ONNX: "ONNX Runtime", TENSORFLOW: "TensorFlow"}
 Result = TypeVar("Result")
 
 
@@ -58,12 +59,12 @@ class ForeignGraph:
     @property
     def path(self) -> Path:
         """What messages name."""
-        return self.style_dir / ONNX_FILE if self.runtime == "onnx" else self.style_dir
+        return self.style_dir / ONNX_FILE if self.runtime == ONNX else self.style_dir
 
     @contextlib.contextmanager
     def private_folder(self) -> Iterator[str]:
         """Gives a folder with copies of the meta graph's files, which nobody can change any more; "" for .onnx."""
-        if self.runtime == "onnx":
+        if self.runtime == ONNX:
             yield ""
             return
         contents = read_files(self.style_dir, META_FILES)
@@ -166,7 +167,7 @@ class _Child:
         ready = self._read_expected((frames.READY, frames.READY_ON_GPU), 0)
         self.is_on_gpu = ready == frames.READY_ON_GPU
         if self._graph.device.is_gpu and not self.is_on_gpu:
-            is_onnx = self._graph.runtime == "onnx"
+            is_onnx = self._graph.runtime == ONNX
             why = "graphs of other programs run on the CPU" if is_onnx else "TensorFlow finds none here"
             self._graph.gpu.give_up(GpuError(why))
 

@@ -17,7 +17,8 @@ from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
 from transformer.inference import openvino_session
 from transformer.inference.arguments import check_engine, check_options, check_styles
-from transformer.inference.devices import AUTO, Device
+from transformer.inference.devices import Device
+from transformer.inference.limits import AUTO, FLOAT32, ONNX, OPENVINO, TENSORFLOW
 from transformer.inference.memory_plan import (
     GIGABYTE,
     OPENVINO_WHOLE_BYTES,
@@ -26,25 +27,25 @@ from transformer.inference.memory_plan import (
     MemoryPlan,
 )
 from transformer.inference.own_graph import own_claim
-from transformer.inference.runtimes import ONNX, OPENVINO, TENSORFLOW, Engine, chosen_runtime
+from transformer.inference.runtimes import Engine, chosen_runtime
 from transformer.inference.session import GpuUse, Report, Session
 from transformer.inference.stylizer import Network, Stylizer
 
 WIDTH_UNKNOWN = 1.0  # assumed for networks that do not tell their width
 
 
-def load_stylizer(style: str | Path, runtime: str = "auto", **options) -> Stylizer:
+def load_stylizer(style: str | Path, runtime: str = AUTO, **options) -> Stylizer:
     """Loads one style, by name under checkpoints/ or by folder; see `load_blend` for the options."""
     return load_blend([(style, 1.0)], runtime, **options)
 
 
 def load_blend(
     styles: Sequence[tuple[str | Path, float]],
-    runtime: str = "auto",
+    runtime: str = AUTO,
     *,
-    precision: str = "float32",
-    device: str = "auto",
-    tile: str | int = "auto",
+    precision: str = FLOAT32,
+    device: str = AUTO,
+    tile: str | int = AUTO,
     max_memory: float | None = None,
     trust: bool = False,
     threads: int | None = None,
@@ -128,7 +129,7 @@ class _Choice:
         if self.runtime != AUTO:
             return self.runtime
         chosen = chosen_runtime(self.precision, self.device, self.expected_pixels)
-        if chosen == OPENVINO and self.precision == "float32":
+        if chosen == OPENVINO and self.precision == FLOAT32:
             try:
                 openvino_session.check_installation()
             except StyleError as error:
@@ -178,8 +179,8 @@ def _load_network(
 
 def _check_float32(style_dir: Path, choice: _Choice) -> None:
     """Raises StyleError if the user asked for what only the networks of train.py can do."""
-    if choice.runtime == OPENVINO or choice.precision != "float32":
-        asked = f"--precision {choice.precision}" if choice.precision != "float32" else "--runtime openvino"
+    if choice.runtime == OPENVINO or choice.precision != FLOAT32:
+        asked = f"--precision {choice.precision}" if choice.precision != FLOAT32 else "--runtime openvino"
         raise StyleError(
             f"{style_dir}: only styles with an .onnx file of train.py run with {asked}; leave it out"
         )

@@ -11,6 +11,7 @@ from system.faults import memory_faults, one_line
 from system.machine import available_cores
 from transformer.export.style_folder import StyleError
 from transformer.inference.devices import Device, packages_for_gpus
+from transformer.inference.limits import BFLOAT16, FLOAT32
 from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.session import GpuError
 
@@ -19,7 +20,7 @@ INSTALL = "pip install -r requirements-openvino.txt"
 # 340 MB in place of 240, and was no faster.
 KERNELS_KEPT = 100
 # OpenVINO's names of number types. Without a hint GPUs and some CPUs would compute with fewer bits than float32.
-PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+PRECISION_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}
 
 
 def is_installed() -> bool:
@@ -106,14 +107,17 @@ def _core():
     except ModuleNotFoundError as error:
         if error.name != "openvino":
             raise _broken(error) from error
-        raise StyleError(f"OpenVINO is not installed; run {INSTALL}, or use --runtime onnx") from error
+        raise StyleError(
+            f"OpenVINO is not installed; run {INSTALL}, or use --runtime onnx in float32"
+        ) from error
     except Exception as error:  # an old version, or one whose libraries are missing
         raise _broken(error) from error
 
 
 def _broken(error: Exception) -> StyleError:
     return StyleError(
-        f"OpenVINO cannot be loaded ({one_line(error)}); install it again with {INSTALL}, or use --runtime onnx"
+        f"OpenVINO cannot be loaded ({one_line(error)}); install it again with {INSTALL}, or use --runtime onnx in"
+        " float32"
     )
 
 
@@ -130,7 +134,7 @@ def _cpu_settings(threads: int) -> dict[str, object]:
 
 def _check_precision(core, precision: str) -> None:
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bfloat16" and "BF16" not in able:
+    if precision == BFLOAT16 and "BF16" not in able:
         raise StyleError(
             "this CPU cannot compute in bfloat16, which needs AVX-512 BF16 or AMX; use --precision float32"
         )

@@ -11,11 +11,11 @@ from transformer.inference.devices import (
     gpu_provider,
     packages_for_gpus,
 )
+from transformer.inference.limits import FLOAT32, ONNX, OPENVINO
 from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.openvino_session import OpenVinoSession
 from transformer.inference.session import FallbackSession, GpuError, GpuUse, Session
 
-ONNX, OPENVINO, TENSORFLOW = "onnx", "openvino", "tensorflow"
 # OpenVINO takes longer to start and less time per pixel; see benchmarks/README.md for the measured times.
 OPENVINO_PAYS_PIXELS = 2e6
 
@@ -36,7 +36,7 @@ class Engine:
 
     def for_tiles(self) -> "Engine":
         """The engine of tiles: many small stages, which ONNX Runtime computes faster in float32 on a CPU."""
-        is_slow = self.runtime == OPENVINO and self.precision == "float32" and not self.device.is_gpu
+        is_slow = self.runtime == OPENVINO and self.precision == FLOAT32 and not self.device.is_gpu
         return replace(self, runtime=ONNX, device=Device(CPU)) if is_slow else self
 
     def open(self, model: bytes, threads: int) -> Session:
@@ -63,7 +63,7 @@ class Engine:
         return gpu_provider(self.device, available_providers())
 
 
-ON_CPU = Engine(ONNX, "float32", Device(CPU), GpuUse(report=lambda line: None))
+ON_CPU = Engine(ONNX, FLOAT32, Device(CPU), GpuUse(report=lambda line: None))
 
 
 def available_providers() -> list[str]:
@@ -78,7 +78,7 @@ def chosen_runtime(precision: str, device: Device, expected_pixels: float | None
 
     expected_pixels: of all images together; None where that is unknown. OpenVINO is an optional package.
     """
-    if precision != "float32":
+    if precision != FLOAT32:
         return OPENVINO
     pays = device.is_gpu or (expected_pixels or 0) >= OPENVINO_PAYS_PIXELS
     if not (pays and openvino_session.is_installed()):
