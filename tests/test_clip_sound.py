@@ -7,6 +7,8 @@ import av
 import numpy as np
 import pytest
 
+from data import clip_writer
+from data.decoding import ImageError
 from data.video import stylize_video
 from tests.test_video import FRAMES, write_clip
 
@@ -121,3 +123,25 @@ def test_a_clip_becomes_webm_with_sound(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4")
     assert stylize_video(clip, tmp_path / "new.webm", lambda image: image) == FRAMES
     assert decoded(tmp_path / "new.webm")[0] in ("opus", "libopus")
+
+
+def test_sound_long_before_the_first_picture_is_bounded(tmp_path, monkeypatch):
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as target:
+        pictures = target.add_stream("mpeg4", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 48, 36, "yuv420p"
+        tone = target.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for begin in range(0, 16_000, 800):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            block.rate, block.pts, block.time_base = 8000, begin, Fraction(1, 8000)
+            target.mux(tone.encode(block))
+        frame = av.VideoFrame.from_ndarray(np.zeros((36, 48, 3), np.uint8), format="rgb24")
+        frame.pts, frame.time_base = 50, Fraction(1, 25)
+        target.mux(pictures.encode(frame))
+        for stream in (pictures, tone):
+            target.mux(stream.encode())
+    assert stylize_video(path, tmp_path / "new.webm", lambda image: image) == 1
+    monkeypatch.setattr(clip_writer, "MOST_WAITING_BYTES", 10_000)
+    with pytest.raises(ImageError, match="sound begins long before its first readable frame; cut off"):
+        stylize_video(path, tmp_path / "other.webm", lambda image: image)
+    assert not (tmp_path / "other.webm").exists()
