@@ -12,7 +12,6 @@ from cli.bars import progress_bar
 from cli.expected_work import expected_pixels
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
-from cli.memory import check_memory
 from cli.outcomes import fault_line, interrupted_text
 from cli.styles import load_controls, load_styles, picture_name
 from cli.targets import (
@@ -28,7 +27,6 @@ from system.faults import memory_faults
 from system.signals import Interrupted
 
 PROG = "infer.py"
-STROKE_REMEDY = "shrink the photo with --max-side, or give a larger --stroke-scale"
 _TILE_BAR = "{l_bar}{bar}| {elapsed}<{remaining}"
 _TILE_LINE = "{desc}: {percentage:3.0f}%, {elapsed} passed, {remaining} left"
 
@@ -93,16 +91,20 @@ class PhotoJob:
 
     def load(self, threads: int) -> None:
         """Loads the style while the first photo is read."""
-        from system.threads import MemoryBudget
+        from cli.painting import PhotoPainter
 
         with ThreadPoolExecutor(1) as reader:
             for path in self._missing[:1]:
                 self._being_read[path] = reader.submit(self._read, path)
             expected = expected_pixels(self._config, self._missing)
             self._stylizer = load_styles(self._config, threads, expected)
-        self._threads = threads
-        self._controls = load_controls(self._config)
-        self._budget = MemoryBudget(self._stylizer.plan.memory_for_all())
+        self._painter = PhotoPainter(
+            self._stylizer,
+            load_controls(self._config),
+            threads,
+            stroke_scale=self._config.stroke_scale,
+            max_memory=self._config.max_memory,
+        )
 
     def stylize_all(self, workers: int) -> None:
         """Writes the pictures, `workers` at a time, and reports what was written."""
@@ -141,57 +143,16 @@ class PhotoJob:
 
     def _stylize(self, path: Path) -> tuple[str, ...]:
         """Writes the picture of a photo; returns one line for each piece of metadata that was left out."""
-        from data.enlarging import enlarging_bytes, size_at_scale
         from data.photo import save_photo
 
         photo = self._being_read.pop(path).result() if path in self._being_read else self._read(path)
-        canvas = photo.canvas(self._targets[path])
-        scale = self._stroke_scale(photo)
-        small = photo.shrunk(size_at_scale(*photo.shape[:2], scale))
-        size, plan, more = small.shape[:2], self._stylizer.plan, 0.0
-        if small is not photo:
-            more = enlarging_bytes(photo.shape[:2], size, self._threads)
-            check_memory("larger strokes need", more, STROKE_REMEDY, self._config.max_memory)
-        with (
-            self._budget.reserved(plan.bytes_for(*size) + more),
-            self._progress.of_photo(is_tiled=plan.tile_for(*size) is not None) as on_progress,
-        ):
-            if small is photo:
-                for rows, columns, stylized in self._stylizer.parts(photo, on_progress):
-                    self._controls.paint(canvas, rows, columns, photo, stylized)
-            else:
-                self._paint_enlarged(canvas, photo, small, on_progress)
-        notes = save_photo(self._targets[path], canvas, photo, restore_size=self._config.restore_size)
+        painted = self._painter.painted(
+            photo, self._targets[path], lambda is_tiled: self._progress.of_photo(is_tiled=is_tiled)
+        )
+        notes = save_photo(self._targets[path], painted.canvas, photo, restore_size=self._config.restore_size)
         size = photo.full_size if self._config.restore_size else photo.shape[:2]
-        self._written.append(WrittenPicture(self._targets[path], size, 1.0 if small is photo else scale))
+        self._written.append(WrittenPicture(self._targets[path], size, painted.stroke_scale))
         return notes
-
-    def _stroke_scale(self, photo: Any) -> float:
-        from data.enlarging import natural_scale
-
-        asked = self._config.stroke_scale
-        return natural_scale(*photo.shape[:2]) if asked is None else asked
-
-    def _paint_enlarged(self, canvas: Any, photo: Any, small: Any, on_progress: Callable) -> None:
-        """Stylizes the small photo and paints the result at the size of the photo."""
-        import numpy as np
-
-        from data.enlarging import Enlargement, bands
-        from system.threads import in_order
-
-        everything = slice(0, photo.shape[1])
-        stylized = np.empty(small.shape, np.float32)
-        for rows, columns, pixels in self._stylizer.parts(small, on_progress):
-            stylized[rows, columns] = pixels
-        enlargement = Enlargement(photo, small[:, :], stylized)
-
-        def paint(rows: slice) -> None:
-            self._stylizer.check_stopped()
-            self._controls.paint(canvas, rows, everything, photo, enlargement.rows(rows))
-
-        with closing(in_order(bands(*photo.shape[:2]), paint, self._threads)) as painted:
-            for _, band in painted:
-                band.result()
 
     def _take(self, path: Path, future: Future) -> None:
         from data.images import ImageError

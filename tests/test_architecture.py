@@ -17,9 +17,17 @@ from cli.infer_config import FastConfig, SlowConfig
 from cli.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-DOORS = {"train.py": 299, "infer.py": 249}  # and how many lines they may have
+DOORS = {
+    "train.py": 299,
+    "infer.py": 249,
+    "export.py": 149,
+    "serve.py": 99,
+    "studio.py": 149,
+}  # and how many lines they may have
 ROOMS = ("transformer", "loss_net", "data")
-PRODUCT = (*DOORS, *ROOMS, "cli", "system")
+HALLS = ("cli", "web")
+PRODUCT = (*DOORS, *ROOMS, *HALLS, "system")
+WEB_LIBRARIES = {"gradio", "fastapi", "starlette", "uvicorn", "prometheus_client"}
 SLOW_LIBRARIES = {"tensorflow", "keras"}
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 # Fast inference with ONNX Runtime: what `infer.py PHOTO --style NAME` runs.
@@ -118,22 +126,30 @@ def once(lines: Iterator[str]) -> list[str]:
 
 
 def rooms_import_no_other_room() -> list[str]:
-    """1a. transformer, loss_net and data never import each other; nor do they look into cli/."""
+    """1a. transformer, loss_net and data never import each other; nor do they look into a hall."""
     return once(
         str(found)
         for room in ROOMS
         for path in python_files(room)
         for found in imports_of(path)
-        if found.top in {*ROOMS, "cli"} - {room}
+        if found.top in {*ROOMS, *HALLS} - {room}
     )
 
 
 def system_imports_nothing_of_ours() -> list[str]:
     """1b. system/ is the floor that everything stands on."""
-    ours = {*ROOMS, "cli", *(Path(door).stem for door in DOORS)}
+    ours = {*ROOMS, *HALLS, *(Path(door).stem for door in DOORS)}
     return once(
         str(found) for path in python_files("system") for found in imports_of(path) if found.top in ours
     )
+
+
+def only_web_knows_the_web() -> list[str]:
+    """1c. What runs on the command line needs no web framework; cli/ does not look into web/."""
+    unwanted = {*WEB_LIBRARIES, "web"}
+    doors = [door for door in DOORS if door not in ("serve.py", "studio.py")]
+    paths = python_files(*doors, *ROOMS, "cli", "system")
+    return once(str(found) for path in paths for found in imports_of(path) if found.top in unwanted)
 
 
 def nothing_imports_a_door() -> list[str]:
@@ -194,8 +210,8 @@ def fast_inference_never_imports_tensorflow() -> list[str]:
 
 
 def nothing_slow_at_module_level() -> list[str]:
-    """4. Doors, cli/ and data/ (pipeline.py aside): --help and a mistyped flag answer at once."""
-    paths = [path for path in python_files(*DOORS, "cli", "data") if path.name != "pipeline.py"]
+    """4. Doors, halls and data/ (pipeline.py aside): --help and a mistyped flag answer at once."""
+    paths = [path for path in python_files(*DOORS, *HALLS, "data") if path.name != "pipeline.py"]
     return once(
         str(found)
         for path in paths
@@ -251,6 +267,10 @@ PLANTED: dict[Callable[[], list[str]], tuple[dict[str, str], str]] = {
     system_imports_nothing_of_ours: (
         {"system/odd.py": "import cli.flags\n"},
         "system/odd.py:1: import cli.flags",
+    ),
+    only_web_knows_the_web: (
+        {"cli/odd.py": "def later():\n    import fastapi\n"},
+        "cli/odd.py:2: import fastapi",
     ),
     nothing_imports_a_door: ({"cli/odd.py": "import os\nimport train\n"}, "cli/odd.py:2: import train"),
     no_import_cycle: (
