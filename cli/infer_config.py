@@ -174,8 +174,8 @@ class FastConfig(SharedConfig):
         AUTO, group=NETWORK, choices=RUNTIMES,
     )  # fmt: skip
     precision: str = knob(
-        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, takes less than"
-        " half the time, and changes pixels by up to about 3 levels of 255",
+        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, and takes less than"
+        " half the time; pixels change by less than 1 level of 255 on average, and by tens of levels at a few edges",
         FLOAT32, group=NETWORK, choices=PRECISIONS,
     )  # fmt: skip
     device: str = knob(

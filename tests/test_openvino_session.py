@@ -233,8 +233,8 @@ def test_auto_goes_on_with_onnx_runtime_where_openvino_is_broken(style_dirs, mon
 def test_openvino_is_given_whole_images_up_to_4_megapixels_only(style_dirs):
     """Its instance norm sums up in float32, which is wrong by whole levels in larger images."""
     plan = load_stylizer("great_wave", "openvino").plan
-    assert plan.tile_for(2000, 2000) is None
-    assert plan.tile_for(2200, 2200) is not None
+    assert plan.tile_for(2048, 2048) is None  # benchmarks/README.md has its error and its time
+    assert plan.tile_for(2150, 2150) is not None
 
 
 FIRST_CALLS = """
