@@ -37,6 +37,7 @@ examples:
   python infer.py cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
   python infer.py clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
   python infer.py clips/ --style great_wave -o art/            a folder of videos
+  python infer.py --webcam --style udnie                       what a camera sees, live in a window
   python infer.py cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
   python infer.py cat.jpg --mode optimize --style-images painting.jpg --width 384
                                                                the slow method, with any painting
@@ -97,6 +98,8 @@ def _build_parser() -> Parser:
 def _check_together(config: SharedConfig) -> None:
     if isinstance(config, SlowConfig):
         from cli.optimize import check_config
+    elif config.webcam is not None:
+        from cli.webcam import check_config
     elif config.sheet:
         from cli.style_sheet import check_config
     else:
@@ -118,6 +121,10 @@ def run(config: SharedConfig) -> int:
         from cli.optimize import optimize_photo
 
         return optimize_photo(config)
+    if config.webcam is not None:
+        from cli.webcam import show_webcam
+
+        return show_webcam(config)
     from cli.stylize_video import clip_inputs_of
 
     clip_inputs = clip_inputs_of(config)

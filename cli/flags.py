@@ -44,6 +44,7 @@ class Knob:
     choices: tuple[str, ...] | tuple[int, ...] | None = None
     has_negation: bool = False  # adds --no-FLAG, for a setting that JSON or a resumed run can switch on
     parse: Callable[[str], Any] | None = None  # text -> value, where the type alone does not tell how
+    bare: Any = None  # the value of a flag that is given without one; None: the flag needs a value
     is_path: bool = False  # a text that can be a path: checked like a Path
     at_least: float | None = None
     above: float | None = None
@@ -181,7 +182,8 @@ def _add_flag(group, option: Field, value_type: "_ValueType") -> None:
         type=about.parse or _PARSERS.get(value_type.item, value_type.item),
         default=argparse.SUPPRESS,
         choices=about.choices,
-        nargs="+" if value_type.is_tuple else None,
+        nargs="+" if value_type.is_tuple else None if about.bare is None else "?",
+        const=about.bare,
         metavar=about.metavar
         or (None if about.choices else _METAVARS.get(value_type.item, option.name.upper())),
         help=text + suffix,

@@ -128,6 +128,11 @@ class FastConfig(SharedConfig):
         " PHOTO_styles.png",
         False, group=STYLE,
     )  # fmt: skip
+    webcam: int | None = knob(
+        "instead of photos: show what a camera sees in the style, live in a window; the number of the camera, 0 if none"
+        " is given; needs the package opencv-python",
+        group=STYLE, metavar="CAMERA", at_least=0, at_most=99, bare=0,
+    )  # fmt: skip
     strength: float = knob(
         "strength of the style: 0 is the photo, 1 the full style", 1.0, group=PICTURE, at_least=0, at_most=1
     )
@@ -174,8 +179,8 @@ class FastConfig(SharedConfig):
         AUTO, group=NETWORK, choices=RUNTIMES,
     )  # fmt: skip
     precision: str = knob(
-        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, and takes less than"
-        " half the time; pixels change by less than 1 level of 255 on average, and by tens of levels at a few edges",
+        "number type of the convolutions; bfloat16 needs OpenVINO and a CPU with AVX-512 BF16 or AMX, and takes less"
+        " than half the time; pixels change by less than 1 level of 255 on average, by tens of levels at a few edges",
         FLOAT32, group=NETWORK, choices=PRECISIONS,
     )  # fmt: skip
     device: str = knob(

@@ -15,6 +15,18 @@ def check_config(config: FastConfig) -> None:
     """Raises UsageError for flags that contradict each other."""
     if not config.photos:
         raise UsageError("give at least one photo or folder of photos; photos come before --blend")
+    check_styles(config)
+    if config.benchmark and config.stroke_scale is not None:
+        raise UsageError(
+            "--benchmark measures the network at the full size of a photo; leave out --stroke-scale"
+        )
+    check_network(config)
+    if config.restore_size and config.max_side is None:
+        raise UsageError("--restore-size undoes --max-side; give --max-side too")
+
+
+def check_styles(config: FastConfig) -> None:
+    """Raises UsageError unless the flags name one style or a blend."""
     if config.style is not None and config.blend:
         raise UsageError("--style and --blend cannot be used together; give one of them")
     if config.style is None and not config.blend:
@@ -24,13 +36,6 @@ def check_config(config: FastConfig) -> None:
         raise UsageError("--blend needs finite weights of at least 0, such as great_wave:2 starry_night:1")
     if weights and not 0 < sum(weights) < float("inf"):
         raise UsageError("--blend weights must have a finite sum above 0; they are divided by it")
-    if config.benchmark and config.stroke_scale is not None:
-        raise UsageError(
-            "--benchmark measures the network at the full size of a photo; leave out --stroke-scale"
-        )
-    check_network(config)
-    if config.restore_size and config.max_side is None:
-        raise UsageError("--restore-size undoes --max-side; give --max-side too")
 
 
 def check_network(config: FastConfig) -> None:
