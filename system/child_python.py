@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from system import limits
+from system.program import ROOT, ROOT_INDEX
+
 _START = """
 import sys
-sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
-from system.limits import limit_memory
-limit_memory(float(sys.argv.pop(1)))
+sys.path[:] = filter(None, sys.path)
+sys.path.insert(int(sys.argv.pop(1)), sys.argv.pop(1))
+from importlib import import_module
+import_module(sys.argv.pop(1)).limit_memory(float(sys.argv.pop(1)))
 exec(sys.argv.pop(1))
 """
 
@@ -30,8 +32,9 @@ def run_python(
     environment: variables that are added to those of this process.
     Raises OSError if no process can be started, and subprocess.TimeoutExpired after `seconds`.
     """
+    start = [sys.executable, "-c", _START, str(ROOT_INDEX), str(ROOT), limits.__name__, str(more_memory)]
     return subprocess.run(
-        [sys.executable, "-c", _START, str(ROOT), str(more_memory), program, *arguments],
+        [*start, program, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
