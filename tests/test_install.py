@@ -13,23 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from installed import COMMAND, PACKAGE, ROOT, bin_of, build, fresh_environment, site_of
 
 pytest.importorskip("hatchling", reason="needs hatchling, which builds the package")
 pytest.importorskip("pip", reason="needs pip, which installs the package")
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE, COMMAND = "fast_style_transfer", "fast-style-transfer"
 FOLDERS = ("cli", "data", "loss_net", "system", "transformer", "web")
 HIJACK = "raise SystemExit('a module of the current folder was imported')\n"
-
-
-def build(target: str, root: Path, folder: Path) -> Path:
-    """Builds a wheel or sdist with the installed hatchling, without network."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = folder.glob("*.whl" if target == "wheel" else "*.tar.gz")
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -44,24 +34,7 @@ def names(wheel) -> set[str]:
 
 @pytest.fixture(scope="session")
 def environment(wheel, tmp_path_factory) -> Path:
-    """A fresh virtual environment with the wheel; the packages that it needs are those of this Python."""
-    folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = str(bin_of(folder) / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True)
-    libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (site_of(folder) / "libraries.pth").write_text("\n".join(libraries))
-    return folder
-
-
-def bin_of(environment: Path) -> Path:
-    return environment / ("Scripts" if os.name == "nt" else "bin")
-
-
-def site_of(environment: Path) -> Path:
-    paths = sysconfig.get_paths("venv", vars={"base": str(environment), "platbase": str(environment)})
-    return Path(paths["purelib"])
+    return fresh_environment(wheel, tmp_path_factory.mktemp("environment"))
 
 
 def own_files(environment: Path) -> dict[str, bytes]:
