@@ -15,7 +15,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 DOORS = ("infer", "train", "export", "serve", "studio")  # those that exist are installed
 FOLDERS = ("cli", "data", "loss_net", "system", "transformer", "web")
-STYLES = "checkpoints"  # with the base that new styles start from
+FILES = (
+    "checkpoints",
+    "examples",
+)  # the styles, with the base that new ones start from; photos of the studio
 
 
 class PackageHook(BuildHookInterface):
@@ -61,7 +64,7 @@ def write_package(root: Path, folder: Path) -> None:
 
 
 def _names(root: Path, rewriting: Any) -> Any:
-    installed = {*FOLDERS, STYLES, *(door for door in DOORS if (root / f"{door}.py").is_file())}
+    installed = {*FOLDERS, *FILES, *(door for door in DOORS if (root / f"{door}.py").is_file())}
     folders = (path.name for path in root.iterdir() if path.is_dir() and any(path.glob("*.py")))
     modules = (path.stem for path in root.glob("*.py"))
     return rewriting.Names(frozenset(installed), frozenset({*folders, *modules} - installed))

@@ -24,7 +24,12 @@ REQUIREMENTS = {
 
 def prog(door: str) -> str:
     """Returns the name of a door: "infer.py", or "fast-style-transfer stylize" where it is installed."""
-    return f"{COMMAND} {SUBCOMMANDS.get(door, door)}" if IS_INSTALLED else f"{door}.py"
+    return f"{COMMAND} {subcommand(door)}" if IS_INSTALLED else f"{door}.py"
+
+
+def subcommand(door: str) -> str:
+    """Returns the subcommand that starts a door where this project is installed."""
+    return SUBCOMMANDS.get(door, door)
 
 
 def started(prog: str) -> str:

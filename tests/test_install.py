@@ -37,10 +37,10 @@ def environment(wheel, tmp_path_factory) -> Path:
     return fresh_environment(wheel, tmp_path_factory.mktemp("environment"))
 
 
-def own_files(environment: Path) -> dict[str, bytes]:
+def own_files(environment: Path) -> dict[str, tuple[int, int]]:
     package = site_of(environment) / PACKAGE
     return {
-        str(path): path.read_bytes()
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in package.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
@@ -105,7 +105,8 @@ def test_every_module_and_every_shipped_style_is_in_the_wheel(names):
     modules |= set(ROOT.glob("*.py"))
     styles = {path for path in (ROOT / "checkpoints").glob("[a-z]*/*") if path.is_file()}
     assert len(styles) >= 6 * 12
-    expected = {f"{PACKAGE}/{path.relative_to(ROOT).as_posix()}" for path in modules | styles}
+    examples = set((ROOT / "examples").iterdir())
+    expected = {f"{PACKAGE}/{path.relative_to(ROOT).as_posix()}" for path in modules | styles | examples}
     assert expected - names == set()
 
 
@@ -220,6 +221,20 @@ def test_a_child_finds_our_modules_behind_the_standard_library(run, environment)
     places = ast.literal_eval(run("-c", CHILD).stdout)
     site = str(site_of(environment))
     assert "" not in places and places.index(site) > places.index(sysconfig.get_path("stdlib"))
+
+
+DOOR = f"""
+import sys
+sys.path.remove("")
+import subprocess
+from {PACKAGE}.system.child_python import door_start
+done = subprocess.run([*door_start("infer"), "--list-styles"], capture_output=True, text=True)
+print(done.stdout, done.stderr)
+"""
+
+
+def test_a_program_starts_the_doors_as_processes(run):
+    assert run("-c", DOOR).stdout.strip() == run("styles").stdout.strip()
 
 
 def test_own_styles_are_listed_beside_the_shipped_ones(run, elsewhere):

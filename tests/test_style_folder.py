@@ -22,6 +22,7 @@ from transformer.export.style_folder import (
     hiding_style,
     list_styles,
     named_styles,
+    new_styles_dir,
     own_styles_dir,
     style_info,
     style_source,
@@ -223,14 +224,14 @@ def test_an_installed_package_finds_shipped_styles_before_those_of_the_current_f
 def test_a_folder_in_the_environment_comes_first(installed, style_dirs, monkeypatch):
     folder = style_dirs["waves"].parent
     monkeypatch.setenv(STYLES_VARIABLE, str(folder))
-    assert own_styles_dir() == folder
+    assert own_styles_dir() == new_styles_dir() == folder
     assert find_style("waves") == folder / "waves"
     assert list(named_styles()) == [str(installed / "waves"), "stars", "waves"]
 
 
 def test_an_empty_variable_names_no_folder(installed, monkeypatch):
     monkeypatch.setenv(STYLES_VARIABLE, "")
-    assert own_styles_dir() == Path("checkpoints")
+    assert own_styles_dir() == new_styles_dir() == Path("checkpoints")
     assert find_style("waves") == installed / "waves"
 
 
@@ -243,6 +244,12 @@ def test_a_name_that_leads_to_another_style_is_seen_before_a_training(installed)
 def test_in_the_repository_no_style_hides_another(style_dirs, monkeypatch):
     monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", style_dirs["waves"].parent)
     assert hiding_style(style_dirs["waves"]) is None
+
+
+def test_new_styles_of_the_repository_lie_beside_the_shipped_ones(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(STYLES_VARIABLE, raising=False)
+    assert new_styles_dir() == style_folder.CHECKPOINTS_DIR
 
 
 def test_nothing_is_renamed_among_the_shipped_styles(installed):

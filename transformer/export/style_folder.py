@@ -36,6 +36,11 @@ def own_styles_dir() -> Path:
     return Path(os.environ.get(STYLES_VARIABLE) or OWN_STYLES_DIR)
 
 
+def new_styles_dir() -> Path:
+    """Returns the folder for new styles of a program that is started anywhere: in the repository, checkpoints/ there."""
+    return own_styles_dir() if IS_INSTALLED or os.environ.get(STYLES_VARIABLE) else CHECKPOINTS_DIR
+
+
 def style_places() -> tuple[Path, ...]:
     """Returns the folders in which styles are looked up by name, the first one first.
 
