@@ -37,7 +37,7 @@ def own_styles_dir() -> Path:
 
 
 def new_styles_dir() -> Path:
-    """Returns the folder for new styles of a program that is started anywhere: in the repository, checkpoints/ there."""
+    """Returns the folder for new styles of a program that is started anywhere: in a repository, its checkpoints/."""
     return own_styles_dir() if IS_INSTALLED or os.environ.get(STYLES_VARIABLE) else CHECKPOINTS_DIR
 
 
