@@ -84,7 +84,7 @@ endef
 	$(PIP) -r requirements-serve.txt
 	@touch $@
 
-.venv/.studio: .venv/.infer requirements-studio.txt
+.venv/.studio: .venv/.infer requirements-serve.txt requirements-studio.txt
 	@echo "Installing the packages for the studio (about 70 MB to download) ..."
 	$(INSTALL_STUDIO)
 	@touch $@
@@ -95,7 +95,7 @@ $(PIP) -r requirements-studio.txt
 	$(PIP) --no-deps -r requirements-infer.txt
 endef
 
-.venv/.dev: .venv/.train requirements-dev.txt requirements-serve.txt requirements-export.txt requirements-studio.txt
+.venv/.dev: .venv/.train requirements-dev.txt requirements-serve.txt requirements-studio.txt
 	@echo "Installing the packages for the tests ..."
 	$(PIP) -r requirements-dev.txt
 	$(INSTALL_STUDIO)

@@ -6,13 +6,12 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 BASE_FILE = "requirements-infer.txt"
-# Extra -> its file. Lines of BASE_FILE and lines that read other files do not count: the package depends on the base.
+# Extra -> its file. What BASE_FILE lists does not count: the package depends on it.
 EXTRA_FILES = {
     "train": "requirements.txt",
     "openvino": "requirements-openvino.txt",
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
-    "export": "requirements-export.txt",
 }
 EXTRAS = {"heic": ["pillow-heif>=1.1"]}  # no file: see README.md
 # gradio 6 refuses Pillow 13, and an extra cannot lift that. So the package allows 12.3: pip takes 13 unless gradio is
@@ -48,9 +47,15 @@ def extra_requirements(root: Path) -> dict[str, list[str]]:
 
 
 def requirements(path: Path) -> list[str]:
-    """Returns the requirements in a file, without comments and without those of other files."""
-    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line and not line.startswith("-")]
+    """Returns the requirements in a file, with those of the files that it reads (-r)."""
+    found: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        line = line.partition("#")[0].strip()
+        if line.startswith("-r "):
+            found += requirements(path.parent / line.removeprefix("-r ").strip())
+        elif line and not line.startswith("-"):
+            found.append(line)
+    return found
 
 
 def name_of(requirement: str) -> str:

@@ -18,7 +18,6 @@ REQUIREMENTS = {
     "openvino": "requirements-openvino.txt",
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
-    "export": "requirements-export.txt",
 }
 
 

@@ -52,13 +52,14 @@ def test_an_extra_has_the_lines_of_its_file_without_comments_and_without_the_bas
     root = files(
         requirements_infer="numpy>=1\npillow>=13 ; python_version >= '3.11'\n",
         requirements="# all\n-r requirements-infer.txt\ntensorflow>=2 # large\n",
-        requirements_studio="--no-deps\ngradio>=6\nPillow>=12\n",
+        requirements_openvino="openvino>=2 # 60 MB\n",
+        requirements_studio="-r requirements-openvino.txt\n--no-deps\ngradio>=6\nPillow>=12\n",
     )
     extras = extra_requirements(root)
     assert extras["train"] == ["tensorflow>=2"]
-    assert extras["studio"] == ["gradio>=6"]
+    assert extras["studio"] == ["openvino>=2", "gradio>=6"]
     assert "serve" not in extras  # it has no file
-    assert set(extras["all"]) == {"tensorflow>=2", "gradio>=6", *extras["heic"]}
+    assert set(extras["all"]) == {"tensorflow>=2", "openvino>=2", "gradio>=6", *extras["heic"]}
 
 
 def test_every_requirements_file_of_a_part_is_an_extra():

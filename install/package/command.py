@@ -14,7 +14,11 @@ SUBCOMMANDS = {
     "train": ("train", [], "train a new style (needs the extra [train])"),
     "studio": ("studio", [], "open a page in the browser (needs the extra [studio])"),
     "serve": ("serve", [], "start an HTTP service (needs the extra [serve])"),
-    "export": ("export", [], "write a style for other programs (needs the extra [export])"),
+    "export": (
+        "export",
+        [],
+        "write a style for other programs (for TensorFlow and LiteRT: the extra [train])",
+    ),
 }
 
 
