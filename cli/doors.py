@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cli.flags import UsageError, report
 from system.console import printable, unfailing_streams
-from system.program import IS_INSTALLED, install_line
+from system.program import install_line, setup_line
 from system.signals import Interrupted, raised_interrupts
 
 # Packages of requirements.txt that fast inference does not need, so that `make demo` does not install them.
@@ -17,7 +17,6 @@ TRAINING_PACKAGES = frozenset({"tensorflow", "tensorboard", "h5py", "scipy"})
 WEB_PACKAGES = {"gradio": "studio"} | dict.fromkeys(
     ("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "multipart"), "serve"
 )
-MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve"}
 
 Call = TypeVar("Call")
 Errors = tuple[type[Exception], ...]
@@ -78,8 +77,8 @@ def _status(
     except ModuleNotFoundError as error:
         if (extra := _extra_of(error.name)) is None:
             raise
-        make = "" if IS_INSTALLED else f"make {MAKE_TARGETS[extra]} or "
-        report(prog, f"the package {error.name} is not installed; run {make}{install_line(extra)}")
+        ways = dict.fromkeys([setup_line(extra), install_line(extra)])
+        report(prog, f"the package {error.name} is not installed; run {' or '.join(ways)}")
         return 1
     except RuntimeError as error:
         if "can't start new thread" not in str(error):

@@ -19,6 +19,7 @@ REQUIREMENTS = {
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
 }
+MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve"}  # that install the same packages
 
 
 def prog(door: str) -> str:
@@ -44,6 +45,11 @@ def command(door: str) -> str:
 def install_line(extra: str) -> str:
     """Returns the command that installs the packages of one of REQUIREMENTS."""
     return f'pip install "{COMMAND}[{extra}]"' if IS_INSTALLED else f"pip install -r {REQUIREMENTS[extra]}"
+
+
+def setup_line(extra: str) -> str:
+    """Returns the short form of `install_line`: "make install", or the command of pip where it is installed."""
+    return install_line(extra) if IS_INSTALLED else f"make {MAKE_TARGETS[extra]}"
 
 
 def examples(door: str, text: str) -> str:

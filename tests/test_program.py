@@ -25,12 +25,14 @@ def test_the_repository_has_files_and_requirements():
     assert program.prog("infer") == "infer.py"
     assert program.command("train") == "python train.py"
     assert program.install_line("openvino") == "pip install -r requirements-openvino.txt"
+    assert program.setup_line("train") == "make install"
 
 
 def test_an_installed_program_has_subcommands_and_extras(installed):
     assert program.prog("infer") == "fast-style-transfer stylize"
     assert program.command("train") == "fast-style-transfer train"
     assert program.install_line("openvino") == 'pip install "fast-style-transfer[openvino]"'
+    assert program.setup_line("train") == program.install_line("train")
 
 
 EXAMPLES = "examples:\n  $ a --b c   writes $d\n              the same\n"
@@ -65,3 +67,8 @@ def test_a_mistake_names_the_command_to_ask(installed, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--stlye"])
     assert capsys.readouterr().err.endswith("; see fast-style-transfer stylize --help\n")
+
+
+def test_every_make_target_of_a_message_exists():
+    targets = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}: " in targets for target in program.MAKE_TARGETS.values())
