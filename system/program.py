@@ -53,7 +53,10 @@ def setup_line(extra: str) -> str:
 
 
 def examples(door: str, text: str) -> str:
-    """Returns examples for --help: "$" at the start of a line becomes the command, other lines are moved with it."""
+    """Returns examples for --help: "$" at the start of a line becomes the command.
+
+    Lines that begin with eight spaces continue the one above, and are moved with it.
+    """
     start = command(door)
     return "".join(_example(line, start) for line in text.splitlines(keepends=True))
 
@@ -61,4 +64,5 @@ def examples(door: str, text: str) -> str:
 def _example(line: str, start: str) -> str:
     if line.startswith("  $ "):
         return line.replace("$", start, 1)
-    return " " * (len(start) - 1) + line if line.startswith("  ") else line
+    is_continued = line.startswith(" " * 8)
+    return " " * (len(start) - 1) + line if is_continued else line

@@ -35,7 +35,7 @@ def test_an_installed_program_has_subcommands_and_extras(installed):
     assert program.setup_line("train") == program.install_line("train")
 
 
-EXAMPLES = "examples:\n  $ a --b c   writes $d\n              the same\n"
+EXAMPLES = "examples:\n  $ a --b c   writes $d\n              the same\n  curl $x\n"
 
 
 def test_examples_begin_with_the_command():
@@ -43,8 +43,8 @@ def test_examples_begin_with_the_command():
 
 
 def test_columns_of_examples_stay_below_each_other(installed):
-    title, first, second = program.examples("train", EXAMPLES).splitlines()
-    assert title == "examples:"
+    title, first, second, other = program.examples("train", EXAMPLES).splitlines()
+    assert (title, other) == ("examples:", "  curl $x")
     assert first.index("writes") == second.index("the same") == len("  fast-style-transfer train a --b c   ")
 
 
