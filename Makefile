@@ -1,7 +1,11 @@
 # make demo            stylize the example photo with two shipped styles (light: no TensorFlow)
 # make install         set up everything that train.py and infer.py use
+# make studio          set up the studio, and open it at http://127.0.0.1:7860/
+# make serve           set up the HTTP service, and start it
+# make wheel           build the package that pip installs, into dist/; see docs/install.md
 # make test            set everything up and run the tests
 # make test-processes  the tests that start, kill and connect whole trainings; minutes
+# make test-browser    the tests of the studio in a browser; they need Chromium
 # make test-lowest     the tests of inference with the lowest versions of its packages, without TensorFlow
 # make fuzz            damaged pictures, clips and styles, a fixed number of each; minutes
 # make check           linter and formatter, changing nothing
@@ -9,7 +13,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo install test test-processes test-lowest fuzz check clean
+.PHONY: demo install studio serve wheel test test-processes test-browser test-lowest fuzz check clean
 
 demo: .venv/.infer
 	.venv/bin/python infer.py examples/coffee.jpg --style composition_vii -o out/coffee_composition_vii.png
@@ -18,14 +22,26 @@ demo: .venv/.infer
 
 install: .venv/.train
 
+studio: .venv/.studio
+	.venv/bin/python studio.py
+
+serve: .venv/.serve
+	.venv/bin/python serve.py
+
+wheel: .venv/.dev
+	.venv/bin/python -m hatchling build -t wheel -t sdist
+
 test: .venv/.dev
-	.venv/bin/python -m pytest -q -m "not processes" --numprocesses auto --maxprocesses 8 --dist loadfile
+	.venv/bin/python -m pytest -q -m "not processes and not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-processes: .venv/.dev
 	.venv/bin/python -m pytest -q -m processes
 
+test-browser: .venv/.dev
+	.venv/bin/python -m pytest -q -m browser
+
 test-lowest: .venv-lowest/.done
-	.venv-lowest/bin/python -m pytest -q -m "not processes"
+	.venv-lowest/bin/python -m pytest -q -m "not processes and not browser"
 
 fuzz: .venv/.dev
 	.venv/bin/python -m fuzz.picture --cases 10000
@@ -63,10 +79,27 @@ endef
 	$(PIP) -r requirements.txt
 	@touch $@ .venv/.infer
 
-.venv/.dev: .venv/.train requirements-dev.txt
-	@echo "Installing the packages for the tests ..."
-	$(PIP) -r requirements-dev.txt
+.venv/.serve: .venv/.infer requirements-serve.txt
+	@echo "Installing the packages for the HTTP service ..."
+	$(PIP) -r requirements-serve.txt
 	@touch $@
 
+.venv/.studio: .venv/.infer requirements-serve.txt requirements-studio.txt
+	@echo "Installing the packages for the studio (about 70 MB to download) ..."
+	$(INSTALL_STUDIO)
+	@touch $@
+
+# gradio brings a Pillow that lacks corrections, but runs with the one that has them.
+define INSTALL_STUDIO
+$(PIP) -r requirements-studio.txt
+	$(PIP) --no-deps -r requirements-infer.txt
+endef
+
+.venv/.dev: .venv/.train requirements-dev.txt requirements-serve.txt requirements-studio.txt
+	@echo "Installing the packages for the tests ..."
+	$(PIP) -r requirements-dev.txt
+	$(INSTALL_STUDIO)
+	@touch $@ .venv/.serve .venv/.studio
+
 clean:
-	rm -rf .venv .venv-lowest out
+	rm -rf .venv .venv-lowest out dist

@@ -24,24 +24,28 @@ from cli.flags import (
     path_of,
 )
 from cli.infer_config import GROUPS, FastConfig, SharedConfig, SlowConfig
+from system.program import command, examples, prog
 
-PROG = "infer.py"
+PROG = prog("infer")
 CONFIG_CLASSES = {"fast": FastConfig, "optimize": SlowConfig}
 RETIRED = {"--recipe": "--preset", "--list-recipes": "--list-presets"}
-EXAMPLES = """\
+EXAMPLES = examples(
+    "infer",
+    """\
 examples:
-  python infer.py cat.jpg --style great_wave                   writes cat_great_wave.jpg
-  python infer.py cat.jpg --style great_wave -o art.png        writes art.png
-  python infer.py cat.jpg --sheet                              the photo in every style, on one sheet
-  python infer.py photos/ --style starry_night -o art/         a folder and its subfolders
-  python infer.py cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
-  python infer.py clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
-  python infer.py clips/ --style great_wave -o art/            a folder of videos
-  python infer.py --webcam --style udnie                       what a camera sees, live in a window
-  python infer.py cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
-  python infer.py cat.jpg --mode optimize --style-images painting.jpg --width 384
-                                                               the slow method, with any painting
-"""
+  $ cat.jpg --style great_wave                   writes cat_great_wave.jpg
+  $ cat.jpg --style great_wave -o art.png        writes art.png
+  $ cat.jpg --sheet                              the photo in every style, on one sheet
+  $ photos/ --style starry_night -o art/         a folder and its subfolders
+  $ cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
+  $ clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
+  $ clips/ --style great_wave -o art/            a folder of videos
+  $ --webcam --style udnie                       what a camera sees, live in a window
+  $ cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
+  $ cat.jpg --mode optimize --style-images painting.jpg --width 384
+                                                 the slow method, with any painting
+""",
+)
 
 
 def parse_args(arguments: list[str] | None = None) -> SharedConfig:
@@ -81,7 +85,7 @@ def _build_parser() -> Parser:
         description="Stylize photos, videos and folders of them.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
-        usage="python infer.py PHOTO|FOLDER|VIDEO [...] --style STYLE [-o OUTPUT] [flags]",
+        usage=f"{command('infer')} PHOTO|FOLDER|VIDEO [...] --style STYLE [-o OUTPUT] [flags]",
     )
     parser.add_argument(
         "photos",

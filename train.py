@@ -38,19 +38,23 @@ from cli.train_config import (
     settings_from_json,
     settled,
 )
+from system.program import command, examples, prog
 from system.signals import EXIT_STATUS, NotedInterrupts
 
-PROG = "train.py"
-EXAMPLES = """\
+PROG = prog("train")
+EXAMPLES = examples(
+    "train",
+    """\
 examples:
-  python train.py --style wave.jpg --content-dir photos/        writes checkpoints/wave
-  python train.py --style wave.jpg --content-dir photos/ --resume=auto
-                                                                the same, or continues where it stopped
-  python train.py --style wave.jpg --content-dir photos/ --preview-grid
-                                                                shows several style weights before any training
-  python train.py --config runs/wave/config.json --name wave2 --style-weight 200
-                                                                the settings of another run, with changes
-"""
+  $ --style wave.jpg --content-dir photos/        writes checkpoints/wave
+  $ --style wave.jpg --content-dir photos/ --resume=auto
+                                                  the same, or continues where it stopped
+  $ --style wave.jpg --content-dir photos/ --preview-grid
+                                                  shows several style weights before any training
+  $ --config runs/wave/config.json --name wave2 --style-weight 200
+                                                  the settings of another run, with changes
+""",
+)
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -73,7 +77,7 @@ def _build_parser() -> Parser:
         description="Train a fast style transfer network for one style picture.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
-        usage="python train.py --style PICTURE --content-dir FOLDER [flags]",
+        usage=f"{command('train')} --style PICTURE --content-dir FOLDER [flags]",
     )
     add_flags(parser, [TrainConfig], GROUPS)
     add_call_flags(parser)

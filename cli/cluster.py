@@ -5,6 +5,7 @@ import sys
 from typing import NoReturn
 
 from cli.flags import UsageError, report
+from system.program import prog
 
 
 def is_chief() -> bool:
@@ -30,6 +31,6 @@ def _place() -> tuple[int, int]:
 
 def restart_worker() -> NoReturn:
     """Replaces this process by the same command with --resume, which waits until all workers are there."""
-    report("train.py", "a worker was lost; waiting until it is back")
+    report(prog("train"), "a worker was lost; waiting until it is back")
     resume = [] if any(part.startswith("--resume") for part in sys.argv) else ["--resume=auto"]
     os.execv(sys.executable, [*sys.orig_argv, *resume])

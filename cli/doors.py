@@ -8,10 +8,15 @@ from typing import TypeVar
 
 from cli.flags import UsageError, report
 from system.console import printable, unfailing_streams
+from system.program import install_line, setup_line
 from system.signals import Interrupted, raised_interrupts
 
 # Packages of requirements.txt that fast inference does not need, so that `make demo` does not install them.
 TRAINING_PACKAGES = frozenset({"tensorflow", "tensorboard", "h5py", "scipy"})
+# Packages of the doors of the web, and the extra that installs each of them.
+WEB_PACKAGES = {"gradio": "studio"} | dict.fromkeys(
+    ("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "multipart"), "serve"
+)
 
 Call = TypeVar("Call")
 Errors = tuple[type[Exception], ...]
@@ -70,12 +75,10 @@ def _status(
         report(prog, _text_of(error))
         return 2 if isinstance(error, UsageError) else 1
     except ModuleNotFoundError as error:
-        if error.name not in TRAINING_PACKAGES:
+        if (extra := _extra_of(error.name)) is None:
             raise
-        report(
-            prog,
-            f"the package {error.name} is not installed; run make install or pip install -r requirements.txt",
-        )
+        ways = dict.fromkeys([setup_line(extra), install_line(extra)])
+        report(prog, f"the package {error.name} is not installed; run {' or '.join(ways)}")
         return 1
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
@@ -84,6 +87,12 @@ def _status(
             prog, "not enough memory or processes to start a thread; raise the limits (ulimit -v, ulimit -u)"
         )
         return 1
+
+
+def _extra_of(package: str | None) -> str | None:
+    if package in TRAINING_PACKAGES:
+        return "train"
+    return WEB_PACKAGES.get(package)
 
 
 def _text_of(error: Exception) -> str:

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from system.arguments import MOST, MOST_DIGITS, SHOWN_CHARACTERS, shown
 from system.console import printable
+from system.program import COMMAND, started
+from system.version import VERSION
 
 FLOAT_LIMIT = 1e30  # of other numbers without a bound of their own; their products must fit into float32
 MOST_PATH_BYTES, MOST_NAME_BYTES = 4095, 255  # Linux: PATH_MAX without its NUL, NAME_MAX
@@ -72,10 +74,14 @@ def flag(name: str) -> str:
 class Parser(argparse.ArgumentParser):
     """Reports a mistake in one line instead of the whole usage, and knows flags that got another name."""
 
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.add_argument("--version", action="version", version=f"{COMMAND} {VERSION}")
+
     def error(self, message: str) -> NoReturn:
         line = printable(message)
         line = line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}..."
-        self.exit(2, f"{self.prog}: {line}{self._suggestion(message)}; see python {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {line}{self._suggestion(message)}; see {started(self.prog)} --help\n")
 
     def _suggestion(self, message: str) -> str:
         from difflib import get_close_matches

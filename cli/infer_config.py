@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cli.flags import FLOAT_LIMIT, knob, number, path_of, whole_number
 from system.arguments import shown
+from system.program import IS_INSTALLED
 from transformer.inference.devices import DEVICES, parsed_device
 from transformer.inference.limits import AUTO, DEFAULT_GRAIN, FLOAT32, MAX_GRAIN, PRECISIONS, RUNTIMES
 from transformer.inference.memory_plan import MIN_TILE
@@ -20,6 +21,9 @@ SLOW = "the slow method (--mode optimize)"
 SLOW_LOSS = "its loss (--mode optimize)"
 SLOW_STEPS = "its optimization (--mode optimize)"
 GROUPS = (STYLE, SHARED, PICTURE, MANY, NETWORK, SLOW, SLOW_LOSS, SLOW_STEPS)
+# Where --style and --sheet look for styles.
+AMONG_STYLES = "that --list-styles prints" if IS_INSTALLED else "in checkpoints/"
+OF_STYLES = "that --list-styles prints" if IS_INSTALLED else "of checkpoints/"
 
 
 def style_and_weight(text: str) -> tuple[str, float]:
@@ -113,7 +117,7 @@ class FastConfig(SharedConfig):
     """--mode fast: one pass through a trained network."""
 
     style: str | None = knob(
-        "name of a style in checkpoints/, or its folder",
+        f"name of a style {AMONG_STYLES}, or its folder",
         group=STYLE,
         short="-s",
         metavar="STYLE",
@@ -124,7 +128,7 @@ class FastConfig(SharedConfig):
         (), group=STYLE, metavar="STYLE[:WEIGHT]", parse=style_and_weight,
     )  # fmt: skip
     sheet: bool = knob(
-        "stylize each photo in every style of checkpoints/ and write one sheet of all pictures with their names,"
+        f"stylize each photo in every style {OF_STYLES} and write one sheet of all pictures with their names,"
         " PHOTO_styles.png",
         False, group=STYLE,
     )  # fmt: skip

@@ -5,7 +5,9 @@ from typing import Any
 
 from cli.flags import report
 from system.console import printable
+from system.program import prog
 
+PROG = prog("infer")
 LONGEST_SOURCE = 200  # characters that are printed
 LONGEST_DEVICE = 40
 WEIGHTS = ("content_weight", "style_weight", "tv_weight")
@@ -19,19 +21,20 @@ def print_styles() -> int:
     """
     from transformer.export import style_folder
 
-    style_dirs = style_folder.list_styles()
-    if not style_dirs:
-        report("infer.py", f"no styles in {style_folder.CHECKPOINTS_DIR}; train one with train.py")
+    styles = style_folder.named_styles()
+    if not styles:
+        where = " and ".join(map(str, style_folder.style_places()))
+        report(PROG, f"no styles in {where}; train one with {prog('train')}")
         return 1
     faults = 0
-    for style_dir in style_dirs:
+    for name, style_dir in styles.items():
         try:
             info = style_folder.style_info(style_dir)
         except style_folder.StyleError as error:
-            report("infer.py", error)
+            report(PROG, error)
             faults += 1
         else:
-            print(f"{printable(style_dir.name):20} {about_style(info)}".rstrip())
+            print(f"{printable(name):20} {about_style(info)}".rstrip())
     return 1 if faults else 0
 
 

@@ -22,9 +22,10 @@ from loss_net.topology import deepest_layer, least_side
 from system.arguments import MOST_DIGITS
 from system.faults import memory_faults
 from system.files import check_writable, write_text
+from system.program import prog
 from system.signals import Interrupted
 
-PROG = "infer.py"
+PROG = prog("infer")
 # Memory per pixel of the picture in bytes: measured from 0.3 to 1.9 megapixels, see benchmarks/README.md
 BYTES_PER_PIXEL = {"float32": 2700, "bfloat16": 1400}
 STYLE_BYTES_PER_PIXEL = (

@@ -13,8 +13,9 @@ from cli.training_checks import check_inputs, check_style_memory
 from data.images import ImageError, check_image_suffix
 from loss_net.presets import PRESETS
 from system.files import check_folder_writable, check_writable
+from system.program import prog
 
-PROG = "train.py"
+PROG = prog("train")
 FACTORS = (1 / 16, 1 / 4, 1, 4, 16)  # of the style weight
 PHOTOS = 3  # from --preview, else --val-dir or --content-dir
 SIDE = 320  # pixels, longest side of the pictures

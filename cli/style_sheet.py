@@ -15,9 +15,10 @@ from cli.styles import check_network, load_controls, loading_options
 from cli.targets import check_folder_outputs, check_outputs, target_paths
 from system.console import printable
 from system.faults import memory_faults
+from system.program import prog
 from system.signals import Interrupted
 
-PROG = "infer.py"
+PROG = prog("infer")
 SHEET_NAME = "styles"  # a sheet is called PHOTO_styles.png
 PICTURE_SIDE = 480  # pixels, longest side of a picture on the sheet unless --max-side is given
 
@@ -148,7 +149,8 @@ class SheetJob:
             except style_folder.StyleError as error:
                 self._fail(error)
         if not stylizers:
+            where = " and ".join(map(str, style_folder.style_places()))
             raise style_folder.StyleError(
-                f"{style_folder.CHECKPOINTS_DIR}: contains no style that can be used; train one with train.py"
+                f"{where}: contains no style that can be used; train one with {prog('train')}"
             )
         return stylizers

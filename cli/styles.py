@@ -7,8 +7,9 @@ from typing import Any
 
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
+from system.program import prog
 
-PROG = "infer.py"
+PROG = prog("infer")
 
 
 def check_config(config: FastConfig) -> None:

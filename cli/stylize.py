@@ -24,9 +24,10 @@ from cli.targets import (
     without_pictures,
 )
 from system.faults import memory_faults
+from system.program import prog
 from system.signals import Interrupted
 
-PROG = "infer.py"
+PROG = prog("infer")
 _TILE_BAR = "{l_bar}{bar}| {elapsed}<{remaining}"
 _TILE_LINE = "{desc}: {percentage:3.0f}%, {elapsed} passed, {remaining} left"
 

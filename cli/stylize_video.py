@@ -15,9 +15,10 @@ from cli.outcomes import fault_line, interrupted_text
 from cli.styles import picture_name
 from cli.targets import check_folder_outputs, check_outputs, target_paths, without_pictures
 from data.clip_formats import ANIMATION_SUFFIXES
+from system.program import prog
 from system.signals import Interrupted
 
-PROG = "infer.py"
+PROG = prog("infer")
 
 
 def stylize_all(config: FastConfig, clip_inputs: Sequence[Path]) -> int:

@@ -12,6 +12,7 @@ from loss_net.topology import deepest_layer, least_side
 from system.arguments import shown
 from system.machine import has_fast_bfloat16, nvidia_devices
 from transformer.architecture import OUTER_KERNELS
+from transformer.export.style_folder import own_styles_dir
 
 # Titles in --help, in the order in which it lists them.
 STYLE = "what is learned from what"
@@ -120,9 +121,7 @@ class TrainConfig:
         "seed of the photo order and the crops, and of random initial weights", 0, group=TRAINING, at_least=0
     )
 
-    output_dir: Path = knob(
-        "folder of the finished styles", Path("checkpoints"), group=FILES, metavar="FOLDER"
-    )
+    output_dir: Path = knob("folder of the finished styles", own_styles_dir(), group=FILES, metavar="FOLDER")
     log_dir: Path | None = knob(
         "folder for TensorBoard and the saved states (default: runs/NAME)", group=FILES, metavar="FOLDER"
     )

@@ -15,7 +15,7 @@ from cli.training_network import load_start
 from cli.training_report import MEMORY_REMEDY, MEMORY_TOLERANCE, bytes_per_replica
 from system.files import WRITE_REMEDY, check_folder_writable, remove_leftovers
 from system.locks import locked
-from transformer.export.style_folder import is_style
+from transformer.export.style_folder import hiding_style, is_style
 from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
 
@@ -128,6 +128,10 @@ def check_places(config: TrainConfig) -> None:
 def check_targets(config: TrainConfig, *, resumes: bool, overwrite: bool) -> None:
     """Looks at everything that is written. Raises OSError; replaces nothing."""
     style_dir = config.style_dir
+    if other := hiding_style(style_dir):
+        raise FileExistsError(
+            f"{other}: a style of the name {config.name} exists already; give another --name"
+        )
     if style_dir.exists():
         _check_replaceable(style_dir, resumes=resumes, overwrite=overwrite)
     if state_paths(config.state_dir) and not (resumes or overwrite):

@@ -8,9 +8,10 @@ from typing import Any
 from cli.cluster import is_chief
 from cli.flags import UsageError, report
 from cli.train_config import BASE, NO_START, TrainConfig
+from system.program import prog
 from transformer.architecture import Architecture
 
-PROG = "train.py"
+PROG = prog("train")
 CHOICE_PHOTOS = 4  # crops on which the styles of the base are compared
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from cli.bars import progress_bar
 from cli.flags import report
 from cli.train_config import TrainConfig
+from system.program import prog
 
 CACHE_DETAIL = 2  # short side of cached photos in crops: the smallest crop shows half of the photo
 
@@ -24,5 +25,5 @@ def load_photos(config: TrainConfig) -> Any:
             for done in cache.pack(threads=available_cores()):
                 bar.update(done - bar.n)
     if skipped := len(cache.unreadable):
-        report("train.py", f"{skipped} files skipped, see {config.cache / SKIPPED_FILE}")
+        report(prog("train"), f"{skipped} files skipped, see {config.cache / SKIPPED_FILE}")
     return cache

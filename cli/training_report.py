@@ -7,9 +7,10 @@ from cli.bars import steps_bar
 from cli.flags import report, to_json
 from cli.memory import check_free
 from cli.train_config import TrainConfig
+from system.program import command, prog
 from system.signals import Interrupted
 
-PROG = "train.py"
+PROG = prog("train")
 MEMORY_REMEDY = "lower --batch-size, --image-size or --width, or give --large-size-share 0"
 MEMORY_TOLERANCE = 1.5  # of the estimate, which was measured with presets of VGG19
 BYTES_PER_VALUE = {"bfloat16": 2, "float32": 4, "float64": 8}
@@ -114,7 +115,7 @@ def _report_end(config: TrainConfig, run: Any, crops: Any) -> None:
     parts += ["TensorBoard events are incomplete, see above"] if run.is_monitoring_incomplete else []
     if parts:
         report(PROG, "; ".join(parts))
-    report(PROG, f"{config.style_dir} is ready: python infer.py PHOTO --style {config.style_dir}")
+    report(PROG, f"{config.style_dir} is ready: {command('infer')} PHOTO --style {config.style_dir}")
 
 
 def style_metadata(config: TrainConfig, run: Any, crops: Any) -> dict:

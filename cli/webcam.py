@@ -13,8 +13,9 @@ import numpy as np
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.styles import check_network, check_styles, load_controls, load_styles, picture_name
+from system.program import command, prog
 
-PROG = "infer.py"
+PROG = prog("infer")
 SIDE = 384  # pixels, longest side of a picture unless --max-side is given: some frames a second on two cores
 WINDOW_WIDTH = 960  # pixels, at the start
 HELP = "q: end, s: save the picture, m: mirror"

@@ -1,19 +1,38 @@
-"""Runs a short Python program in a process of its own, because it may crash, hang or take all memory."""
+"""Programs in processes of their own: short ones that may crash, hang or take all memory, and doors."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from system import limits
+from system.program import IS_INSTALLED, ROOT, ROOT_INDEX, subcommand
+
 _START = """
 import sys
-sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
-from system.limits import limit_memory
-limit_memory(float(sys.argv.pop(1)))
+sys.path[:] = filter(None, sys.path)
+sys.path.insert(int(sys.argv.pop(1)), sys.argv.pop(1))
+from importlib import import_module
+import_module(sys.argv.pop(1)).limit_memory(float(sys.argv.pop(1)))
 exec(sys.argv.pop(1))
 """
+_START_COMMAND = """
+import sys
+sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]
+from importlib import import_module
+import_module(sys.argv.pop(1)).main()
+"""
+
+
+def door_start(door: str) -> list[str]:
+    """Returns the arguments that start a door, such as "train", as a process; its flags follow them.
+
+    Where this project is installed, the door finds no modules in the working directory, which may be anyone's.
+    """
+    if not IS_INSTALLED:
+        return [sys.executable, str(ROOT / f"{door}.py")]
+    package = __name__.partition(".")[0]
+    return [sys.executable, "-c", _START_COMMAND, str(ROOT), f"{package}.command", subcommand(door)]
 
 
 def run_python(
@@ -30,8 +49,9 @@ def run_python(
     environment: variables that are added to those of this process.
     Raises OSError if no process can be started, and subprocess.TimeoutExpired after `seconds`.
     """
+    start = [sys.executable, "-c", _START, str(ROOT_INDEX), str(ROOT), limits.__name__, str(more_memory)]
     return subprocess.run(
-        [sys.executable, "-c", _START, str(ROOT), str(more_memory), program, *arguments],
+        [*start, program, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -426,7 +426,9 @@ def flags_of(door) -> dict[str, str]:
         option: action.dest
         for action in door._build_parser()._actions
         for option in action.option_strings
-        if option.startswith("--") and option != "--help" and action.help != argparse.SUPPRESS
+        if option.startswith("--")
+        and option not in ("--help", "--version")
+        and action.help != argparse.SUPPRESS
     }
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from system.child_python import run_python
+from system.child_python import door_start, run_python
 
 
 def test_a_program_gets_its_arguments_and_its_output_is_returned():
@@ -40,3 +40,8 @@ def test_a_program_that_hangs_is_ended():
 def test_more_memory_than_is_allowed_cannot_be_taken():
     finished = run_python("bytearray(500_000_000)", seconds=60, more_memory=100e6)
     assert finished.returncode == 1 and "MemoryError" in finished.stderr
+
+
+def test_a_door_of_the_repository_is_started_by_its_file():
+    done = subprocess.run([*door_start("infer"), "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("fast-style-transfer ")

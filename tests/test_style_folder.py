@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 
 from system.files import write_folder
 from system.locks import mark_of
+from transformer.export import style_folder
 from transformer.export.style_folder import (
     META_FILES,
     ONNX_FILE,
+    STYLES_VARIABLE,
     StyleError,
     find_style,
+    hiding_style,
     list_styles,
+    named_styles,
+    new_styles_dir,
+    own_styles_dir,
     style_info,
     style_source,
 )
@@ -180,3 +186,87 @@ def test_a_style_that_a_killed_training_left_renamed_is_found_again(tmp_path, mo
     style.rename(retired)
     assert find_style("waves", tmp_path) == style
     assert not retired.exists()
+
+
+@pytest.fixture
+def installed(style_dirs, tmp_path, monkeypatch):
+    """The package with the shipped style "waves", used in another folder whose checkpoints/ has "stars" and "waves"."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "here").mkdir()
+    shipped_dir = tmp_path / "package" / "checkpoints"
+    shutil.copytree(style_dirs["waves"], shipped_dir / "waves")
+    for name, source in {"waves": "stars", "stars": "stars"}.items():
+        shutil.copytree(style_dirs[source], tmp_path / "here" / "checkpoints" / name)
+    monkeypatch.setattr(style_folder, "IS_INSTALLED", True)
+    monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", shipped_dir)
+    monkeypatch.delenv(STYLES_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path / "here")
+    return shipped_dir
+
+
+def test_an_installed_package_finds_shipped_styles_before_those_of_the_current_folder(installed):
+    own = Path("checkpoints")
+    assert find_style("waves") == installed / "waves"
+    assert find_style("stars") == own / "stars"
+    assert find_style("checkpoints/waves") == own / "waves"
+    assert named_styles() == {
+        "waves": installed / "waves",
+        "stars": own / "stars",
+        str(own / "waves"): own / "waves",
+    }
+    assert list_styles() == [own / "stars", installed / "waves"]
+    with pytest.raises(
+        StyleError, match=f"styles in {installed} and checkpoints: checkpoints/waves, stars, waves$"
+    ):
+        find_style("mud")
+
+
+def test_a_folder_in_the_environment_comes_first(installed, style_dirs, monkeypatch):
+    folder = style_dirs["waves"].parent
+    monkeypatch.setenv(STYLES_VARIABLE, str(folder))
+    assert own_styles_dir() == new_styles_dir() == folder
+    assert find_style("waves") == folder / "waves"
+    assert list(named_styles()) == [str(installed / "waves"), "stars", "waves"]
+
+
+def test_an_empty_variable_names_no_folder(installed, monkeypatch):
+    monkeypatch.setenv(STYLES_VARIABLE, "")
+    assert own_styles_dir() == new_styles_dir() == Path("checkpoints")
+    assert find_style("waves") == installed / "waves"
+
+
+def test_a_name_that_leads_to_another_style_is_seen_before_a_training(installed):
+    assert hiding_style(Path("checkpoints/waves")) == installed / "waves"
+    assert hiding_style(Path("checkpoints/stars")) is None
+    assert hiding_style(Path("elsewhere/waves")) is None  # is given by its path
+
+
+def test_in_the_repository_no_style_hides_another(style_dirs, monkeypatch):
+    monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", style_dirs["waves"].parent)
+    assert hiding_style(style_dirs["waves"]) is None
+
+
+def test_new_styles_of_the_repository_lie_beside_the_shipped_ones(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(STYLES_VARIABLE, raising=False)
+    assert new_styles_dir() == style_folder.CHECKPOINTS_DIR
+
+
+def test_nothing_is_renamed_among_the_shipped_styles(installed):
+    retired = installed / f"{mark_of(installed / 'waves')}.1.0123abcd.old"
+    (installed / "waves").rename(retired)
+    shutil.rmtree("checkpoints")
+    with pytest.raises(StyleError):
+        find_style("waves")
+    assert retired.is_dir()
+
+
+def test_a_folder_of_another_user_hides_no_shipped_style(installed, monkeypatch):
+    def refuse(path):
+        raise PermissionError
+
+    styles_in = Path.iterdir
+    monkeypatch.setattr(
+        Path, "iterdir", lambda path: refuse(path) if path == Path("checkpoints") else styles_in(path)
+    )
+    assert list_styles() == [installed / "waves"]

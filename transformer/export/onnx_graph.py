@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from system.faults import first_line
+from system.program import prog
 from transformer.architecture import (
     MIN_SIDE,
     NORM_EPSILON,
@@ -167,7 +168,7 @@ def read_onnx_parameters(
         same = _without_parameters(build_whole_model(parameters, architecture)) == _without_parameters(model)
     except Exception as error:  # of protobuf, ONNX, NumPy or Architecture, depending on the damage
         raise StyleError(
-            f"{path}: is damaged or was not written by train.py ({first_line(error)})"
+            f"{path}: is damaged or was not written by {prog('train')} ({first_line(error)})"
         ) from error
     if not same:
         raise StyleError(f"{path}: was written by another version of this project; export the style again")

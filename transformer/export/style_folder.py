@@ -8,6 +8,7 @@ from typing import Any
 
 from system.console import printable
 from system.json_reader import JsonError, read_json_file
+from system.program import IS_INSTALLED, prog
 
 META_PREFIX = "fast_style_transfer"
 META_FILES = tuple(f"{META_PREFIX}.{part}" for part in ("meta", "index", "data-00000-of-00001"))
@@ -17,7 +18,10 @@ MAX_INFO_BYTES = 1_000_000  # of style.json, which has 2 KB
 # The keys of style.json that the project reads, and their types; null is allowed.
 _INFO_TYPES = {"name": str, "style_picture": dict, "config": dict}
 _JSON_NAMES = {str: "a text", dict: "an object"}
+# The shipped styles; in the repository also those that train.py writes.
 CHECKPOINTS_DIR = Path(__file__).resolve().parents[2] / "checkpoints"
+OWN_STYLES_DIR = Path("checkpoints")  # where trainings write: in the repository it is CHECKPOINTS_DIR
+STYLES_VARIABLE = "FAST_STYLE_TRANSFER_STYLES"  # of the environment: a folder in place of OWN_STYLES_DIR
 
 
 class StyleError(ValueError):
@@ -27,39 +31,62 @@ class StyleError(ValueError):
         super().__init__(printable(message))
 
 
-def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
-    """Returns the folder of a style that is given by its name in `checkpoints_dir` or by its path.
+def own_styles_dir() -> Path:
+    """Returns the folder into which a training writes its style if no other is given."""
+    return Path(os.environ.get(STYLES_VARIABLE) or OWN_STYLES_DIR)
 
+
+def new_styles_dir() -> Path:
+    """Returns the folder for new styles of a program that is started anywhere: in a repository, its checkpoints/."""
+    return own_styles_dir() if IS_INSTALLED or os.environ.get(STYLES_VARIABLE) else CHECKPOINTS_DIR
+
+
+def style_places() -> tuple[Path, ...]:
+    """Returns the folders in which styles are looked up by name, the first one first.
+
+    Where this project is installed, styles in ./checkpoints come after the shipped ones: the current folder may be
+    anyone's, and must not put another network in the place of a shipped style. A folder that the environment names
+    comes before them, because the user has chosen it.
+    """
+    if os.environ.get(STYLES_VARIABLE):
+        return (own_styles_dir(), CHECKPOINTS_DIR)
+    return (CHECKPOINTS_DIR, OWN_STYLES_DIR) if IS_INSTALLED else (CHECKPOINTS_DIR,)
+
+
+def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
+    """Returns the folder of a style that is given by its name or by its path.
+
+    checkpoints_dir: where names are looked up; None means `style_places`.
     Raises StyleError, which lists the available styles, if there is no such style.
     """
-    checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
-    candidates = (checkpoints_dir / name_or_dir, Path(name_or_dir))
+    places = _places(checkpoints_dir)
+    candidates = (*(place / name_or_dir for place in places), Path(name_or_dir))
     for style_dir in candidates:
         if is_style(style_dir):
             return style_dir
     from system.files import restore_retired  # takes 5 ms that styles in their place do not need
 
-    for (
-        style_dir
-    ) in candidates:  # a training that was killed while it replaced a style may have renamed the old one
-        with contextlib.suppress(OSError):
-            restore_retired(style_dir)
+    # A training that was killed while it replaced a style may have renamed the old one.
+    for style_dir in candidates:
+        if not (IS_INSTALLED and style_dir.parent == CHECKPOINTS_DIR):  # where nothing is ever written
+            with contextlib.suppress(OSError):
+                restore_retired(style_dir)
         if is_style(style_dir):
             return style_dir
     if Path(name_or_dir).is_file():
         raise StyleError(
-            f"{name_or_dir}: is a file, not a trained style; train a style with train.py --style {name_or_dir}, or use"
-            f" the picture at once with --mode optimize --style-images {name_or_dir}"
+            f"{name_or_dir}: is a file, not a trained style; train a style with"
+            f" {prog('train')} --style {name_or_dir}, or use the picture at once with"
+            f" --mode optimize --style-images {name_or_dir}"
         )
     if Path(name_or_dir).is_dir():
         raise StyleError(
             f"{name_or_dir}: contains no style; a style is a folder with {ONNX_FILE} or {META_PREFIX}.meta,"
-            " as train.py writes it"
+            f" as {prog('train')} writes it"
         )
-    names = (
-        ", ".join(path.name for path in list_styles(checkpoints_dir)) or "none yet: train one with train.py"
-    )
-    raise StyleError(f"{name_or_dir}: no such style or folder; styles in {checkpoints_dir}: {names}")
+    names = ", ".join(named_styles(checkpoints_dir)) or f"none yet: train one with {prog('train')}"
+    where = " and ".join(map(str, places))
+    raise StyleError(f"{name_or_dir}: no such style or folder; styles in {where}: {names}")
 
 
 def is_style(style_dir: Path) -> bool:
@@ -68,13 +95,44 @@ def is_style(style_dir: Path) -> bool:
 
 
 def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
-    """Returns the folders of all styles, sorted by name."""
-    checkpoints_dir = checkpoints_dir or CHECKPOINTS_DIR
-    if not checkpoints_dir.is_dir():
-        return []
-    return sorted(
-        path for path in checkpoints_dir.iterdir() if not path.name.startswith(".") and is_style(path)
-    )
+    """Returns the folders of all styles that are found by their names, sorted by name; see `find_style`."""
+    return [path for name, path in named_styles(checkpoints_dir).items() if name == path.name]
+
+
+def named_styles(checkpoints_dir: Path | None = None) -> dict[str, Path]:
+    """Returns what to give for each style, and its folder: its name, or its path if another place has this name."""
+    found: dict[str, Path] = {}
+    for place in _places(checkpoints_dir):
+        for path in _styles_in(place):
+            found[str(path) if path.name in found else path.name] = path
+    return dict(sorted(found.items()))
+
+
+def hiding_style(style_dir: Path) -> Path | None:
+    """Returns the style that is found by the name of a style which is to be written into `style_dir`, if it is another.
+
+    None too if `style_dir` is in none of `style_places`: it is then given by its path.
+    """
+    earlier = []
+    for place in style_places():
+        if place.resolve() == style_dir.parent.resolve():
+            return next(filter(is_style, earlier), None)
+        earlier.append(place / style_dir.name)
+    return None
+
+
+def _places(checkpoints_dir: Path | None) -> tuple[Path, ...]:
+    return style_places() if checkpoints_dir is None else (checkpoints_dir,)
+
+
+def _styles_in(place: Path) -> list[Path]:
+    try:
+        paths = sorted(place.iterdir()) if place.is_dir() else []
+    except PermissionError:
+        if place == OWN_STYLES_DIR:  # of another user
+            return []
+        raise
+    return [path for path in paths if not path.name.startswith(".") and is_style(path)]
 
 
 def style_info(style_dir: Path) -> dict:

@@ -1,6 +1,7 @@
 """The child process that runs a foreign graph: stdin brings settings and images, stdout returns pictures.
 
-graph_process.py starts this file as a program. The process ends when stdin does, even while a graph runs.
+graph_process.py starts this file as a program, with the folder of our modules and its place in sys.path. The process
+ends when stdin does, even while a graph runs.
 """
 
 import json
@@ -12,8 +13,6 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def serve() -> None:
@@ -96,6 +95,7 @@ def _load_onnx(settings: Mapping, messages: queue.SimpleQueue) -> tuple[Callable
 
 
 def _load_tensorflow(settings: Mapping, messages: queue.SimpleQueue) -> tuple[Callable, str]:
+    from system.program import install_line
     from system.tensorflow_start import start_tensorflow
     from transformer.export.style_folder import StyleError
 
@@ -104,7 +104,7 @@ def _load_tensorflow(settings: Mapping, messages: queue.SimpleQueue) -> tuple[Ca
         from transformer.inference.foreign_graph import MetaGraphStylizer
     except ImportError as error:
         raise StyleError(
-            "TensorFlow is not installed, and --runtime tensorflow needs it; run pip install -r requirements.txt"
+            f"TensorFlow is not installed, and --runtime tensorflow needs it; run {install_line('train')}"
         ) from error
     messages.get()  # the folder is complete
     _limit(settings, uses_gpu=device == "GPU")
@@ -128,5 +128,6 @@ def _limit(settings: Mapping, *, uses_gpu: bool) -> None:
 
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent  # whose modules must not hide those of libraries
-    sys.path[:] = [str(ROOT), *(place for place in sys.path if Path(place).resolve() != here)]
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
+    sys.path.insert(int(sys.argv[2]), sys.argv[1])
     serve()

@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 
 from system.machine import NotEnoughMemory, available_cores, available_memory
+from system.program import ROOT, ROOT_INDEX
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError
 from transformer.inference import graph_frames as frames
@@ -276,7 +277,7 @@ def _started(graph: ForeignGraph) -> subprocess.Popen:
     # terminal is for the parent, which then ends the child.
     try:
         return subprocess.Popen(
-            [sys.executable, str(CHILD)],
+            [sys.executable, str(CHILD), str(ROOT), str(ROOT_INDEX)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "MALLOC_ARENA_MAX": "4", **_visible_gpus(graph.device)},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from system.faults import first_line
 from system.machine import available_cores
+from system.program import install_line, prog
 from transformer.architecture import Architecture
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import META_FILES, ONNX_FILE, StyleError, find_style
@@ -182,7 +183,7 @@ def _check_float32(style_dir: Path, choice: _Choice) -> None:
     if choice.runtime == OPENVINO or choice.precision != FLOAT32:
         asked = f"--precision {choice.precision}" if choice.precision != FLOAT32 else "--runtime openvino"
         raise StyleError(
-            f"{style_dir}: only styles with an .onnx file of train.py run with {asked}; leave it out"
+            f"{style_dir}: only styles with an .onnx file of {prog('train')} run with {asked}; leave it out"
         )
 
 
@@ -227,7 +228,7 @@ def _load_meta_graph(style_dir: Path, choice: _Choice, trust: bool) -> Network:
         raise StyleError(f"{style_dir}: lacks {', '.join(missing)}; copy the whole folder or export it again")
     if importlib.util.find_spec("tensorflow") is None:
         raise StyleError(
-            "TensorFlow is not installed, and --runtime tensorflow needs it; run pip install -r requirements.txt"
+            f"TensorFlow is not installed, and --runtime tensorflow needs it; run {install_line('train')}"
         )
     return _load_foreign(style_dir, TENSORFLOW, choice, trust)
 

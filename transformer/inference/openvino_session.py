@@ -9,13 +9,14 @@ import numpy as np
 
 from system.faults import memory_faults, one_line
 from system.machine import available_cores
+from system.program import install_line
 from transformer.export.style_folder import StyleError
 from transformer.inference.devices import Device, packages_for_gpus
 from transformer.inference.limits import BFLOAT16, FLOAT32
 from transformer.inference.onnx_session import MEMORY_REMEDY
 from transformer.inference.session import GpuError
 
-INSTALL = "pip install -r requirements-openvino.txt"
+INSTALL = install_line("openvino")
 # Compiled kernels that are kept for sizes that come again. With OpenVINO's own number, 5000, a folder of 250 sizes took
 # 340 MB in place of 240, and was no faster.
 KERNELS_KEPT = 100

@@ -12,6 +12,7 @@ import numpy as np
 
 from system.arguments import check_shape
 from system.faults import memory_faults
+from system.program import prog
 from transformer.export.style_folder import StyleError
 from transformer.inference.arguments import checked_images, shares
 from transformer.inference.grain import Grained
@@ -52,8 +53,8 @@ class Network:
     def _tiled(self) -> Tiled:
         if self.load_tiled is None:
             raise StyleError(
-                "only ONNX Runtime computes images in tiles, with the .onnx files of train.py; use --tile off or"
-                " another style"
+                f"only ONNX Runtime computes images in tiles, with the .onnx files of {prog('train')}; use --tile off"
+                " or another style"
             )
         return self.load_tiled()
 
