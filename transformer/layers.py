@@ -149,7 +149,7 @@ def instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -
     if (
         feature_map.shape[0] is None or feature_map.dtype == tf.float64
     ):  # the fused kernel does not support float64
-        return instance_norm_by_moments(feature_map, scale, offset)
+        return _instance_norm_by_moments(feature_map, scale, offset)
     return _instance_norm_by_image(feature_map, scale, offset)
 
 
@@ -163,8 +163,7 @@ def _instance_norm_by_image(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf
     return tf.concat(normalized, axis=0)
 
 
-def instance_norm_by_moments(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Computes `instance_norm` from separate operations, which every runtime and every batch size allows."""
+def _instance_norm_by_moments(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     mean, variance = tf.nn.moments(
         tf.cast(feature_map, scale.dtype), axes=[1, 2], keepdims=True
     )  # [B, 1, 1, C]

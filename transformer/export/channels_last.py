@@ -10,10 +10,17 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from transformer.architecture import OUTPUT_CENTER, OUTPUT_SPAN, Architecture, ConvSpec, padded_side
+from transformer.architecture import (
+    NORM_EPSILON,
+    OUTPUT_CENTER,
+    OUTPUT_SPAN,
+    Architecture,
+    ConvSpec,
+    padded_side,
+)
 from transformer.export.onnx_graph import margin_of
 from transformer.export.onnx_shapes import block_of
-from transformer.layers import instance_norm_by_moments, pad_to
+from transformer.layers import pad_to
 from transformer.network import ACTIVATIONS, padded_sides
 
 Parameters = Mapping[str, tf.Tensor | tf.Variable]
@@ -22,7 +29,7 @@ Parameters = Mapping[str, tf.Tensor | tf.Variable]
 def channels_last_parameters(
     parameters: Mapping[str, np.ndarray], architecture: Architecture
 ) -> dict[str, np.ndarray]:
-    """Converts parameters of `onnx_graph.read_onnx_parameters`: kernels to [k, k, in, out], blocks to TensorFlow order.
+    """Converts kernels to [k, k, in, out], and blocks of pixels to the order of TensorFlow.
 
     ONNX (mode CRD) has the pixels of a block within each channel, TensorFlow the channels within each pixel.
     """
@@ -79,8 +86,15 @@ def _layer(spec: ConvSpec, feature_map: tf.Tensor, parameters: Parameters) -> tf
         feature_map = tf.nn.depth_to_space(feature_map, block)
     if spec.norm:
         scale, offset = (parameters[f"{spec.name}/{part}"] for part in ("scale", "offset"))
-        feature_map = instance_norm_by_moments(feature_map, scale, offset)
+        feature_map = _instance_norm(feature_map, scale, offset)
     return ACTIVATIONS[spec.activation](feature_map)
+
+
+def _instance_norm(feature_map: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Instance norm with the mean taken off first: in a picture of one color nothing but zeros is then enlarged."""
+    centered = feature_map - tf.reduce_mean(feature_map, axis=[1, 2], keepdims=True)  # [B, H, W, C]
+    variance = tf.reduce_mean(tf.square(centered), axis=[1, 2], keepdims=True)  # [B, 1, 1, C]
+    return centered * (scale * tf.math.rsqrt(variance + NORM_EPSILON)) + offset
 
 
 def _reflect(feature_map: tf.Tensor, margin: int, axis: int) -> tf.Tensor:

@@ -59,7 +59,10 @@ class ServedStyle(tf.Module):
     def _decoded(self, content: tf.Tensor) -> tf.Tensor:
         """The pixels of a file, uint8 RGB. Raises InvalidArgumentError for a file that is damaged or too large."""
         is_jpeg = tf.io.is_jpeg(content)
-        is_png = tf.equal(tf.strings.substr(content, 0, len(_PNG_START)), _PNG_START)
+        has_size = tf.strings.length(content) >= sum(
+            _PNG_SIZE
+        )  # else the error would quote bytes that are no text
+        is_png = tf.equal(tf.strings.substr(content, 0, len(_PNG_START)), _PNG_START) & has_size
         known = tf.debugging.Assert(is_jpeg | is_png, ["image_bytes: a file is neither JPEG nor PNG"])
         with tf.control_dependencies([known]):
             size = tf.cond(is_jpeg, lambda: _jpeg_size(content), lambda: _png_size(content))
