@@ -41,7 +41,7 @@ class ExportConfig:
         "litert: store the kernels in half precision, which halves the file", False, group=CONTENT
     )
     max_megapixels: float = knob(
-        "saved_model: largest picture that the signature image_bytes takes; a megapixel takes about 0.5 GB of memory",
+        "saved_model: largest picture that the signature image_bytes takes; a megapixel takes about 0.25 GB of memory",
         4.0, group=CONTENT, above=0, at_most=200,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ serving_default: images [B, H, W, 3], float32 RGB 0..255, to stylized images of 
 PNG files of any sizes to PNG files. Names that end with "_bytes" make TensorFlow Serving's REST interface use base64.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -106,6 +107,9 @@ def write_saved_model(model_dir: Path, style: ServedStyle, about: Mapping) -> Pa
             write_folder(version_dir, fill)
     except tf.errors.OpError as error:  # TensorFlow's own class, even for a full disk
         raise OSError(disk_fault(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            model_dir.rmdir()  # only where it is empty: no version was written
     return version_dir
 
 
