@@ -35,7 +35,7 @@ def stylize(
     """
     shape = tf.shape(images)
     images = tf.cast(images, _exact_dtype(compute_dtype))
-    padded = pad_to(images, _padded_side(shape[1]), _padded_side(shape[2]))
+    padded = pad_to(images, padded_sides(shape[1]), padded_sides(shape[2]))
     feature_map = tf.cast(padded / OUTPUT_CENTER - 1.0, compute_dtype)
     for spec in architecture.encoder:
         feature_map = _apply(spec, feature_map, parameters)
@@ -51,7 +51,8 @@ def _exact_dtype(compute_dtype: tf.DType) -> tf.DType:
     return tf.float64 if compute_dtype == tf.float64 else tf.float32
 
 
-def _padded_side(side: tf.Tensor) -> tf.Tensor:
+def padded_sides(side: tf.Tensor) -> tf.Tensor:
+    """Returns `architecture.padded_side` of sides that are tensors."""
     return tf.maximum(MIN_SIDE, (side + SIDE_MULTIPLE - 1) // SIDE_MULTIPLE * SIDE_MULTIPLE)
 
 

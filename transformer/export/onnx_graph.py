@@ -53,23 +53,33 @@ def build_whole_model(
     transposed: with transposed convolutions for the upsampling, see GraphWriter.
     """
     writer = GraphWriter(parameters, transposed)
-    value = add_input_scaling(writer, _pad_input(writer))
+    model = write_whole_graph(writer, architecture)
+    helper.set_model_props(
+        model, {"width": str(architecture.width)}
+    )  # so that readers need not parse the graph
+    return model
+
+
+def write_whole_graph(writer: "GraphWriter", architecture: Architecture) -> onnx.ModelProto:
+    """Writes the network for images of any size with `writer`; returns the model, without metadata."""
+    value = add_scaled_network(writer, _pad_input(writer), architecture)
+    size = writer.add("Shape", INPUT_NAME, start=1, end=3)  # [H, W]
+    value = writer.add("Slice", value, writer.integers(0, 0), size, writer.integers(2, 3))
+    writer.add("Transpose", value, perm=[0, 2, 3, 1], output=OUTPUT_NAME)
+    shape = ["N", "H", "W", 3]
+    return writer.model([value_info(INPUT_NAME, shape)], [value_info(OUTPUT_NAME, shape)])
+
+
+def add_scaled_network(writer: "GraphWriter", value: str, architecture: Architecture) -> str:
+    """Adds [N, H, W, 3] 0..255, padded -> [N, 3, H, W] 0..255: the network with the scaling before and after it."""
+    value = add_input_scaling(writer, value)
     for spec in architecture.encoder:
         value = _add_layer(writer, value, spec)
     for first, second in architecture.residual:
         value = writer.add("Add", value, _add_layer(writer, _add_layer(writer, value, first), second))
     for spec in architecture.decoder:
         value = _add_layer(writer, value, spec)
-    value = add_output_scaling(writer, value)
-    size = writer.add("Shape", INPUT_NAME, start=1, end=3)  # [H, W]
-    value = writer.add("Slice", value, writer.integers(0, 0), size, writer.integers(2, 3))
-    writer.add("Transpose", value, perm=[0, 2, 3, 1], output=OUTPUT_NAME)
-    shape = ["N", "H", "W", 3]
-    model = writer.model([value_info(INPUT_NAME, shape)], [value_info(OUTPUT_NAME, shape)])
-    helper.set_model_props(
-        model, {"width": str(architecture.width)}
-    )  # so that readers need not parse the graph
-    return model
+    return add_output_scaling(writer, value)
 
 
 def onnx_parameters(
