@@ -124,8 +124,8 @@ def _table(titles: tuple[str, str], rows: list[tuple[str, str]]) -> str:
 TITLE = "Fast style transfer"
 ABOUT = (
     "Photos in, pictures in the style of a painting out. A photo is sent as multipart/form-data with a file called"
-    " photo, or as the body of the request with Content-Type image/jpeg and parameters in the query. Parameters may be in"
-    f' the query or in the form. One to {MOST_STYLES} styles. Every failure is one line: {{"error": ...}}.'
+    " photo, or as the body of the request with Content-Type image/jpeg and parameters in the query. Parameters may be"
+    f' in the query or in the form. One to {MOST_STYLES} styles. Every failure is one line: {{"error": ...}}.'
 )
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
