@@ -199,7 +199,7 @@ async def measured(url: str, process_id: int, plans: Sequence) -> tuple[Outcome,
 
 
 def network_seconds(served: Counter) -> tuple[float, float, float]:
-    """Returns seconds for all photos, in memory: of the network alone, with the way to full size, and CPU seconds of that.
+    """Returns seconds for all photos: of the network alone, with the way to full size, and CPU seconds of that.
 
     CPU seconds depend less on what else runs on the machine.
     """

@@ -60,7 +60,7 @@ def download_name(photo_name: str, styles: Sequence[str], suffix: str) -> str:
     """Returns a name for the picture of a photo: letters, digits, dashes and underscores, whatever the client sent."""
     stem = Path(photo_name.replace("\\", "/")).stem
     words = "_".join([stem or "picture", *styles])
-    return (re.sub(r"[^A-Za-z0-9_-]+", "_", words)[:LONGEST_NAME].strip("_") or "picture") + suffix
+    return (re.sub(r"[^A-Za-z0-9-]+", "_", words)[:LONGEST_NAME].strip("_") or "picture") + suffix
 
 
 def refusal(request: Request, error: Exception, names: dict[Path, str] | None = None) -> Response:
