@@ -46,7 +46,7 @@ from web.shelf import StyleShelf
 ROOT = Path(__file__).resolve().parents[1]
 STYLES = ("udnie", "great_wave", "starry_night")
 # Megapixels of the made photos, and how often each size is sent beside the five examples of 0.2 to 0.4 megapixels.
-SIZES = {0.1: 70, 0.25: 15, 1.0: 6, 2.0: 3, 4.0: 2, 12.0: 1}
+SIZES = {0.1: 82, 0.25: 12, 1.0: 3, 2.0: 1, 4.0: 1, 12.0: 1}
 EXAMPLES_SHARE = 0.1
 SUFFIXES = (".jpg", ".png", ".webp")
 HOSTILE_SHARE = 0.05
