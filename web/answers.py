@@ -49,7 +49,7 @@ class PictureResponse(Response):
         )  # the folder of the request is removed before the picture is sent
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        with self._file, anyio.fail_after(SEND_SECONDS):
+        with self._file, anyio.move_on_after(SEND_SECONDS):  # then uvicorn closes the connection
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while chunk := await run_sync(self._file.read, CHUNK):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
