@@ -30,7 +30,7 @@ def _json_answer(text: str, name: str, schema: dict[str, Any]) -> dict[str, Any]
 
 STYLES = _json_answer("the styles", "styles", {"type": "array", "items": _STYLE})
 HEALTH = _json_answer("it is", "status", _TEXT)
-BINARY = {"type": "string", "format": "binary"}
+BINARY = {"type": "string", "format": "binary", "minLength": 1}
 REFUSALS = {
     400: "the request or its form cannot be read",
     401: "a key is needed",
