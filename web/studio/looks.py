@@ -1,0 +1,35 @@
+"""Colors, fonts and sizes of the page. Fonts are those of the visitor's system, so that nothing is fetched."""
+
+import gradio as gr
+
+TITLE = "Fast style transfer: studio"
+FONTS = ("system-ui", "sans-serif")
+MONO_FONTS = ("ui-monospace", "monospace")
+
+CSS = """
+.gradio-container {max-width: 1180px !important; margin: 0 auto !important;}
+:focus-visible {outline: 3px solid #1d4ed8 !important; outline-offset: 2px !important;}
+.dark :focus-visible {outline-color: #93c5fd !important;}
+#styles .caption-label, #sheet .caption-label {
+  font-size: 0.72rem; line-height: 1.15; white-space: normal; overflow-wrap: anywhere; max-width: 94%;
+  max-height: 2.6em; overflow: hidden;
+}
+.quiet {color: var(--body-text-color-subdued); font-size: 0.92rem;}
+#live-view img {width: 100%; border-radius: 6px; display: block;}
+#live-view .empty {
+  aspect-ratio: 4 / 3; display: flex; align-items: center; justify-content: center; text-align: center;
+  border: 1px dashed var(--border-color-primary); border-radius: 6px; padding: 1rem;
+  color: var(--body-text-color-subdued);
+}
+@media (max-width: 640px) {
+  .gradio-container {padding: 8px !important;}
+  main, .main {padding: 8px !important;}
+}
+@media (prefers-reduced-motion: reduce) {* {animation-duration: 0.01s !important; transition: none !important;}}
+"""
+
+
+def theme() -> gr.Theme:
+    return gr.themes.Default(
+        primary_hue="blue", neutral_hue="slate", font=list(FONTS), font_mono=list(MONO_FONTS)
+    )

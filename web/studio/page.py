@@ -1,0 +1,57 @@
+"""The page: its tabs, and how it is mounted on an application. offline.prepare must have been called before."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from web.studio import looks
+from web.studio.config import accounts
+from web.studio.file_inputs import StudioBlocks
+from web.studio.gate import Gate
+from web.studio.photo_tab import PhotoTab
+from web.studio.studio import Studio
+
+KEEP_SECONDS = 3600  # uploads and results of visitors who do not say good-bye
+CLEAN_SECONDS = 300
+TRAINING_UPLOADS = 20  # times the largest file: the photos of a training come together
+
+
+def build_page(studio: Studio) -> StudioBlocks:
+    """All tabs of the page."""
+    with StudioBlocks(
+        title=looks.TITLE, analytics_enabled=False, delete_cache=(CLEAN_SECONDS, KEEP_SECONDS)
+    ) as page:
+        gr.Markdown("# Fast style transfer\nYour photo in the style of a painting.")
+        with gr.Tabs():
+            with gr.Tab("Photo"):
+                photo = PhotoTab(studio)
+        page.load(photo.refreshed, None, photo.outputs, show_progress="hidden")
+        page.unload(_ending(studio))
+    return page.queue(
+        max_size=studio.config.max_waiting + 20, default_concurrency_limit=8, api_open=False
+    )
+
+
+def _ending(studio: Studio) -> Callable[[gr.Request], None]:
+    def end_visit(request: gr.Request) -> None:
+        studio.visits.end(str(request.session_hash))
+
+    return end_visit
+
+
+def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
+    """Mounts the page on a FastAPI application at "/"; routes that the application has already come first."""
+    config = studio.config
+    most_bytes = int(config.max_upload * 1e6)
+    together = most_bytes * (TRAINING_UPLOADS if config.offers_training else 1)
+    gate = Middleware(Gate, most_upload_bytes=together, is_local=config.is_local)
+    gr.mount_gradio_app(
+        app, page, path="/", server_name=config.host, server_port=config.port, footer_links=[], run_history=False,
+        app_kwargs={"middleware": [gate]}, auth=accounts(config) or None, show_error=False, max_file_size=most_bytes,
+        ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=looks.theme(), css=looks.CSS,
+    )  # fmt: skip
+    # Gradio compares paths of files with its cache, and hides SVG files, only where it has launched the page itself.
+    page.has_launched = page.is_running = True
+    return app

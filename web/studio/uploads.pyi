@@ -1,0 +1,170 @@
+"""Parts of the page that take files. What a visitor sends is a file below the cache folder, or it is refused."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.components.image_editor import EditorDataBlobs
+from gradio.components.base import server
+from gradio.data_classes import FileData
+
+MOST_NAME_CHARACTERS = 60
+_LAYER_BYTES = 4_000_000  # of one picture of the mask editor, which has 800x800 pixels
+_MASKS = 64  # that wait at the same time for their event
+
+
+class Upload(NamedTuple):
+    """A file of a visitor: where it is, and what the visitor calls it."""
+
+    path: Path
+    name: str
+
+
+def upload_of(payload: FileData | None) -> Upload | None:
+    """The file of a payload that `StudioBlocks` has checked."""
+    if payload is None or not payload.path:
+        return None
+    path = Path(payload.path)
+    return Upload(path, shown_name(payload.orig_name or path.name))
+
+
+def shown_name(name: str) -> str:
+    """A name of a visitor's file as it may be shown and used in the name of a result: no path, no control characters."""
+    plain = "".join(letter for letter in name.replace("\\", "/").rpartition("/")[2] if letter.isprintable())
+    stem, suffix = os.path.splitext(plain)
+    return f"{stem[:MOST_NAME_CHARACTERS]}{suffix[:10]}" or "file"
+
+
+def file_stem(upload: Upload) -> str:
+    """The start of the name of a result: letters, digits, - and _ of the visitor's name."""
+    stem = Path(upload.name).stem
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
+    return plain.strip("_")[:MOST_NAME_CHARACTERS] or "picture"
+
+
+class StudioBlocks(gr.Blocks):
+    """A page whose events take files from its own cache folder only.
+
+    Gradio checks this for pages that it launches itself, and not for those that are mounted on another application. It
+    would also fetch files from other addresses.
+    """
+
+    async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
+        cache_dir = Path(os.environ["GRADIO_TEMP_DIR"])
+        for place in _file_places(inputs):
+            if not _is_below(place, cache_dir):
+                raise gr.Error("this file was not uploaded here; upload it again", print_exception=False)
+        return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+
+
+def _file_places(value: Any) -> Iterator[Any]:
+    """Everything in the inputs of an event that Gradio could take for the place of a file."""
+    if isinstance(value, dict):
+        if value.get("path") is not None:
+            yield value["path"]
+        for item in value.values():
+            yield from _file_places(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _file_places(item)
+
+
+def _is_below(place: Any, folder: Path) -> bool:
+    if not isinstance(place, str) or "\0" in place:
+        return False
+    real = os.path.realpath(place)
+    return os.path.isfile(real) and Path(real).is_relative_to(os.path.realpath(folder)) and place == real
+
+from gradio.events import Dependency
+
+class PhotoInput(gr.Image):
+    """Gives functions an Upload. The file is not opened here, so that a bad one gets the message of infer.py."""
+
+    is_template = True  # the browser's part is that of the class above
+
+    def __init__(self, **options):
+        super().__init__(type="filepath", image_mode=None, **options)
+
+    def preprocess(self, payload):
+        return upload_of(payload)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class FilesInput(gr.File):
+    """Gives functions a list of Uploads."""
+
+    is_template = True  # the browser's part is that of the class above
+
+    def preprocess(self, payload):
+        files = payload.root if hasattr(payload, "root") else [payload]
+        return [upload for upload in map(upload_of, files) if upload is not None]
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class LiveInput(gr.Image):
+    """Gives functions the bytes of a frame of the webcam, as the browser has encoded it."""
+
+    is_template = True  # the browser's part is that of the class above
+
+    def __init__(self, **options):
+        super().__init__(type="filepath", image_mode=None, sources=["webcam"], streaming=True, **options)
+
+    def preprocess(self, payload):
+        from base64 import b64decode
+
+        if payload is None:
+            return None
+        if payload.url and payload.url.startswith("data:image/"):
+            return b64decode(payload.url.partition(",")[2])
+        return Path(payload.path).read_bytes() if payload.path else None
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class MaskInput(gr.ImageEditor):
+    """Gives functions the PNG or WebP bytes of what was painted over the photo, None if nothing was."""
+
+    is_template = True  # the browser's part is that of the class above
+
+    def preprocess(self, payload):
+        if payload is None:
+            return None
+        if payload.id is None:
+            return _first([Path(layer.path).read_bytes() for layer in payload.layers if layer and layer.path])
+        painted = self.blob_storage.pop(payload.id, None)
+        return _first(painted.layers) if painted else None
+
+    @server
+    def accept_blobs(self, data):
+        """Takes one picture of the editor before its event. They wait in memory, so there is a limit for all of them."""
+        blob = data.files[0][1]
+        if len(blob) > _LAYER_BYTES:
+            raise ValueError("a picture of the mask editor is too large")
+        while len(self.blob_storage) >= _MASKS:
+            self.blob_storage.pop(next(iter(self.blob_storage)))
+        key, kind = str(data.data["id"]), data.data["type"]
+        mask = self.blob_storage.setdefault(key, EditorDataBlobs(background=None, layers=[], composite=None))
+        if kind == "layer":  # the others show the photo, which is known
+            mask.layers = [*mask.layers[:3], blob]
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def _first(layers: list) -> bytes | None:
+    return next((layer for layer in layers if layer), None)
