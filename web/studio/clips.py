@@ -102,7 +102,7 @@ def stylized_clip(
 
 @contextmanager
 def patient_turn(turns: Turns, deadline: Deadline) -> Iterator[None]:
-    """A turn that is waited for outside, too, where the queue is full: a clip that has begun is not refused half way."""
+    """A turn that is waited for outside where the queue is full: a clip that has begun is not refused half way."""
     while True:
         try:
             turn = turns.turn(deadline)

@@ -23,7 +23,7 @@ class StudioConfig(ServiceConfig):
 
     auth: tuple[str, ...] = knob(
         "who may use the studio: USER:PASSWORD, or a file with one USER:PASSWORD a line, which other users of this"
-        f" machine cannot see in its list of processes (default: the environment variable {AUTH_VARIABLE}, or everyone)",
+        f" machine cannot see in its list of processes (default: environment variable {AUTH_VARIABLE}, or everyone)",
         (), group=ADDRESS, metavar="USER:PASSWORD|FILE",
     )  # fmt: skip
     max_clip_frames: int = knob(

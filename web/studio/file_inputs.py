@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import component_meta
 from gradio.components.base import server
 from gradio.components.image_editor import EditorDataBlobs
 
@@ -13,6 +14,9 @@ from web.studio.uploads import upload_of
 
 _LAYER_BYTES = 4_000_000  # of one picture of the mask editor, which has 800x800 pixels
 _MASKS = 64  # that wait at the same time for their event
+
+# Gradio writes a stub file beside the module of every class below, which only its own developers need.
+component_meta.create_or_modify_pyi = lambda component_class, class_name, events: None
 
 
 class StudioBlocks(gr.Blocks):
@@ -98,7 +102,7 @@ class MaskInput(gr.ImageEditor):
 
     @server
     def accept_blobs(self, data):
-        """Takes one picture of the editor before its event. They wait in memory, so there is a limit for all of them."""
+        """Takes a picture of the editor before its event. They wait in memory, so there is a limit for all of them."""
         blob = data.files[0][1]
         if len(blob) > _LAYER_BYTES:
             raise ValueError("a picture of the mask editor is too large")

@@ -7,11 +7,15 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from web.studio import looks
+from web.studio.clip_tab import ClipTab
 from web.studio.config import accounts
 from web.studio.file_inputs import StudioBlocks
 from web.studio.gate import Gate
+from web.studio.live_tab import LiveTab
 from web.studio.photo_tab import PhotoTab
+from web.studio.slow_tab import SlowTab
 from web.studio.studio import Studio
+from web.studio.training_tab import TrainingTab
 
 KEEP_SECONDS = 3600  # uploads and results of visitors who do not say good-bye
 CLEAN_SECONDS = 300
@@ -25,13 +29,29 @@ def build_page(studio: Studio) -> StudioBlocks:
     ) as page:
         gr.Markdown("# Fast style transfer\nYour photo in the style of a painting.")
         with gr.Tabs():
-            with gr.Tab("Photo"):
-                photo = PhotoTab(studio)
-        page.load(photo.refreshed, None, photo.outputs, show_progress="hidden")
+            _build_tabs(studio, page)
         page.unload(_ending(studio))
-    return page.queue(
-        max_size=studio.config.max_waiting + 20, default_concurrency_limit=8, api_open=False
-    )
+    return page.queue(max_size=studio.config.max_waiting + 20, default_concurrency_limit=8, api_open=False)
+
+
+def _build_tabs(studio: Studio, page: StudioBlocks) -> None:
+    tabs = []
+    for title, build in (("Photo", PhotoTab), ("Webcam", LiveTab), ("Clip", ClipTab)):
+        with gr.Tab(title):
+            tabs.append(build(studio))
+    outputs = [part for tab in tabs for part in tab.outputs]
+
+    def refresh() -> list[Any]:
+        return [update for tab in tabs for update in tab.refreshed()]
+
+    page.load(refresh, None, outputs, show_progress="hidden")
+    if studio.trainings is None:
+        return
+    with gr.Tab("Train a style"):
+        training = TrainingTab(studio, (refresh, outputs))
+    page.load(training.shown, None, training.outputs, show_progress="hidden")
+    with gr.Tab("Slow method"):
+        SlowTab(studio)
 
 
 def _ending(studio: Studio) -> Callable[[gr.Request], None]:

@@ -13,7 +13,14 @@ AUTOMATIC, AS_PHOTO, FULL_SIZE = "auto", "as the photo", "full size"
 STROKES = ((AUTOMATIC, "automatic"), ("1", "as trained"), ("1.5", "1.5 times"), ("2", "2 times"), ("3", "3 times"),
            ("4", "4 times"), ("6", "6 times"))  # fmt: skip
 SIDES = (FULL_SIZE, "512", "1024", "2048", "4096")  # pixels
-FORMATS = ((AS_PHOTO, AS_PHOTO), ("jpg", "JPEG"), ("png", "PNG"), ("webp", "WebP"), ("tiff", "TIFF"), ("bmp", "BMP"))
+FORMATS = (
+    (AS_PHOTO, AS_PHOTO),
+    ("jpg", "JPEG"),
+    ("png", "PNG"),
+    ("webp", "WebP"),
+    ("tiff", "TIFF"),
+    ("bmp", "BMP"),
+)
 MOST_GRAIN = 10.0  # levels of 255; infer.py allows more
 
 
@@ -87,5 +94,3 @@ def style_line(card: StyleCard) -> str:
 
 def default_grain() -> float:
     return FastConfig.grain
-
-

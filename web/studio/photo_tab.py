@@ -18,11 +18,10 @@ from web.studio.photo_form import (
     default_grain,
     request_of,
     saved_mask,
-    style_line,
 )
 from web.studio.photo_work import MASK_SIDE, picture, sheet_pictures, view
 from web.studio.studio import Studio
-from web.studio.style_cards import card_of, choices
+from web.studio.style_cards import choices, first_choice
 
 PHOTO_QUEUE = "photos"  # events of this name share gradio's limit of those that run
 
@@ -55,20 +54,17 @@ class PhotoTab:
 
     def _build_input(self) -> None:
         self.photo = PhotoInput(
-            label="Your photo", type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"], height=300, elem_id="photo",
-            buttons=[], placeholder="Drop a photo here\n- or -\nclick to choose one",
+            label="Your photo", type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"],
+            height=300, elem_id="photo", buttons=[], placeholder="Drop a photo here\n- or -\nclick to choose one",
         )  # fmt: skip
         cards = self._studio.cards.cards()
-        first = cards[0].name if cards else None
         self.gallery = gr.Gallery(
-            label="Styles (choose one)", columns=4, height=330, allow_preview=False, interactive=False,
+            label="Styles (choose one)", columns=4, height=400, allow_preview=False, interactive=False,
             object_fit="cover", elem_id="styles", buttons=[],
         )  # fmt: skip
-        self.style = gr.Dropdown(choices(cards), value=first, label="Style", elem_id="style")
+        self.style = gr.Dropdown(choices(cards), value=first_choice(cards), label="Style", elem_id="style")
         self.strength = gr.Slider(0, 100, 100, step=1, label="Strength of the style (%)", elem_id="strength")
-        self.keep_colors = gr.Checkbox(
-            False, label="Keep the colors of the photo", elem_id="keep-colors"
-        )
+        self.keep_colors = gr.Checkbox(False, label="Keep the colors of the photo", elem_id="keep-colors")
         with gr.Accordion("Paint where the style applies", open=False, elem_id="mask-part"):
             gr.Markdown("Paint over the parts of the photo that get the style. Without paint all of it does.")
             self.mask = MaskInput(
@@ -81,7 +77,10 @@ class PhotoTab:
 
     def _build_more(self, labels: list[tuple[str, str]]) -> None:
         self.second = gr.Dropdown(
-            [("no second style", NONE), *labels], value=NONE, label="Blend with a second style", elem_id="second"
+            [("no second style", NONE), *labels],
+            value=NONE,
+            label="Blend with a second style",
+            elem_id="second",
         )
         self.share = gr.Slider(0, 100, 50, step=1, label="Share of the second style (%)")
         self.strokes = gr.Dropdown(
@@ -102,7 +101,7 @@ class PhotoTab:
         with gr.Row():
             self.start = gr.Button("Make the picture", variant="primary", elem_id="start", min_width=150)
             self.all_styles = gr.Button("Try all styles", elem_id="all-styles", min_width=120)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80)
+            self.stop = gr.Button("Stop", elem_id="stop", min_width=80)
         self.slider = gr.ImageSlider(
             label="Before and after (move the line)", type="filepath", interactive=False, elem_id="slider",
             buttons=["fullscreen"], max_height=560,
@@ -118,13 +117,9 @@ class PhotoTab:
         self.sheet_names = gr.State([])
 
     def _connect(self) -> None:
-        self.photo.change(
-            self._on_photo, self.photo, self.mask, show_progress="hidden", concurrency_limit=4
-        )
+        self.photo.change(self._on_photo, self.photo, self.mask, show_progress="hidden", concurrency_limit=4)
         self.gallery.select(self._on_style, None, self.style, queue=False, show_progress="hidden")
-        self.sheet.select(
-            _on_sheet_style, self.sheet_names, self.style, queue=False, show_progress="hidden"
-        )
+        self.sheet.select(_on_sheet_style, self.sheet_names, self.style, queue=False, show_progress="hidden")
         fields = [
             self.style, self.second, self.share, self.strength, self.keep_colors, self.strokes, self.grain, self.side,
             self.format,
@@ -190,5 +185,3 @@ class PhotoTab:
 
 def _on_sheet_style(names: list[str], event: gr.SelectData):
     return names[event.index] if event.index < len(names) else gr.skip()
-
-

@@ -66,7 +66,9 @@ def result_line(finished: Finished, seconds: float) -> str:
         f"{megabytes:.1f} MB {finished.path.suffix[1:].upper()}",
     ]
     if finished.stroke_scale != 1:
-        parts.append(f"brush strokes {finished.stroke_scale:.1f} times as large as trained, to suit this size")
+        parts.append(
+            f"brush strokes {finished.stroke_scale:.1f} times as large as trained, to suit this size"
+        )
     return "; ".join([*parts, *finished.notes])
 
 
@@ -88,5 +90,3 @@ def sheet_pictures(
         save_image(path, image)
         pictures.append((str(path), card_of(maker.shelf, name).title))
     return pictures, [name for name, _ in made]
-
-

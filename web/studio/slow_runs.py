@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,5 +120,3 @@ def _losses(path: Path) -> Iterator[tuple[int, str, float]]:
             step = int(row.pop("step"))
             if step:
                 yield from ((step, term, float(loss)) for term, loss in row.items() if term != "tv")
-
-

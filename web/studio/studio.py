@@ -46,6 +46,12 @@ class Studio:
         both = {path: text for key, text in shown.items() for path in (key, key.resolve())}
         return dict(sorted(both.items(), key=lambda item: -len(str(item[0]))))
 
+    def scrubbed(self, line: str) -> str:
+        """A line of a child process without paths of this machine."""
+        for path, text in self.folders().items():
+            line = line.replace(str(path), text)
+        return line
+
 
 def build_studio(config: StudioConfig, workspace: Workspace, maker: Any = None) -> Studio:
     """maker: a PictureMaker that an HTTP service uses too; by default one for this page."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from web.pictures import PictureMaker
 from web.shelf import StyleShelf
 
+FIRST = "great_wave"  # if there is one
 CARD_SIDE = 176  # pixels; the pictures are square
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chelsea.jpg"
 _ROMAN = re.compile("[ivx]+")
@@ -103,6 +104,12 @@ def choices(cards: list[StyleCard]) -> list[tuple[str, str]]:
     return [(f"{card.title} ({card.source})" if card.source else card.title, card.name) for card in cards]
 
 
+def first_choice(cards: list[StyleCard]) -> str | None:
+    """The style that is chosen when the page opens."""
+    names = [card.name for card in cards]
+    return FIRST if FIRST in names else next(iter(names), None)
+
+
 def _key(style_dir: Path) -> tuple[str, int]:
     return style_dir.name, max((path.stat().st_mtime_ns for path in style_dir.iterdir()), default=0)
 
@@ -115,5 +122,3 @@ def _example() -> Any:
     side = min(photo.shape[:2])
     top, left = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
     return resize_image(photo[top : top + side, left : left + side], height=CARD_SIDE, width=CARD_SIDE)
-
-

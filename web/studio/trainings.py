@@ -11,7 +11,7 @@ from pathlib import Path
 from cli.flags import UsageError
 from cli.train_config import TrainConfig, settled
 from transformer.export.style_folder import CHECKPOINTS_DIR, is_style
-from transformer.training.log_folder import STATE_DIR, CONFIG_FILE
+from transformer.training.log_folder import CONFIG_FILE, STATE_DIR
 from transformer.training.state import state_paths
 from web.pictures import without_flags
 from web.studio.config import StudioConfig, folder_name
@@ -20,11 +20,20 @@ from web.studio.training_events import TrainingEvents
 from web.studio.uploads import Upload
 
 DOOR = "train.py"
-UPLOADS = "uploads"  # in the folder of a run: the painting and the photos, which a resumed training reads again
+UPLOADS = (
+    "uploads"  # in the folder of a run: the painting and the photos, which a resumed training reads again
+)
 PREVIEWS = tuple(ROOT / "examples" / name for name in ("chelsea.jpg", "coffee.jpg"))
 MOST_PHOTOS = 2000  # that a visitor may send
 GRID_WEIGHTS = 3  # columns of the preview grid; each takes a minute or two
-IDLE, RUNNING, STOPPING, FINISHED, STOPPED, FAILED = "idle", "running", "stopping", "finished", "stopped", "failed"
+IDLE, RUNNING, STOPPING, FINISHED, STOPPED, FAILED = (
+    "idle",
+    "running",
+    "stopping",
+    "finished",
+    "stopped",
+    "failed",
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,9 @@ class Trainings:
         from loss_net.weights import keras_cache_path
 
         if self._config.vgg is None and not keras_cache_path("vgg19").exists():
-            return "The first training downloads VGG19 weights (80 MB), unless the studio is started with --vgg."
+            return (
+                "The first training downloads VGG19 weights (80 MB), unless the studio is started with --vgg."
+            )
         return ""
 
     def start(self, request: TrainingRequest) -> None:
@@ -122,7 +133,11 @@ class Trainings:
             self.grid_path.unlink(missing_ok=True)
             shutil.rmtree(self._dir / UPLOADS, ignore_errors=True)
             values |= self._stored_inputs(request, self._dir / UPLOADS) | {"log_dir": self._dir / "grid_log"}
-            grid = [f"--preview-grid={self.grid_path}", "--grid-weights", *(f"{weight:g}" for weight in chosen)]
+            grid = [
+                f"--preview-grid={self.grid_path}",
+                "--grid-weights",
+                *(f"{weight:g}" for weight in chosen),
+            ]
             self._run(values["name"], [*flags_of(values), *self.more_flags, *grid], 0, is_grid=True)
 
     def resume(self, name: str) -> None:

@@ -23,7 +23,7 @@ def upload_of(payload: Any) -> Upload | None:
 
 
 def shown_name(name: str) -> str:
-    """A name of a visitor's file as it may be shown and used in the name of a result: no path, no control characters."""
+    """A name of a visitor's file as it may be shown: no path, no control characters, not long."""
     plain = "".join(letter for letter in name.replace("\\", "/").rpartition("/")[2] if letter.isprintable())
     stem, suffix = os.path.splitext(plain)
     return f"{stem[:MOST_NAME_CHARACTERS]}{suffix[:10]}" or "file"

@@ -1,4 +1,4 @@
-"""What the studio keeps for one visitor: a folder for results, and the work that is under way. It ends with the visit."""
+"""What the studio keeps for a visitor: a folder for results, and the work that is under way, until the visit ends."""
 
 import contextlib
 import shutil
@@ -65,7 +65,7 @@ class Visit:
 
 
 class Visits:
-    """The open visits by the key that Gradio gives them. The key comes from the browser, so it is never part of a path."""
+    """The open visits by Gradio's key for them. It comes from the browser, so it is never part of a path."""
 
     def __init__(self, cache_dir: Path):
         self._cache_dir = cache_dir
