@@ -14,6 +14,7 @@ CSS = """
   font-size: 0.72rem; line-height: 1.15; white-space: normal; overflow-wrap: anywhere; max-width: 94%;
   max-height: 2.6em; overflow: hidden;
 }
+input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right: 1.6rem !important;}
 .quiet {color: var(--body-text-color-subdued); font-size: 0.92rem;}
 #live-view img {width: 100%; border-radius: 6px; display: block;}
 #live-view .empty {

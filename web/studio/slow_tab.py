@@ -76,7 +76,7 @@ class SlowTab:
         self.line = gr.Markdown("The picture appears here.", elem_id="slow-line")
         self.download = gr.DownloadButton("Download the picture", interactive=False, elem_id="slow-download")
         self.plot = gr.LinePlot(
-            x="iteration", y="loss", color="term", height=240, label="Losses", elem_id="slow-plot", buttons=[],
+            x="iteration", y="loss", color="term", height=240, label="Losses", visible=False, elem_id="slow-plot", buttons=[],
             x_title="iteration", y_title="loss",
         )  # fmt: skip
 
@@ -107,7 +107,11 @@ class SlowTab:
 
     def _shown(self, progress, iterations: int):
         picture = gr.skip() if progress.picture is None else str(progress.picture)
-        table = gr.skip() if not progress.losses else loss_table(progress.losses, "iteration")
+        table = (
+            gr.skip()
+            if not progress.losses
+            else gr.update(value=loss_table(progress.losses, "iteration"), visible=True)
+        )
         if progress.is_running:
             line = f"Iteration {progress.iteration} of {iterations}" if progress.losses else "Starting ..."
             return picture, table, line, gr.update(value=None, interactive=False)

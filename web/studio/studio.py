@@ -46,6 +46,14 @@ class Studio:
         both = {path: text for key, text in shown.items() for path in (key, key.resolve())}
         return dict(sorted(both.items(), key=lambda item: -len(str(item[0]))))
 
+    def close(self) -> None:
+        """Ends all work: a training saves its state, and the files of visitors are removed."""
+        try:
+            self.visits.end_all()
+        finally:
+            if self.trainings is not None:
+                self.trainings.close()
+
     def scrubbed(self, line: str) -> str:
         """A line of a child process without paths of this machine."""
         for path, text in self.folders().items():

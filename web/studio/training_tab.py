@@ -60,16 +60,16 @@ class TrainingTab:
         status = trainings.status()
         runs = status.phase in (RUNNING, STOPPING)
         unfinished = trainings.unfinished() if not runs else []
-        previews = trainings.previews()
+        previews, losses = trainings.previews(), trainings.losses()
         return [
             self._line(status),
-            loss_table(trainings.losses(), "step"),
+            gr.update(value=loss_table(losses, "step"), visible=bool(losses)),
             gr.update(value=previews, visible=bool(previews)),
             self._grid(),
             gr.update(interactive=not runs),
             gr.update(interactive=not runs),
             gr.update(interactive=status.phase == RUNNING),
-            gr.update(interactive=bool(unfinished)),
+            gr.update(visible=bool(unfinished)),
             gr.update(
                 choices=unfinished, value=unfinished[0] if unfinished else None, visible=bool(unfinished)
             ),
@@ -115,7 +115,7 @@ class TrainingTab:
     def _build_result(self) -> None:
         with gr.Row():
             self.start = gr.Button(
-                "Start the training", variant="primary", elem_id="train-start", min_width=150
+                "Start the training", variant="primary", elem_id="train-start", min_width=180
             )
             self.preview = gr.Button("Preview grid", elem_id="train-grid", min_width=120)
             self.stop = gr.Button("Stop", interactive=False, elem_id="train-stop", min_width=80)
@@ -123,10 +123,10 @@ class TrainingTab:
             self.unfinished = gr.Dropdown(
                 [], label="Stopped trainings", visible=False, elem_id="train-unfinished"
             )
-            self.resume = gr.Button("Resume", interactive=False, elem_id="train-resume", min_width=100)
+            self.resume = gr.Button("Resume", visible=False, elem_id="train-resume", min_width=100)
         self.line = gr.Markdown("No training is under way.", elem_id="train-line")
         self.plot = gr.LinePlot(
-            x="step", y="loss", color="term", height=260, label="Losses", elem_id="train-plot", buttons=[],
+            x="step", y="loss", color="term", height=260, label="Losses", visible=False, elem_id="train-plot", buttons=[],
             x_title="step", y_title="loss",
         )  # fmt: skip
         self.previews = gr.Gallery(
