@@ -15,8 +15,9 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -48,11 +49,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_PIXELS",
+    "Claim",
     "ImageError",
     "Picture",
     "can_read_avif",
     "decode_file",
     "frame_pixels",
+    "image_claim",
     "opened_animation",
 ]
 
@@ -81,28 +84,61 @@ class _DecoderError(Exception):
     """Pillow or libvips cannot decode a file; `__cause__` is what they raised."""
 
 
-def decode_file(path: Path) -> Picture:
+class Claim(NamedTuple):
+    """What the header of an image file says. Height and width are those before the orientation is applied."""
+
+    format: str  # Pillow's name, such as "JPEG"
+    height: int
+    width: int
+    is_deep: bool  # more than 8 bits per channel
+
+
+def decode_file(path: Path, *, max_pixels: int | None = None) -> Picture:
     """Reads an image file, or the first frame of an animation.
 
     The format is detected from the content; the suffix is ignored. Damaged metadata is left out.
+    max_pixels: what the header claims is compared with it before anything is decoded; MAX_PIXELS is the most, and the default.
     Raises ImageError if the file is missing, unreadable, damaged, not an image, too large, or claims more pixels than
     its bytes can hold; also if memory does not suffice.
     """
     _configure_pillow()
     with _opened(path) as stream, _described_errors(path):
         size = os.fstat(stream.fileno()).st_size
-        header = stream.read(HEADER_BYTES)
-        name = format_of(header)
-        if name is None:
-            raise ImageError(f"{path}: {why_not_read(header)}")
-        if name in _READ_WHOLE and size > MAX_BYTES_IN_MEMORY:
-            raise ImageError(
-                f"{path}: {size} bytes are too many for a {name} file; save it in a smaller file first"
-            )
+        name = _format_name(path, stream, size)
         try:
-            return _decode(path, stream, name, size)
+            return _decode(path, stream, name, size, max_pixels)
         except _DecoderError as error:
-            return _decode_without_metadata(path, stream, name, size, error)
+            return _decode_without_metadata(path, stream, name, size, max_pixels, error)
+
+
+def image_claim(path: Path, *, max_pixels: int | None = None) -> Claim:
+    """Reads the header of an image file and decodes no pixels. Raises ImageError like `decode_file`, sooner."""
+    _configure_pillow()
+    with _opened(path) as stream, _described_errors(path):
+        size = os.fstat(stream.fileno()).st_size
+        name = _format_name(path, stream, size)
+        header, layout = _checked_header(path, stream, name, size, max_pixels)
+        if layout is not None:
+            return Claim(name, layout.height, layout.width, layout.bits > 8)
+        with _decoder_errors():
+            image = _open_by_pillow(stream, name)
+        with image:
+            _check_claim(path, name, header, image.size, size, max_pixels)
+            is_deep = image.mode in _DEEP_GRAY_MODES or is_deep_png(header)
+            return Claim(name, image.height, image.width, is_deep)
+
+
+def _format_name(path: Path, stream: BinaryIO, size: int) -> str:
+    """Returns Pillow's name of the format. Raises ImageError for one that is not read."""
+    header = stream.read(HEADER_BYTES)
+    name = format_of(header)
+    if name is None:
+        raise ImageError(f"{path}: {why_not_read(header)}")
+    if name in _READ_WHOLE and size > MAX_BYTES_IN_MEMORY:
+        raise ImageError(
+            f"{path}: {size} bytes are too many for a {name} file; save it in a smaller file first"
+        )
+    return name
 
 
 @contextlib.contextmanager
@@ -111,8 +147,6 @@ def opened_animation(path: Path) -> Iterator[Any]:
 
     Raises ImageError for other files, still pictures included.
     """
-    from PIL import Image
-
     _configure_pillow()
     with _opened(path) as stream, _described_errors(path):
         size, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER_BYTES)
@@ -123,7 +157,7 @@ def opened_animation(path: Path) -> Iterator[Any]:
             _check_claim(path, name, header, webp_size(header), size)
         stream.seek(0)
         with _decoder_errors():
-            image = Image.open(stream, formats=(name,))
+            image = _open_by_pillow(stream, name)
         with image:
             _check_claim(path, name, header, image.size, size)
             with _decoder_errors():
@@ -141,7 +175,7 @@ def frame_pixels(image: Any, index: int) -> np.ndarray:
 
 
 def _decode_without_metadata(
-    path: Path, stream: BinaryIO, name: str, size: int, first_error: _DecoderError
+    path: Path, stream: BinaryIO, name: str, size: int, max_pixels: int | None, first_error: _DecoderError
 ) -> Picture:
     """Decodes the pixels of a file whose metadata may be damaged; raises `first_error` if that does not help."""
     if size > MAX_BYTES_IN_MEMORY:
@@ -152,15 +186,31 @@ def _decode_without_metadata(
     if len(pixels_only) == len(content):
         raise first_error
     try:
-        picture = _decode(path, io.BytesIO(pixels_only), name, len(pixels_only))
+        picture = _decode(path, io.BytesIO(pixels_only), name, len(pixels_only), max_pixels)
     except (_DecoderError, ImageError, MissingPixels):
         raise first_error from first_error.__cause__
     return replace(picture, notes=(*picture.notes, _NOTE))
 
 
-def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
-    from PIL import Image
+def _decode(path: Path, stream: BinaryIO, name: str, file_size: int, max_pixels: int | None) -> Picture:
+    header, layout = _checked_header(path, stream, name, file_size, max_pixels)
+    by_vips = partial(_decode_by_vips, path, stream, name, header, layout, file_size, max_pixels)
+    if is_deep_png(header) or (layout is not None and layout.is_for_vips):
+        return by_vips()
+    with _decoder_errors(layout):
+        image = _open_by_pillow(stream, name)
+    with image:
+        _check_claim(path, name, header, image.size, file_size, max_pixels)
+        _check_raw(image, file_size)
+        if name == "PNG" and image.mode == "I;16" and "transparency" in image.info:
+            return by_vips()
+        return _decode_by_pillow(path, image, header, layout)
 
+
+def _checked_header(
+    path: Path, stream: BinaryIO, name: str, file_size: int, max_pixels: int | None
+) -> "tuple[bytes, TiffLayout | None]":
+    """Returns the header of a file, and the layout of a TIFF file, after the checks that need no decoder."""
     stream.seek(0)
     header = stream.read(HEADER_BYTES)
     stream.seek(0)
@@ -174,23 +224,21 @@ def _decode(path: Path, stream: BinaryIO, name: str, file_size: int) -> Picture:
             )
 
             layout = read_layout(stream)
-            _check_claim(path, name, header, (layout.width, layout.height), file_size)
+            _check_claim(path, name, header, (layout.width, layout.height), file_size, max_pixels)
             check_pixels_are_there(layout, file_size)
     elif name == "WEBP":
-        _check_claim(path, name, header, webp_size(header), file_size)
+        _check_claim(path, name, header, webp_size(header), file_size, max_pixels)
     elif name == "HEIF":
         _register_heif(path)
     stream.seek(0)
-    if is_deep_png(header) or (layout is not None and layout.is_for_vips):
-        return _decode_by_vips(path, stream, name, header, layout, file_size)
-    with _decoder_errors(layout):
-        image = Image.open(stream, formats=(name,))
-    with image:
-        _check_claim(path, name, header, image.size, file_size)
-        _check_raw(image, file_size)
-        if name == "PNG" and image.mode == "I;16" and "transparency" in image.info:
-            return _decode_by_vips(path, stream, name, header, layout, file_size)
-        return _decode_by_pillow(path, image, header, layout)
+    return header, layout
+
+
+def _open_by_pillow(stream: BinaryIO, name: str) -> Any:
+    """Returns Pillow's image, whose pixels are not decoded yet."""
+    from PIL import Image
+
+    return Image.open(stream, formats=(name,))
 
 
 @contextlib.contextmanager
@@ -214,12 +262,20 @@ def _decoder_errors(layout: "TiffLayout | None" = None) -> Iterator[None]:
         raise _DecoderError from error
 
 
-def _check_claim(path: Path, name: str, header: bytes, size: tuple[int, int], file_size: int) -> None:
+def _check_claim(
+    path: Path,
+    name: str,
+    header: bytes,
+    size: tuple[int, int],
+    file_size: int,
+    max_pixels: int | None = None,
+) -> None:
     """Raises ImageError for more pixels than are allowed, MissingPixels for more than the file can hold."""
     width, height = size
-    if width * height > MAX_PIXELS:
+    most = min(MAX_PIXELS, max_pixels or MAX_PIXELS)
+    if width * height > most:
         raise ImageError(
-            f"{path}: more than {MAX_PIXELS / 10**6:g} megapixels ({width}x{height}, {width * height} pixels);"
+            f"{path}: more than {most / 10**6:g} megapixels ({width}x{height}, {width * height} pixels);"
             " scale it down first"
         )
     if least_bytes(name, header, width, height) > file_size:
@@ -259,7 +315,13 @@ def _decode_by_pillow(path: Path, image, header: bytes, layout: "TiffLayout | No
 
 
 def _decode_by_vips(
-    path: Path, stream: BinaryIO, name: str, header: bytes, layout: "TiffLayout | None", file_size: int
+    path: Path,
+    stream: BinaryIO,
+    name: str,
+    header: bytes,
+    layout: "TiffLayout | None",
+    file_size: int,
+    max_pixels: int | None,
 ) -> Picture:
     import pyvips
 
@@ -268,7 +330,7 @@ def _decode_by_vips(
     with _decoder_errors():
         try:
             image = load(_vips_source(stream), access="sequential", fail_on="error")
-            _check_claim(path, name, header, (image.width, image.height), file_size)
+            _check_claim(path, name, header, (image.width, image.height), file_size, max_pixels)
             fields = {
                 field: bytes(image.get(field)) for field in image.get_fields() if field.endswith("-data")
             }

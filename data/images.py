@@ -34,7 +34,11 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def load_image(
-    path: Path, *, max_side: int | None = None, background: tuple[int, int, int] = WHITE
+    path: Path,
+    *,
+    max_side: int | None = None,
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int | None = None,
 ) -> np.ndarray:
     """Loads an image file, upright; of an animation the first frame.
 
@@ -44,6 +48,7 @@ def load_image(
         path: the file.
         max_side: shrinks the longest side to this number of pixels. Smaller images are not enlarged.
         background: RGB, 0..255, shown through transparent pixels.
+        max_pixels: larger files are refused before they are decoded.
 
     Returns:
         An image [H, W, 3], RGB, float32, 0..255.
@@ -51,7 +56,7 @@ def load_image(
     Raises:
         ImageError: the file is missing, unreadable, damaged, not an image or too large.
     """
-    pixels = decode_file(Path(path)).pixels
+    pixels = decode_file(Path(path), max_pixels=max_pixels).pixels
     if max_side is not None:
         pixels = resize_pixels(pixels, *shrunk_size(pixels.shape[:2], max_side))
     return np.ascontiguousarray(rgb_over(pixels, background))
@@ -74,9 +79,13 @@ def load_pixels(path: Path, *, min_side: int = 1) -> np.ndarray:
     return quantized(rgb_over(pixels), np.uint8)
 
 
-def load_mask(path: Path) -> np.ndarray:
-    """Loads the luminance of an image file: [H, W], uint8. Transparent pixels are black. Raises ImageError."""
-    return quantized(rgb_over(decode_file(Path(path)).pixels, BLACK) @ LUMINANCE_WEIGHTS, np.uint8)
+def load_mask(path: Path, *, max_pixels: int | None = None) -> np.ndarray:
+    """Loads the luminance of an image file: [H, W], uint8. Transparent pixels are black.
+
+    Raises ImageError, for more than `max_pixels` before anything is decoded.
+    """
+    pixels = decode_file(Path(path), max_pixels=max_pixels).pixels
+    return quantized(rgb_over(pixels, BLACK) @ LUMINANCE_WEIGHTS, np.uint8)
 
 
 def save_image(path: Path, image: np.ndarray) -> None:

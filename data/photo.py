@@ -57,9 +57,12 @@ class Photo:
         return np.empty(self.shape, np.uint16 if is_deep else np.uint8)
 
 
-def load_photo(path: Path, *, max_side: int | None = None) -> Photo:
-    """Loads a photo; `max_side` shrinks its longest side to this number of pixels. Raises ImageError."""
-    picture = decode_file(Path(path))
+def load_photo(path: Path, *, max_side: int | None = None, max_pixels: int | None = None) -> Photo:
+    """Loads a photo; `max_side` shrinks its longest side to this number of pixels. Raises ImageError.
+
+    max_pixels: larger photos are refused before they are decoded.
+    """
+    picture = decode_file(Path(path), max_pixels=max_pixels)
     photo = Photo(picture, picture.pixels.shape[:2])
     return photo if max_side is None else photo.shrunk(shrunk_size(photo.full_size, max_side))
 

@@ -103,6 +103,22 @@ def write_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         _sync(temporary_folder)
 
 
+@contextlib.contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `target` that only this user can enter, and removes it at the end.
+
+    What killed processes left there is removed first. `target` itself is not created; its name marks the folder.
+    Raises OSError.
+    """
+    remove_leftovers(target.parent)
+    folder, descriptor = _create_beside(target, is_folder=True, mode=0o700)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+        _close(descriptor)
+
+
 def restore_retired(folder: Path) -> None:
     """Restores a folder that a killed process has renamed, or removes it if the new one is in place."""
     for retired in folder.parent.glob(f"{mark_of(folder)}.*.old"):
@@ -212,8 +228,10 @@ def _replacement_of(target: Path, *, is_folder: bool) -> Iterator[tuple[Path, in
         _close(descriptor)
 
 
-def _create_beside(target: Path, is_folder: bool) -> tuple[Path, int | None]:
+def _create_beside(target: Path, is_folder: bool, mode: int = 0o777) -> tuple[Path, int | None]:
     """Creates an empty temporary file or folder beside `target` and locks it; returns its path and descriptor.
+
+    mode: permissions of a folder, less the umask.
 
     Only POSIX systems can open folders, so elsewhere a folder has no descriptor, and no lock.
     """
@@ -222,7 +240,7 @@ def _create_beside(target: Path, is_folder: bool) -> tuple[Path, int | None]:
         # because those of `tempfile` ignore the umask.
         path = target.with_name(f"{mark_of(target)}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
         if is_folder:
-            path.mkdir()
+            path.mkdir(mode)
             descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
         else:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)

@@ -58,6 +58,13 @@ class Network:
         return self.load_tiled()
 
 
+class Usage:
+    """What the networks of a stylizer have computed so far, which decides how much memory they keep."""
+
+    def __init__(self) -> None:
+        self.most_pixels = 0  # of one image
+
+
 class Stopped(Exception):
     """`Stylizer.stop` was called."""
 
@@ -84,6 +91,13 @@ class Stylizer:
         self.one_at_a_time = any(network.one_at_a_time for network in networks)
         self._is_stopped = False
         self._shares = [np.float32(share) for share in shares(weights)]
+        self.usage = Usage()
+
+    def variant(self, weights: Sequence[float], grain: float) -> "Stylizer":
+        """Returns a stylizer of the same loaded networks with other weights and another grain."""
+        other = Stylizer(self._networks, weights, self.plan, grain)
+        other.usage = self.usage
+        return other
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         shape = np.shape(images)
@@ -122,6 +136,7 @@ class Stylizer:
 
     def _parts(self, image, on_progress: Progress) -> Iterator[Part]:
         tile = self._check_memory(*image.shape[:2])
+        self.usage.most_pixels = max(self.usage.most_pixels, image.shape[0] * image.shape[1])
 
         def on_progress_or_stop(share: float) -> None:
             self.check_stopped()
