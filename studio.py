@@ -9,11 +9,13 @@ if __name__ == "__main__":
     end_on_signals()  # Ctrl-C while the modules below are imported
 
 import importlib.util
+import os
 import sys
 from dataclasses import replace
 
 from cli.doors import run_door
 from cli.flags import Parser, UsageError, add_flags, given_flags, help_formatter, report
+from web.config import with_key
 from web.studio.config import GROUPS, StudioConfig, accounts, check_config
 
 PROG = "studio.py"
@@ -31,7 +33,7 @@ def parse_args(arguments: list[str] | None = None) -> StudioConfig:
     parser = _build_parser()
     options = parser.parse_args(arguments)
     try:
-        config = replace(StudioConfig(), **given_flags(options, StudioConfig))
+        config = with_key(replace(StudioConfig(), **given_flags(options, StudioConfig)), os.environ)
         check_config(config)
         accounts(config)  # raises UsageError
     except UsageError as error:
@@ -74,5 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
     return run_door(PROG, lambda: parse_args(arguments), run, expected_errors)
 
 
+def leave(status: int) -> None:
+    """Ends the process at once: threads may still be computing what nobody waits for."""
+    sys.stdout.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

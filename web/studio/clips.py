@@ -4,9 +4,7 @@ A turn for each frame, not for the whole clip: a photo that comes meanwhile wait
 of a second, and not for minutes. The clip is slower by what the photos take.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +13,7 @@ from cli.flags import UsageError, check_ranges
 from cli.infer_config import FastConfig
 from data.clip_formats import ANIMATION_SUFFIXES, VIDEO_SUFFIXES
 from web.pictures import PictureMaker, without_flags
-from web.turns import CHECK_SECONDS, Busy, Deadline, Turns
+from web.turns import Deadline
 
 SUFFIXES = (*sorted(VIDEO_SUFFIXES), *sorted(ANIMATION_SUFFIXES))
 MOST_SIDE = 1920  # pixels, longest side of the result
@@ -74,13 +72,13 @@ def stylized_clip(
     config = request.config()
     frames_claimed = _checked_frames(source_path, most_frames, maker.config.max_megapixels)
     maker.shelf.folder(request.style)
-    with patient_turn(maker.turns, deadline):
+    with maker.turns.turn(deadline, is_refused=False):
         stylizer = maker.shelf.stylizer([(request.style, 1.0)])
     frames_of = FrameStylizer(config, stylizer, load_controls(config), workers=1)
     done = 0
 
     def stylize(image):
-        with patient_turn(maker.turns, deadline):
+        with maker.turns.turn(deadline, is_refused=False):
             return frames_of.stylize(image)
 
     def count(frames_done: int, frames: int) -> None:
@@ -98,23 +96,6 @@ def stylized_clip(
     except DamagedClipError as error:  # what could be read of it was written
         notes.append(str(error).partition("; wrote ")[0].replace(str(source_path), "the clip"))
     return FinishedClip(target, done, tuple(notes))
-
-
-@contextmanager
-def patient_turn(turns: Turns, deadline: Deadline) -> Iterator[None]:
-    """A turn that is waited for outside where the queue is full: a clip that has begun is not refused half way."""
-    while True:
-        try:
-            turn = turns.turn(deadline)
-            turn.__enter__()
-            break
-        except Busy:
-            deadline.check()
-            time.sleep(CHECK_SECONDS)
-    try:
-        yield
-    finally:
-        turn.__exit__(None, None, None)
 
 
 def _checked_frames(path: Path, most_frames: int, most_megapixels: float) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
+
 from web.studio.config import LOCAL_NAMES, is_loopback
 
 Scope, Message = dict[str, Any], dict[str, Any]
@@ -31,14 +33,15 @@ UPLOAD_SLACK_BYTES = 100_000  # around the files of an upload
 
 
 class Gate:
-    """ASGI middleware. Refuses closed paths (404), pages of other origins (403) and too large bodies (413).
+    """ASGI middleware. Refuses closed paths (404), pages of other origins (403) and bodies that are too large (413).
 
-    most_upload_bytes: of all files of one upload together. is_local: whether the studio listens on this machine only;
-    then requests that name another host are refused (421), as those of a page that has rebound its name to 127.0.0.1.
+    most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). is_local: whether
+    the studio listens on this machine only; then requests that name another host are refused (421), as those of a page
+    that has rebound its name to 127.0.0.1.
     """
 
-    def __init__(self, app: Any, *, most_upload_bytes: int, is_local: bool):
-        self._app, self._is_local = app, is_local
+    def __init__(self, app: Any, *, most_upload_bytes: int, most_seconds: float, is_local: bool):
+        self._app, self._is_local, self._most_seconds = app, is_local, most_seconds
         self._most_upload_bytes = most_upload_bytes + UPLOAD_SLACK_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,11 +74,16 @@ class Gate:
     async def _limited(self, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
         """Hands the request on, and stops to read a body that is longer than its headers said."""
         received = 0
-        started = False
+        started = is_complete = False
+        end = anyio.current_time() + self._most_seconds
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_complete
+            if is_complete:  # what follows tells that the browser has gone, which may take long
+                return await receive()
+            with anyio.fail_after(max(0.0, end - anyio.current_time())):
+                message = await receive()
+            is_complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > most_bytes:
                 raise _TooLarge
@@ -89,8 +97,13 @@ class Gate:
         try:
             await self._app(scope, counted, noted)
         except _TooLarge:
-            if not started:
-                await _refuse(send, 413)
+            status = 413
+        except TimeoutError:
+            status = 408
+        else:
+            return
+        if not started:
+            await _refuse(send, status)
 
 
 class _TooLarge(Exception):
@@ -104,6 +117,7 @@ def _is_local_name(host: str) -> bool:
 
 _REASONS = {
     403: "this request comes from a page of another site",
+    408: "this took longer than the studio waits for an upload",
     404: "there is nothing at this address",
     413: "this is more than the studio accepts",
     421: "the studio is reached by the name localhost or its address only",

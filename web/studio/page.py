@@ -62,11 +62,16 @@ def _ending(studio: Studio) -> Callable[[gr.Request], None]:
 
 
 def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
-    """Mounts the page on a FastAPI application at "/"; routes that the application has already come first."""
+    """Mounts the page on a FastAPI application at "/"; routes that the application has already come first.
+
+    Returns Gradio's part of it.
+    """
     config = studio.config
     most_bytes = int(config.max_upload * 1e6)
     together = most_bytes * (TRAINING_UPLOADS if config.offers_training else 1)
-    gate = Middleware(Gate, most_upload_bytes=together, is_local=config.is_local)
+    gate = Middleware(
+        Gate, most_upload_bytes=together, most_seconds=config.upload_limit, is_local=config.is_local
+    )
     gr.mount_gradio_app(
         app, page, path="/", server_name=config.host, server_port=config.port, footer_links=[], run_history=False,
         app_kwargs={"middleware": [gate]}, auth=accounts(config) or None, show_error=False, max_file_size=most_bytes,
@@ -74,4 +79,4 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
     )  # fmt: skip
     # Gradio compares paths of files with its cache, and hides SVG files, only where it has launched the page itself.
     page.has_launched = page.is_running = True
-    return app
+    return page.app

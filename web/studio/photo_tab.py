@@ -142,7 +142,7 @@ class PhotoTab:
             return None
         with told(photo, folders=self._studio.folders()):
             folder = self._studio.visit(request).new_folder()
-            return str(view(photo.path, folder / "photo.png", MASK_SIDE))
+            return str(view(photo.path, folder / "photo.png", MASK_SIDE, self._studio.maker.max_pixels))
 
     def _on_style(self, event: gr.SelectData):
         names = self._studio.cards.names()

@@ -48,12 +48,13 @@ def picture(
     return Result(finished.path, before, after, result_line(finished, seconds))
 
 
-def view(path: Path, target: Path, side: int) -> Path:
-    """Writes a small copy of a photo without its metadata. Raises ImageError."""
+def view(path: Path, target: Path, side: int, max_pixels: int | None = None) -> Path:
+    """Writes a small copy of a photo without its metadata. Raises ImageError, also for more than max_pixels."""
     from data.images import load_image, save_image
 
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     with _decoding:
-        save_image(target, load_image(path, max_side=side))
+        save_image(target, load_image(path, max_side=side, **limit))
     return target
 
 

@@ -1,64 +1,81 @@
-"""Serves the page until a signal arrives, and leaves nothing behind: no training that runs, no file of a visitor."""
+"""Serves the page, and the HTTP service beside it, until a signal arrives. Leaves nothing behind.
 
-import socket
+No training runs on when the studio has ended, and no file of a visitor stays.
+"""
+
+import secrets
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 from web.studio import offline
 from web.studio.config import StudioConfig, accounts
 from web.studio.workspace import Workspace
 
-GRACE_SECONDS = 3  # for requests that are under way when the studio ends
-
 
 def serve(config: StudioConfig, tell: Callable[[str], object]) -> int:
-    """Returns the exit status. tell: is given lines for the operator. Raises OSError if it cannot listen."""
-    with closing(listening_socket(config.host, config.port)) as listener, Workspace() as workspace:
-        offline.prepare(workspace.cache_dir)
-        import uvicorn
+    """Serves until a signal ends it, then raises Interrupted. tell: is given lines for the operator.
 
+    Raises OSError if it cannot listen.
+    """
+    from web.server import connections_for, listening_socket, run_server, url_of
+
+    listener = listening_socket(config.host, config.port)
+    connections = connections_for(config)
+    with Workspace() as workspace:
+        offline.prepare(workspace.cache_dir)
         from web.studio.studio import build_studio
 
         studio = build_studio(config, workspace)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                build_app(studio), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
-            )
-        )
-        tell(f"open {address_of(config)} in a browser; Ctrl-C ends the studio")
-        if not config.is_local and not accounts(config):
-            tell("everyone who reaches this machine may use the studio; --auth asks for a password")
-        studio.cards.start()
+        app = build_app(studio, lambda: len(connections))
+
+        def ready() -> None:
+            tell(f"open {url_of(listener)} in a browser; Ctrl-C ends the studio")
+            if not config.is_local and not accounts(config):
+                tell("everyone who reaches this machine may use the studio; --auth asks for a password")
+            studio.cards.start()
+
         try:
-            server.run(sockets=[listener])
+            run_server(app, config, listener, connections, ready)
         finally:
             studio.close()
     return 0
 
 
-def build_app(studio: Any) -> Any:
-    """The application of a studio: the page alone."""
-    import fastapi
-
+def build_app(studio: Any, connections: Callable[[], int] = lambda: 0) -> Any:
+    """The HTTP service with the page mounted at "/". Both share the turns at the network and the loaded styles."""
+    from web.service import build_service
     from web.studio.page import build_page, mount_page
 
-    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    return mount_page(app, build_page(studio), studio)
+    uploads_dir = studio.workspace.private_dir / "service"
+    uploads_dir.mkdir(exist_ok=True)
+    app = build_service(
+        studio.maker, uploads_dir, api_key=key_of(studio.config), log=None, connections=connections
+    )
+    gradio_app = mount_page(app, build_page(studio), studio)
+    app.state.service = StoppingStudio(app.state.service, studio, gradio_app)
+    return app
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises OSError, which names the address and the flag."""
-    try:
-        family = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=128)
-    except OSError as error:
-        raise OSError(
-            f"--host {host} --port {port}: cannot listen there: {error.strerror or error}; choose others"
-        ) from error
+def key_of(config: StudioConfig) -> str | None:
+    """What requests to the service must send; None: nothing.
+
+    Where the page asks for a password and no key is set, the service is closed, or it would be a way around the page.
+    """
+    return config.api_key or (secrets.token_urlsafe() if accounts(config) else None)
 
 
-def address_of(config: StudioConfig) -> str:
-    """What a user types into the browser of this machine."""
-    host = "127.0.0.1" if config.host in ("0.0.0.0", "::", "[::]") else config.host.strip("[]")
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
+class StoppingStudio:
+    """What web.server.Server tells about the end, for the service and the page."""
+
+    def __init__(self, service: Any, studio: Any, gradio_app: Any):
+        self._service, self._studio, self._gradio_app = service, studio, gradio_app
+
+    def stop(self) -> None:
+        """Refuses new photos, and ends the connections that pages keep open."""
+        self._service.stop()
+        self._gradio_app.stop_event.set()
+
+    def cancel_all(self) -> None:
+        """Ends the photos that wait or are in work."""
+        self._service.cancel_all()
+        self._studio.visits.end_all()

@@ -1,5 +1,6 @@
 """What the tabs share: the limits, the styles, the turns at the network, the visits and the folder of this process."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from web.studio.style_cards import StyleCards
 from web.studio.trainings import Trainings
 from web.studio.visits import Visit, Visits
 from web.studio.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def build_studio(config: StudioConfig, workspace: Workspace, maker: Any = None) 
     """maker: a PictureMaker that an HTTP service uses too; by default one for this page."""
     from web.shelf import StyleShelf
 
-    maker = maker or PictureMaker(config, StyleShelf(config.styles_dir))
+    maker = maker or PictureMaker(config, StyleShelf(config.styles_dir, report=logger.warning))
     cards = StyleCards(maker, workspace.private_dir / "cards")
     trainings = Trainings(config, workspace.private_dir) if config.offers_training else None
     return Studio(config, maker, workspace, Visits(workspace.cache_dir), cards, trainings)

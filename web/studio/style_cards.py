@@ -73,7 +73,7 @@ class StyleCards:
 
         path = self._cards_dir / f"style{number}.jpg"
         try:
-            with self._maker.turns.turn(Deadline(CARD_SECONDS)):
+            with self._maker.turns.turn(Deadline(CARD_SECONDS), is_refused=False):
                 # ONNX Runtime, which is ready at once, and not kept, because a card needs one pass
                 save_image(path, load_stylizer(style_dir, expected_pixels=1, grain=DEFAULT_GRAIN)(_example()))
         except (StyleError, MemoryError):

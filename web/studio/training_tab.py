@@ -126,8 +126,8 @@ class TrainingTab:
             self.resume = gr.Button("Resume", visible=False, elem_id="train-resume", min_width=100)
         self.line = gr.Markdown("No training is under way.", elem_id="train-line")
         self.plot = gr.LinePlot(
-            x="step", y="loss", color="term", height=260, label="Losses", visible=False, elem_id="train-plot", buttons=[],
-            x_title="step", y_title="loss",
+            x="step", y="loss", color="term", height=260, label="Losses", visible=False, elem_id="train-plot",
+            buttons=[], x_title="step", y_title="loss",
         )  # fmt: skip
         self.previews = gr.Gallery(
             label="Previews: photo and picture", columns=1, height="auto", object_fit="contain", interactive=False,

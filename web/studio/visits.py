@@ -78,7 +78,7 @@ class Visits:
             self._end_idle()
             if key not in self._visits:
                 if len(self._visits) >= MOST_VISITS:
-                    raise Busy(MOST_VISITS, 60.0)
+                    raise Busy(f"{MOST_VISITS} visitors are here already", 60.0)
                 self._visits[key] = Visit(Path(tempfile.mkdtemp(prefix="visit_", dir=self._cache_dir)))
             visit = self._visits[key]
             visit.seen = time.monotonic()
