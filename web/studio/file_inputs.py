@@ -27,7 +27,7 @@ class StudioBlocks(gr.Blocks):
     """
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
-        cache_dir = Path(os.environ["GRADIO_TEMP_DIR"])
+        cache_dir = Path(self.GRADIO_CACHE)
         for place in _file_places(inputs):
             if not _is_below(place, cache_dir):
                 raise gr.Error("this file was not uploaded here; upload it again", print_exception=False)

@@ -1,5 +1,7 @@
 """Colors, fonts and sizes of the page. Fonts are those of the visitor's system, so that nothing is fetched."""
 
+from pathlib import Path
+
 import gradio as gr
 
 TITLE = "Fast style transfer: studio"
@@ -12,9 +14,10 @@ CSS = """
 .dark :focus-visible {outline-color: #93c5fd !important;}
 #styles .caption-label, #sheet .caption-label {
   font-size: 0.72rem; line-height: 1.15; white-space: normal; overflow-wrap: anywhere; max-width: 94%;
-  max-height: 2.6em; overflow: hidden;
+  max-height: 3em; overflow: hidden; bottom: 0; right: 0; padding: 2px 6px;
 }
 input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right: 1.6rem !important;}
+#sheet .grid-wrap, #train-previews .grid-wrap {height: auto !important; max-height: none !important;}
 .quiet {color: var(--body-text-color-subdued); font-size: 0.92rem;}
 #live-view img {width: 100%; border-radius: 6px; display: block;}
 #live-view .empty {
@@ -28,6 +31,11 @@ input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right
 }
 @media (prefers-reduced-motion: reduce) {* {animation-duration: 0.01s !important; transition: none !important;}}
 """
+
+
+def head() -> str:
+    """The script of the page."""
+    return f"<script>{Path(__file__).with_name('access.js').read_text(encoding='utf-8')}</script>"
 
 
 def theme() -> gr.Theme:

@@ -76,6 +76,7 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         app, page, path="/", server_name=config.host, server_port=config.port, footer_links=[], run_history=False,
         app_kwargs={"middleware": [gate]}, auth=accounts(config) or None, show_error=False, max_file_size=most_bytes,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=looks.theme(), css=looks.CSS,
+        head=looks.head(),
     )  # fmt: skip
     # Gradio compares paths of files with its cache, and hides SVG files, only where it has launched the page itself.
     page.has_launched = page.is_running = True

@@ -69,6 +69,7 @@ def _number(text: str, what: str) -> float:
 
 def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
     """Stores what was painted over the photo as a mask: white where the paint is. None if nothing was painted."""
+    import numpy as np
     from PIL import Image
 
     from data.decoding import ImageError, decode_file
@@ -83,7 +84,8 @@ def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
         raise UsageError("the mask cannot be read; clear it and paint it again") from error
     if pixels.ndim != 3 or pixels.shape[-1] != 4 or not pixels[..., 3].any():
         return None
-    Image.fromarray(pixels[..., 3]).save(path)
+    opacity = pixels[..., 3] / pixels[..., 3].max()  # of the paint, which lets the photo show through
+    Image.fromarray((255 * opacity).round().astype(np.uint8)).save(path)
     return path
 
 
