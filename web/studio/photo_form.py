@@ -21,6 +21,8 @@ FORMATS = (
     ("tiff", "TIFF"),
     ("bmp", "BMP"),
 )
+PAINT, PAINT_OPACITY = "#ffffff", 0.6  # of the mask in the editor, where the photo shows through
+_FULL_PAINT = 0.95 * PAINT_OPACITY  # browsers round
 MOST_GRAIN = 10.0  # levels of 255; infer.py allows more
 
 
@@ -84,8 +86,8 @@ def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
         raise UsageError("the mask cannot be read; clear it and paint it again") from error
     if pixels.ndim != 3 or pixels.shape[-1] != 4 or not pixels[..., 3].any():
         return None
-    opacity = pixels[..., 3] / pixels[..., 3].max()  # of the paint, which lets the photo show through
-    Image.fromarray((255 * opacity).round().astype(np.uint8)).save(path)
+    covered = (pixels[..., 3] / (255 * _FULL_PAINT)).clip(0, 1)  # strokes that cross are no stronger than one
+    Image.fromarray((255 * covered).round().astype(np.uint8)).save(path)
     return path
 
 

@@ -13,6 +13,8 @@ from web.studio.photo_form import (
     FULL_SIZE,
     MOST_GRAIN,
     NONE,
+    PAINT,
+    PAINT_OPACITY,
     SIDES,
     STROKES,
     default_grain,
@@ -23,7 +25,6 @@ from web.studio.photo_work import MASK_SIDE, picture, sheet_pictures, view
 from web.studio.studio import Studio
 from web.studio.style_cards import choices, first_choice
 
-PAINT, PAINT_OPACITY = "#ffffff", 0.6  # of the mask, so that the photo shows through
 PHOTO_QUEUE = "photos"  # events of this name share gradio's limit of those that run
 
 
@@ -70,8 +71,8 @@ class PhotoTab:
             gr.Markdown("Paint over the parts of the photo that get the style. Without paint all of it does.")
             self.mask = MaskInput(
                 label="Mask", sources=[], transforms=[], layers=False, brush=gr.Brush(
-                    default_size=60, colors=[(PAINT, PAINT_OPACITY)], color_mode="fixed"), height=380, elem_id="mask", buttons=[],
-                canvas_size=(MASK_SIDE, MASK_SIDE),
+                    default_size=60, colors=[(PAINT, PAINT_OPACITY)], color_mode="fixed"), height=380,
+                elem_id="mask", buttons=[], canvas_size=(MASK_SIDE, MASK_SIDE),
             )  # fmt: skip
         with gr.Accordion("More settings", open=False, elem_id="more"):
             self._build_more(choices(cards))
