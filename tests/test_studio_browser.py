@@ -34,7 +34,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 TABS = ("Photo", "Webcam", "Clip", "Train a style", "Slow method")
 STYLES = ("great_wave", "starry_night", "the_scream")
 COFFEE = ROOT / "examples" / "coffee.jpg"
-MOST_MS = 90_000  # that anything may take
+MOST_MS = 60_000  # that anything may take
 TINY = ("--width", "0.125", "--residual-blocks", "1", "--image-size", "32", "--learning-rate", "0.001",
         "--precision", "float32", "--save-every", "5")  # fmt: skip
 
@@ -79,10 +79,7 @@ def _bomb() -> bytes:
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return (
-            struct.pack(">I", len(content))
-            + name
-            + content
-            + struct.pack(">I", zlib.crc32(name + content))
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         )
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
@@ -277,9 +274,10 @@ def test_a_photo_becomes_a_picture_of_the_chosen_style(page, inputs, tmp_path, s
 
     path = downloaded(page, "#download", tmp_path)
     assert path.name == "breakfast_starry_night.jpg"
-    with Image.open(path) as picture:
+    with Image.open(path) as picture, Image.open(inputs / "breakfast.jpg") as breakfast:
         assert picture.size == (600, 400)
-        assert picture.getexif()[0x010E] == "my breakfast" and picture.info["icc_profile"] == _profile()
+        assert picture.getexif()[0x010E] == "my breakfast"
+        assert picture.info["icc_profile"] == breakfast.info["icc_profile"]
     assert np.abs(pixels_of(path) - pixels_of(inputs / "breakfast.jpg")).mean() > 10
 
 

@@ -68,9 +68,11 @@ class DoorProcess:
         self.stop()
         try:
             self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:  # TimeoutExpired, or a second signal of an operator who does not wait
             self._process.kill()
             self._process.wait(KILL_SECONDS)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
 
 
 def flags_of(values: Mapping[str, object]) -> list[str]:

@@ -1,6 +1,6 @@
 """What of Gradio's address space a browser reaches: the page, its parts, uploads and events. The rest is closed.
 
-Closed are fetching of other addresses (file=http..., proxy=), the API that runs functions by name, the recorder of the
+Closed are fetching of other addresses (file=http..., proxy=), the API that runs functions by their names, the recorder of the
 screen, the history of runs, deep links, monitoring and the assistant that edits the page. A list of what is open stays
 right when Gradio gets another route.
 """
@@ -21,7 +21,7 @@ _OPEN = re.compile(
     r"""/ | /config/? | /theme\.css | /favicon\.ico | /manifest\.json | /robots\.txt | /login/? | /logout/?
     | /(assets|static|svelte)/.+
     | /gradio_api/(theme\.css|login_check/?|token/?|user/?|app_id/?|startup-events|reset/?|cancel)
-    | /gradio_api/(queue/join|queue/data|upload|upload_progress|component_server/?)
+    | /gradio_api/(queue/join|queue/data|run/predict|upload|upload_progress|component_server/?)
     | /gradio_api/heartbeat/\w+
     | /gradio_api/stream/\w+(/close)?
     | /gradio_api/file=/.+""",

@@ -18,6 +18,7 @@ CSS = """
 }
 input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right: 1.6rem !important;}
 #sheet .grid-wrap, #train-previews .grid-wrap {height: auto !important; max-height: none !important;}
+#train-previews .thumbnail-item {aspect-ratio: auto; height: auto;}
 .quiet {color: var(--body-text-color-subdued); font-size: 0.92rem;}
 #live-view img {width: 100%; border-radius: 6px; display: block;}
 #live-view .empty {

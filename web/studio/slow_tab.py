@@ -76,7 +76,7 @@ class SlowTab:
         self.line = gr.Markdown("The picture appears here.", elem_id="slow-line")
         self.download = gr.DownloadButton("Download the picture", interactive=False, elem_id="slow-download")
         self.plot = gr.LinePlot(
-            x="iteration", y="loss", color="term", height=240, label="Losses", visible=False, elem_id="slow-plot",
+            x="iteration", y="loss", color="term", height=300, label="Losses", visible=False, elem_id="slow-plot",
             buttons=[], x_title="iteration", y_title="loss",
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from web.studio.trainings import (
     FAILED,
     FINISHED,
     IDLE,
+    MOST_NAME_CHARACTERS,
     RUNNING,
     STOPPED,
     STOPPING,
@@ -94,7 +95,7 @@ class TrainingTab:
             label="Name of the style",
             placeholder="my_style",
             max_lines=1,
-            max_length=60,
+            max_length=MOST_NAME_CHARACTERS,
             elem_id="train-name",
         )
         most = self._studio.config.max_training_steps
@@ -114,9 +115,7 @@ class TrainingTab:
 
     def _build_result(self) -> None:
         with gr.Row():
-            self.start = gr.Button(
-                "Start the training", variant="primary", elem_id="train-start", min_width=180
-            )
+            self.start = gr.Button("Start training", variant="primary", elem_id="train-start", min_width=150)
             self.preview = gr.Button("Preview grid", elem_id="train-grid", min_width=120)
             self.stop = gr.Button("Stop", interactive=False, elem_id="train-stop", min_width=80)
         with gr.Row(equal_height=True):
@@ -126,7 +125,7 @@ class TrainingTab:
             self.resume = gr.Button("Resume", visible=False, elem_id="train-resume", min_width=100)
         self.line = gr.Markdown("No training is under way.", elem_id="train-line")
         self.plot = gr.LinePlot(
-            x="step", y="loss", color="term", height=260, label="Losses", visible=False, elem_id="train-plot",
+            x="step", y="loss", color="term", height=320, label="Losses", visible=False, elem_id="train-plot",
             buttons=[], x_title="step", y_title="loss",
         )  # fmt: skip
         self.previews = gr.Gallery(

@@ -24,6 +24,7 @@ UPLOADS = (
     "uploads"  # in the folder of a run: the painting and the photos, which a resumed training reads again
 )
 PREVIEWS = tuple(ROOT / "examples" / name for name in ("chelsea.jpg", "coffee.jpg"))
+MOST_NAME_CHARACTERS = 60
 MOST_PHOTOS = 2000  # that a visitor may send
 GRID_WEIGHTS = 3  # columns of the preview grid; each takes a minute or two
 IDLE, RUNNING, STOPPING, FINISHED, STOPPED, FAILED = (
@@ -225,8 +226,10 @@ class Trainings:
             raise UsageError(
                 f"steps must be 1 to {self._config.max_training_steps}, got {request.steps}; fewer are faster"
             )
-        if not re.search(r"\w", request.name):
-            raise UsageError("give the style a name, such as my_style")
+        if not re.search(r"\w", request.name) or len(request.name) > MOST_NAME_CHARACTERS:
+            raise UsageError(
+                f"give the style a name of 1 to {MOST_NAME_CHARACTERS} characters, such as my_style"
+            )
         values = {
             "name": request.name,
             "preset": request.preset,
