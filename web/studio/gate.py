@@ -1,8 +1,8 @@
 """What of Gradio's address space a browser reaches: the page, its parts, uploads and events. The rest is closed.
 
-Closed are fetching of other addresses (file=http..., proxy=), the API that runs functions by their names, the recorder of the
-screen, the history of runs, deep links, monitoring and the assistant that edits the page. A list of what is open stays
-right when Gradio gets another route.
+Closed are fetching of other addresses (file=http..., proxy=), the functions by their names, the recorder of the screen,
+the history of runs, deep links, monitoring and the assistant that edits the page. A list of what is open stays right
+when Gradio gets another route.
 """
 
 import re

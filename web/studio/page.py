@@ -78,6 +78,6 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=looks.theme(), css=looks.CSS,
         head=looks.head(),
     )  # fmt: skip
-    # Gradio compares paths of files with its cache, and hides SVG files, only where it has launched the page itself.
-    page.has_launched = page.is_running = True
+    # Gradio compares the paths of files with its cache only where it has launched the page itself.
+    page.has_launched = True
     return page.app
