@@ -40,7 +40,7 @@ class LiveTab:
                     info="smaller is faster",
                 )  # fmt: skip
             with gr.Column(min_width=320):
-                self.view = gr.HTML(EMPTY, elem_id="live-view", container=False)
+                self.view = gr.HTML(EMPTY, elem_id="live-view", container=False, padding=False)
                 self.line = gr.Markdown("", elem_id="live-line")
         self.camera.stream(
             self._frame, [self.camera, self.style, self.side], [self.view, self.line], show_progress="hidden",

@@ -9,7 +9,8 @@ FONTS = ("system-ui", "sans-serif")
 MONO_FONTS = ("ui-monospace", "monospace")
 
 CSS = """
-.gradio-container {max-width: 1180px !important; margin: 0 auto !important;}
+.gradio-container {width: 100% !important; max-width: 1180px !important; margin: 0 auto !important;}
+#styles .grid-wrap {height: auto !important; max-height: 400px !important;}
 :focus-visible {outline: 3px solid #1d4ed8 !important; outline-offset: 2px !important;}
 .dark :focus-visible {outline-color: #93c5fd !important;}
 #styles .caption-label, #sheet .caption-label {
