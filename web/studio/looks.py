@@ -30,6 +30,11 @@ input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right
 @media (max-width: 640px) {
   .gradio-container {padding: 8px !important;}
   main, .main {padding: 8px !important;}
+  #styles .grid-container {grid-template-columns: repeat(3, minmax(0, 1fr)) !important;}
+  #sheet .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important;}
+  #styles .grid-wrap {max-height: 500px !important;}
+  button.lg {padding-left: 6px; padding-right: 6px; font-size: 0.95rem;}
+  .thumbnail-item {min-width: 0 !important; width: 100% !important;}
 }
 @media (prefers-reduced-motion: reduce) {* {animation-duration: 0.01s !important; transition: none !important;}}
 """
