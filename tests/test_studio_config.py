@@ -23,7 +23,9 @@ def test_addresses_of_this_machine_are_local(host):
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "localhost.evil.example", "studio", "", "1"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.2", "localhost.evil.example", "studio", "", "1"]
+)
 def test_other_addresses_are_not_local(host):
     assert not is_loopback(host)
 

@@ -19,6 +19,7 @@ CSS = """
 }
 input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right: 1.6rem !important;}
 #sheet .grid-wrap, #train-previews .grid-wrap {height: auto !important; max-height: none !important;}
+#train-plot, #slow-plot {overflow: visible !important; padding-bottom: 2.2rem;}
 #train-previews .thumbnail-item {aspect-ratio: auto; height: auto;}
 .quiet {color: var(--body-text-color-subdued); font-size: 0.92rem;}
 #live-view img {width: 100%; border-radius: 6px; display: block;}

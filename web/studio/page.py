@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from web.studio import looks
 from web.studio.clip_tab import ClipTab
@@ -80,4 +81,4 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
     )  # fmt: skip
     # Gradio compares the paths of files with its cache only where it has launched the page itself.
     page.has_launched = True
-    return page.app
+    return next(route.app for route in reversed(app.routes) if isinstance(route, Mount))

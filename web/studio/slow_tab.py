@@ -70,8 +70,8 @@ class SlowTab:
             self.start = gr.Button("Start", variant="primary", elem_id="slow-start")
             self.stop = gr.Button("Stop and keep the picture", elem_id="slow-stop")
         self.picture = gr.Image(
-            label="The picture so far", interactive=False, type="filepath", elem_id="slow-picture", buttons=[],
-            alt_text="the newest picture of the slow method",
+            label="The picture so far", height=380, interactive=False, type="filepath", elem_id="slow-picture",
+            buttons=[], alt_text="the newest picture of the slow method",
         )  # fmt: skip
         self.line = gr.Markdown("The picture appears here.", elem_id="slow-line")
         self.download = gr.DownloadButton("Download the picture", interactive=False, elem_id="slow-download")
