@@ -1,0 +1,114 @@
+"""The gate: addresses that are open, bodies that are too long or too slow, other hosts and origins."""
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("anyio", reason="the studio needs anyio, which fastapi brings")
+
+from web.studio.gate import MOST_EVENT_BYTES, Gate
+
+UPLOAD = "/gradio_api/upload"
+
+
+def answer_of(
+    path: str = "/",
+    *,
+    headers: dict | None = None,
+    body: tuple[bytes, ...] = (b"",),
+    is_local: bool = True,
+    pause: float = 0.0,
+    most_seconds: float = 5.0,
+) -> tuple[int, bytes]:
+    """(status, what the application has read) of a request; status 200 is the application's."""
+    parts, sent, seen = list(body), [], []
+
+    async def app(scope, receive, send):
+        while True:
+            message = await receive()
+            seen.append(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive():
+        await asyncio.sleep(pause)
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message):
+        sent.append(message)
+
+    gate = Gate(app, most_upload_bytes=1000, most_seconds=most_seconds, is_local=is_local)
+    fields = {"host": "127.0.0.1:7860", **(headers or {})}
+    scope = {
+        "type": "http",
+        "path": path,
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
+    }
+    asyncio.run(gate(scope, receive, send))
+    return sent[0]["status"], b"".join(seen)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/config", "/theme.css", "/assets/index.js", UPLOAD, "/gradio_api/queue/join", "/gradio_api/file=/x/y.png",
+     "/gradio_api/heartbeat/abc", "/login", "/gradio_api/stream/abc", "/gradio_api/stream/abc/close"],
+)  # fmt: skip
+def test_what_the_page_needs_is_open(path):
+    assert answer_of(path)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/gradio_api/file=http://10.0.0.1/", "/gradio_api/file=x", "/gradio_api/proxy=http://x", "/gradio_api/info",
+     "/gradio_api/run/make", "/gradio_api/call/make", "/monitoring", "/x", "//", "/gradio_api/heartbeat/a/b",
+     "/gradio_api/upload/../info", "/assets/", "/config\n"],
+)  # fmt: skip
+def test_everything_else_is_closed(path):
+    assert answer_of(path)[0] == 404
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:7860", "[::1]:7860"])
+def test_names_of_this_machine_are_taken(host):
+    assert answer_of(headers={"host": host})[0] == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "192.168.0.1:7860"])
+def test_another_name_is_refused_on_a_local_address_only(host):
+    assert answer_of(headers={"host": host})[0] == 421
+    assert answer_of(headers={"host": host}, is_local=False)[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+def test_a_page_of_another_origin_is_refused(origin):
+    assert answer_of(headers={"origin": origin})[0] == 403
+    assert answer_of(headers={"origin": "http://127.0.0.1:7860"})[0] == 200
+
+
+def test_a_body_that_says_it_is_too_long_is_not_read():
+    status, read = answer_of(UPLOAD, headers={"content-length": "200000"}, body=(b"x" * 10,))
+    assert (status, read) == (413, b"")
+
+
+def test_a_body_that_turns_out_too_long_is_refused():
+    parts = (b"x" * 90_000, b"x" * 90_000)
+    assert answer_of(UPLOAD, body=parts)[0] == 413
+    assert answer_of("/gradio_api/queue/join", body=(bytes(MOST_EVENT_BYTES), b"x"))[0] == 413
+    assert answer_of(UPLOAD, body=parts[:1])[0] == 200
+
+
+def test_a_body_that_takes_too_long_is_refused():
+    assert answer_of(UPLOAD, body=(b"a", b"b", b"c"), pause=0.2, most_seconds=0.3)[0] == 408
+
+
+def test_websockets_are_refused():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    gate = Gate(None, most_upload_bytes=1, most_seconds=1, is_local=True)
+    asyncio.run(gate({"type": "websocket", "path": "/", "headers": []}, None, send))
+    assert sent

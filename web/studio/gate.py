@@ -1,0 +1,133 @@
+"""What of Gradio's address space a browser reaches: the page, its parts, uploads and events. The rest is closed.
+
+Closed are fetching of other addresses (file=http..., proxy=), the functions by their names, the recorder of the screen,
+the history of runs, deep links, monitoring and the assistant that edits the page. A list of what is open stays right
+when Gradio gets another route.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+
+from web.studio.config import LOCAL_NAMES, is_loopback
+
+Scope, Message = dict[str, Any], dict[str, Any]
+Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+
+_OPEN = re.compile(
+    r"""/ | /config/? | /theme\.css | /favicon\.ico | /manifest\.json | /robots\.txt | /login/? | /logout/?
+    | /(assets|static|svelte)/.+
+    | /gradio_api/(theme\.css|login_check/?|token/?|user/?|app_id/?|startup-events|reset/?|cancel)
+    | /gradio_api/(queue/join|queue/data|run/predict|upload|upload_progress|component_server/?)
+    | /gradio_api/heartbeat/\w+
+    | /gradio_api/stream/\w+(/close)?
+    | /gradio_api/file=/.+""",
+    re.VERBOSE,
+)
+_UPLOAD = "/gradio_api/upload"
+MOST_EVENT_BYTES = 8_000_000  # of an event: numbers and names; a frame of the webcam; a layer of the mask
+UPLOAD_SLACK_BYTES = 100_000  # around the files of an upload
+
+
+class Gate:
+    """ASGI middleware. Refuses closed paths (404), pages of other origins (403) and bodies that are too large (413).
+
+    most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). is_local: whether
+    the studio listens on this machine only; then requests that name another host are refused (421), as those of a page
+    that has rebound its name to 127.0.0.1.
+    """
+
+    def __init__(self, app: Any, *, most_upload_bytes: int, most_seconds: float, is_local: bool):
+        self._app, self._is_local, self._most_seconds = app, is_local, most_seconds
+        self._most_upload_bytes = most_upload_bytes + UPLOAD_SLACK_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/")) or "/"
+        status = 404 if scope["type"] != "http" else self._fault(scope, path)
+        if status:
+            await _refuse(send, status)
+            return
+        await self._limited(scope, receive, send, self._most_bytes(path))
+
+    def _fault(self, scope: Scope, path: str) -> int:
+        """The status of a request that is refused, 0 for one that passes."""
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin")
+        if self._is_local and not _is_local_name(host):
+            return 421
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403
+        length = headers.get(b"content-length", "0")
+        if length.isdecimal() and int(length) > self._most_bytes(path):
+            return 413
+        return 0 if _OPEN.fullmatch(path) else 404
+
+    def _most_bytes(self, path: str) -> int:
+        return self._most_upload_bytes if path == _UPLOAD else MOST_EVENT_BYTES
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
+        """Hands the request on, and stops to read a body that is longer than its headers said."""
+        received = 0
+        started = is_complete = False
+        end = anyio.current_time() + self._most_seconds
+
+        async def counted() -> Message:
+            nonlocal received, is_complete
+            if is_complete:  # what follows tells that the browser has gone, which may take long
+                return await receive()
+            with anyio.fail_after(max(0.0, end - anyio.current_time())):
+                message = await receive()
+            is_complete = not message.get("more_body", False)
+            received += len(message.get("body", b""))
+            if received > most_bytes:
+                raise _TooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except _TooLarge:
+            status = 413
+        except TimeoutError:
+            status = 408
+        else:
+            return
+        if not started:
+            await _refuse(send, status)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _is_local_name(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    return name in LOCAL_NAMES or is_loopback(name)
+
+
+_REASONS = {
+    403: "this request comes from a page of another site",
+    408: "this took longer than the studio waits for an upload",
+    404: "there is nothing at this address",
+    413: "this is more than the studio accepts",
+    421: "the studio is reached by the name localhost or its address only",
+}
+
+
+async def _refuse(send: Send, status: int) -> None:
+    body = f"{_REASONS[status]}\n".encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]}
+    )
+    await send({"type": "http.response.body", "body": body})

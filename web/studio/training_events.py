@@ -1,0 +1,69 @@
+"""Losses and previews of a training, from its TensorBoard event files. Imports no TensorFlow."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformer.training.log_folder import EVENT_SUFFIX
+
+TERMS = ("total", "content", "style")
+_STRING = 7  # of TensorFlow's data types
+_PREVIEW = "preview/"
+
+
+class Preview(NamedTuple):
+    """A preview photo beside its stylized form, as a PNG file."""
+
+    name: str
+    step: int
+    png: bytes
+
+
+class TrainingEvents:
+    """The events in a log folder; `read` adds those that are new.
+
+    losses: {step: {term: loss}}. A resumed training may repeat steps; the later value counts.
+    """
+
+    def __init__(self, log_dir: Path):
+        self._log_dir = log_dir
+        self._loaders: dict[Path, Any] = {}
+        self.losses: dict[int, dict[str, float]] = {}
+        self.previews: dict[str, Preview] = {}
+
+    def read(self) -> None:
+        """Reads what was written since the last call. A record that is being written is read by a later call."""
+        for path in sorted(self._log_dir.glob(f"events.out.tfevents.*{EVENT_SUFFIX}")):
+            if path not in self._loaders:
+                self._loaders[path] = _loader(path)
+            for event in self._loaders[path].Load():
+                for value in event.summary.value:
+                    self._take(event.step, value)
+
+    @property
+    def step(self) -> int:
+        """The last step of which something is known."""
+        return max([0, *self.losses, *(preview.step for preview in self.previews.values())])
+
+    def _take(self, step: int, value: Any) -> None:
+        kind, _, name = value.tag.partition("/")
+        if kind == "loss" and name in TERMS:
+            self.losses.setdefault(step, {})[name] = float(_array(value))
+        elif value.tag.startswith(_PREVIEW) and value.tensor.dtype == _STRING:
+            _, _, png, *_ = value.tensor.string_val  # width, height, the image
+            self.previews[name] = Preview(name, step, png)
+
+
+def _array(value: Any) -> Any:
+    from tensorboard.util import tensor_util
+
+    return tensor_util.make_ndarray(value.tensor)
+
+
+def _loader(path: Path) -> Any:
+    # TensorBoard reads its files without TensorFlow where this module exists; it is empty in its own builds for that.
+    sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    return EventFileLoader(str(path))
