@@ -11,15 +11,19 @@ from dataclasses import replace
 from cli.doors import run_door
 from cli.export_config import GROUPS, ExportConfig, check_config
 from cli.flags import Parser, UsageError, add_flags, check_ranges, given_flags, help_formatter, path_of
+from system.program import command, examples, prog
 
-PROG = "export.py"
-EXAMPLES = """\
+PROG = prog("export")
+EXAMPLES = examples(
+    "export",
+    """\
 examples:
-  python export.py great_wave --format saved_model -o models/             models/great_wave/1/, for TensorFlow Serving
-  python export.py great_wave --format litert --size 512x512 -o models/   for phones, one size
-  python export.py great_wave --format onnx --size 720x1280 -o models/    for OpenCV 4, one size
-  python export.py great_wave --format onnx onnx-fp16 -o models/          any size: float32 and half precision
-"""
+  $ great_wave --format saved_model -o models/             models/great_wave/1/, for TensorFlow Serving
+  $ great_wave --format litert --size 512x512 -o models/   for phones, one size
+  $ great_wave --format onnx --size 720x1280 -o models/    for OpenCV 4, one size
+  $ great_wave --format onnx onnx-fp16 -o models/          any size: float32 and half precision
+""",
+)
 
 
 def parse_args(arguments: list[str] | None = None) -> ExportConfig:
@@ -41,7 +45,7 @@ def _build_parser() -> Parser:
         description="Write a trained style for other programs.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
-        usage="python export.py STYLE --format FORMAT [...] -o DIR [flags]",
+        usage=f"{command('export')} STYLE --format FORMAT [...] -o DIR [flags]",
     )
     parser.add_argument(
         "style", type=_style, metavar="STYLE", help="name of a style in checkpoints/, or its folder"

@@ -13,16 +13,20 @@ from pathlib import Path
 
 from cli.doors import run_door
 from cli.flags import Parser, UsageError, add_flags, check_ranges, given_flags, help_formatter, report
+from system.program import command, examples, install_line, prog
 from web.config import GROUPS, KEY_VARIABLE, ServiceConfig, with_key
 
-PROG = "serve.py"
+PROG = prog("serve")
 UPLOADS_NAME = "fast_style_transfer_uploads"  # marks the temporary folder
-EXAMPLES = """\
+EXAMPLES = examples(
+    "serve",
+    """\
 examples:
-  python serve.py                                        http://127.0.0.1:7860, for this machine only
-  python serve.py --host 0.0.0.0 --port 80               for everyone; set a key, see --api-key
+  $                           http://127.0.0.1:7860, for this machine only
+  $ --host 0.0.0.0 --port 80  for everyone; set a key, see --api-key
   curl -F photo=@cat.jpg -F style=great_wave http://127.0.0.1:7860/api/v1/stylize -o art.jpg
-"""
+""",
+)
 
 
 def parse_args(arguments: list[str] | None = None) -> ServiceConfig:
@@ -43,7 +47,7 @@ def _build_parser() -> Parser:
         description="Serve pictures over HTTP.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
-        usage="python serve.py [flags]",
+        usage=f"{command('serve')} [flags]",
     )
     add_flags(parser, [ServiceConfig], GROUPS)
     return parser
@@ -55,7 +59,7 @@ def run(config: ServiceConfig) -> int:
         from web.server import LOCAL_HOSTS, connections_for, listening_socket, run_server, url_of
         from web.service import build_service
     except ModuleNotFoundError as error:
-        report(PROG, f"the package {error.name} is not installed; run pip install -r requirements-serve.txt")
+        report(PROG, f"the package {error.name} is not installed; run {install_line('serve')}")
         return 1
     from system.files import temporary_folder
     from web.pictures import PictureMaker

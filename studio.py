@@ -15,17 +15,21 @@ from dataclasses import replace
 
 from cli.doors import run_door
 from cli.flags import Parser, UsageError, add_flags, given_flags, help_formatter, report
+from system.program import command, examples, install_line, prog
 from web.config import with_key
 from web.studio.config import GROUPS, StudioConfig, accounts, check_config
 
-PROG = "studio.py"
+PROG = prog("studio")
 PACKAGES = ("gradio", "fastapi", "uvicorn", "pandas")
-EXAMPLES = """\
+EXAMPLES = examples(
+    "studio",
+    """\
 examples:
-  python studio.py                                             for this machine: http://127.0.0.1:7860
-  python studio.py --host 0.0.0.0 --auth accounts.txt          for other machines too, without training
-  python studio.py --content-dir photos/ --vgg vgg19_notop.h5  with photos to train on
-"""
+  $                                             for this machine: http://127.0.0.1:7860
+  $ --host 0.0.0.0 --auth accounts.txt          for other machines too, without training
+  $ --content-dir photos/ --vgg vgg19_notop.h5  with photos to train on
+""",
+)
 
 
 def parse_args(arguments: list[str] | None = None) -> StudioConfig:
@@ -47,7 +51,7 @@ def _build_parser() -> Parser:
         description="A page in the browser: photos, webcam and clips in the styles, and training of new ones.",
         epilog=EXAMPLES,
         formatter_class=help_formatter,
-        usage="python studio.py [flags]",
+        usage=f"{command('studio')} [flags]",
     )
     add_flags(parser, [StudioConfig], GROUPS)
     return parser
@@ -57,9 +61,7 @@ def run(config: StudioConfig) -> int:
     """Serves the page until a signal ends it; returns the exit status."""
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
-            report(
-                PROG, f"the package {package} is not installed; run pip install -r requirements-studio.txt"
-            )
+            report(PROG, f"the package {package} is not installed; run {install_line('studio')}")
             return 1
     from web.studio.serving import serve
 

@@ -13,12 +13,13 @@ from cli.flags import report
 from system.console import printable
 from system.faults import disk_fault
 from system.files import WRITE_REMEDY, check_folder_writable, write_text, write_whole
+from system.program import prog
 from transformer.export.style_folder import StyleError, find_style, is_style
 
 if TYPE_CHECKING:  # imported on first use, because --help needs no NumPy
     from transformer.export.portable_style import PortableStyle
 
-PROG = "export.py"
+PROG = prog("export")
 ANY_SIZE = ("B", "H", "W", 3)
 MEGAPIXEL = 1e6
 

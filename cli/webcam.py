@@ -130,7 +130,7 @@ def _check_screen(cv2: Any) -> None:
 
     if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
         raise CameraError(
-            "--webcam needs a screen, and DISPLAY is not set; run it on a desktop, or use studio.py"
+            f"--webcam needs a screen, and DISPLAY is not set; run it on a desktop, or use {command('studio')}"
         )
     if not hasattr(cv2, "imshow") or "GUI:                           NONE" in cv2.getBuildInformation():
         raise CameraError(

@@ -4,18 +4,19 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from system.child_python import door_start
+from system.program import prog
+
 END_SECONDS = 60.0  # that a child may take to save its state
 KILL_SECONDS = 10.0
 _SHOWN_BYTES = 20_000  # of the end of what it has written
 
 
 class DoorProcess:
-    """One call of a door. What it writes goes to `log_path`.
+    """One call of a door, such as "train". What it writes goes to `log_path`.
 
     It has a session of its own, so that Ctrl-C in the studio's terminal reaches the studio alone, which then ends it.
     """
@@ -24,13 +25,13 @@ class DoorProcess:
         self._log_path = log_path
         with open(log_path, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(ROOT / door), *arguments],
+                [*door_start(door), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.prefix = f"{door}: "
+        self.prefix = f"{prog(door)}: "
 
     @property
     def is_running(self) -> bool:

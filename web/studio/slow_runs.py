@@ -13,7 +13,7 @@ from web.studio.door_process import DoorProcess, flags_of
 from web.studio.uploads import Upload, file_stem
 from web.studio.visits import Visit
 
-DOOR = "infer.py"
+DOOR = "infer"
 PICTURES = 20  # on the way, at most
 WIDTHS, ITERATIONS = (64, 512), (2, 1000)  # least and most, in pixels and updates
 LOOK_SECONDS = 1.0  # between two looks at what the process has written
@@ -84,7 +84,7 @@ def slow_pictures(
     finally:
         process.end()  # also where the visitor has left
     if not target.exists():
-        raise SlowFailure((process.lines() or ["infer.py has ended without a picture"])[-1])
+        raise SlowFailure((process.lines() or ["the slow method has ended without a picture"])[-1])
     yield _progress(folder, target, is_running=False)
 
 

@@ -34,16 +34,17 @@ class Studio:
 
     def folders(self) -> dict[Path, str]:
         """Paths of this machine that messages may contain, and what is shown in their place. Long ones first."""
-        from transformer.export.style_folder import CHECKPOINTS_DIR
+        from transformer.export.style_folder import new_styles_dir, style_places
 
-        styles_dir = self.config.styles_dir or CHECKPOINTS_DIR
         shown = {
             self.workspace.root: "the studio's folder",
-            styles_dir: "the styles",
+            **dict.fromkeys((*style_places(), new_styles_dir()), "the styles"),
             self.config.runs_dir: "the runs",
             Path(__file__).resolve().parents[2]: "the program",
         }
         shown |= {folder: folder.name for folder in self.config.content_dir}
+        if self.config.styles_dir is not None:
+            shown[self.config.styles_dir] = "the styles"
         if self.config.vgg is not None:
             shown[self.config.vgg] = "the VGG weights"
         both = {path: text for key, text in shown.items() for path in (key, key.resolve())}

@@ -10,16 +10,17 @@ from pathlib import Path
 
 from cli.flags import UsageError
 from cli.train_config import TrainConfig, settled
-from transformer.export.style_folder import CHECKPOINTS_DIR, is_style
+from system.program import ROOT, setup_line
+from transformer.export.style_folder import is_style, new_styles_dir
 from transformer.training.log_folder import CONFIG_FILE, STATE_DIR
 from transformer.training.state import state_paths
 from web.pictures import without_flags
 from web.studio.config import StudioConfig, folder_name
-from web.studio.door_process import ROOT, DoorProcess, flags_of
+from web.studio.door_process import DoorProcess, flags_of
 from web.studio.training_events import TrainingEvents
 from web.studio.uploads import Upload
 
-DOOR = "train.py"
+DOOR = "train"
 UPLOADS = (
     "uploads"  # in the folder of a run: the painting and the photos, which a resumed training reads again
 )
@@ -70,7 +71,7 @@ class Trainings:
 
     def __init__(self, config: StudioConfig, private_dir: Path, more_flags: tuple[str, ...] = ()):
         self._config, self._dir, self.more_flags = config, private_dir / "training", more_flags
-        self._styles_dir = (config.styles_dir or CHECKPOINTS_DIR).absolute()
+        self._styles_dir = (config.styles_dir or new_styles_dir()).absolute()
         self._runs_dir = config.runs_dir.absolute()
         self._folders = {folder_name(folder): folder for folder in config.content_dir}
         self._lock = threading.Lock()
@@ -91,7 +92,7 @@ class Trainings:
     def missing(self) -> str:
         """What a training needs and is not there, in one line; "" for nothing."""
         if importlib.util.find_spec("tensorflow") is None:
-            return "TensorFlow is not installed: run make install"
+            return f"TensorFlow is not installed: run {setup_line('train')}"
         from loss_net.weights import WeightsError, check_vgg_source
 
         try:
