@@ -62,6 +62,7 @@ def run(config: ServiceConfig) -> int:
         report(PROG, f"the package {error.name} is not installed; run {install_line('serve')}")
         return 1
     from system.files import temporary_folder
+    from system.pillow_release import old_pillow_line
     from web.pictures import PictureMaker
     from web.shelf import StyleShelf
 
@@ -75,6 +76,8 @@ def run(config: ServiceConfig) -> int:
                 PROG,
                 f"everyone who reaches {config.host} can use this service; set {KEY_VARIABLE} to ask for a key",
             )
+        if line := old_pillow_line():
+            report(PROG, line)
         run_server(
             app, config, listener, connections, lambda: report(PROG, f"listening on {url_of(listener)}")
         )

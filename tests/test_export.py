@@ -286,7 +286,9 @@ def test_every_field_is_a_flag_of_the_same_name():
         option: action.dest for action in export._build_parser()._actions for option in action.option_strings
     }
     flags = {
-        option: name for option, name in actions.items() if option.startswith("--") and option != "--help"
+        option: name
+        for option, name in actions.items()
+        if option.startswith("--") and option not in ("--help", "--version")
     }
     names = {option.name for option in fields(ExportConfig)} - {"style"}
     assert flags == {flag(name): name for name in names}

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from system.pillow_release import old_pillow_line
 from web.studio import offline
 from web.studio.config import StudioConfig, accounts
 from web.studio.workspace import Workspace
@@ -32,6 +33,8 @@ def serve(config: StudioConfig, tell: Callable[[str], object]) -> int:
             tell(f"open {url_of(listener)} in a browser; Ctrl-C ends the studio")
             if not config.is_local and not accounts(config):
                 tell("everyone who reaches this machine may use the studio; --auth asks for a password")
+            if line := old_pillow_line():
+                tell(line)
             studio.cards.start()
 
         try:
