@@ -1,6 +1,7 @@
 """What several test modules share."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 from vgg_files import random_vgg_weights, save_vgg_weights
 
 from loss_net.weights import VggWeights
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of ONNX Runtime, which some tests import themselves
 
 # `make test-lowest` runs the tests with the packages of inference alone. What imports one of these is skipped there.
 TRAINING_PACKAGES = {"tensorflow", "keras", "scipy", "h5py", "tensorboard"}

@@ -152,6 +152,13 @@ def only_web_knows_the_web() -> list[str]:
     return once(str(found) for path in paths for found in imports_of(path) if found.top in unwanted)
 
 
+def onnxruntime_has_one_door() -> list[str]:
+    """1d. It sends telemetry unless its one importer forbids it."""
+    allowed = ROOT / "transformer" / "inference" / "quiet_onnxruntime.py"
+    paths = [path for path in python_files(*PRODUCT) if path != allowed]
+    return once(str(found) for path in paths for found in imports_of(path) if found.top == "onnxruntime")
+
+
 def nothing_imports_a_door() -> list[str]:
     """2a."""
     doors = {Path(door).stem for door in DOORS}
@@ -271,6 +278,10 @@ PLANTED: dict[Callable[[], list[str]], tuple[dict[str, str], str]] = {
     only_web_knows_the_web: (
         {"cli/odd.py": "def later():\n    import fastapi\n"},
         "cli/odd.py:2: import fastapi",
+    ),
+    onnxruntime_has_one_door: (
+        {"web/odd.py": "def later():\n    import onnxruntime\n"},
+        "web/odd.py:2: import onnxruntime",
     ),
     nothing_imports_a_door: ({"cli/odd.py": "import os\nimport train\n"}, "cli/odd.py:2: import train"),
     no_import_cycle: (

@@ -8,6 +8,7 @@ import numpy as np
 from system.faults import memory_faults, one_line
 from system.held_stderr import stderr_held
 from transformer.inference.devices import CPU_PROVIDER, CUDA_PROVIDER, Provider
+from transformer.inference.quiet_onnxruntime import load_onnxruntime
 from transformer.inference.session import GpuError
 
 MEMORY_REMEDY = "resize the image (--max-side), use smaller tiles (--tile 128) or free some memory"
@@ -34,10 +35,8 @@ class OnnxSession:
         remedy: str = MEMORY_REMEDY,
         named: str = "",
     ):
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         onnxruntime.set_default_logger_severity(_FATAL_ONLY)
-        onnxruntime.disable_telemetry_events()  # which some builds send to Microsoft
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.enable_mem_pattern = (
@@ -66,8 +65,7 @@ class OnnxSession:
 
 def _gpu_session(model: bytes, options, provider: Provider):
     """Opens a session of a GPU's provider. Raises GpuError with what ONNX Runtime logs if it is not used."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     with stderr_held() as written:
         onnxruntime.set_default_logger_severity(_WARNINGS)
         try:

@@ -14,6 +14,7 @@ from transformer.inference.devices import (
 from transformer.inference.limits import FLOAT32, ONNX, OPENVINO
 from transformer.inference.onnx_session import OnnxSession
 from transformer.inference.openvino_session import OpenVinoSession
+from transformer.inference.quiet_onnxruntime import load_onnxruntime
 from transformer.inference.session import FallbackSession, GpuError, GpuUse, Session
 
 # OpenVINO takes longer to start and less time per pixel; see benchmarks/README.md for the measured times.
@@ -68,9 +69,7 @@ ON_CPU = Engine(ONNX, FLOAT32, Device(CPU), GpuUse(report=lambda line: None))
 
 def available_providers() -> list[str]:
     """Returns the providers of the installed ONNX Runtime."""
-    import onnxruntime
-
-    return onnxruntime.get_available_providers()
+    return load_onnxruntime().get_available_providers()
 
 
 def chosen_runtime(precision: str, device: Device, expected_pixels: float | None) -> str:
