@@ -28,7 +28,7 @@ from benchmarks.timing import run_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = (256, 512, 1024)  # pixels
-TURNS, RUNS = 3, 3
+RUNS = 3  # passes in a turn
 REFERENCE = "ONNX Runtime"
 HEADER = f"{'side':>5} {'':34} {'MB':>5} {'seconds':>8} {'ratio':>6} {'largest':>8} {'mean':>7}"
 
@@ -163,12 +163,14 @@ def write_photos(path: Path, side: int) -> None:
     np.save(path, np.stack(photos).astype(np.float32))
 
 
-def print_side(entries: Sequence[Contender], side: int, folder: Path, web_dir: Path | None) -> None:
+def print_side(
+    entries: Sequence[Contender], side: int, folder: Path, web_dir: Path | None, turns: int
+) -> None:
     """Measures all files in turns and prints a line for each."""
     write_photos(folder / "photos.npy", side)
     seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
     pictures: dict[str, np.ndarray] = {}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for entry in entries:
             passes, pictures[entry.name] = measured(entry, folder, web_dir)
             seconds[entry.name] += passes
@@ -187,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("style", nargs="?", default="great_wave", help="name of a style in checkpoints/")
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES, help="sides of the photos in pixels")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each runtime (default: 3)")
     parser.add_argument("--python", help="Python of a virtual environment with OpenCV 4 and NumPy")
     parser.add_argument("--web", type=Path, help="folder in which npm install onnxruntime-web was run")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # runtime, file, folder of photos.npy
@@ -200,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             entries = exported(options.style, side, folder, options.python, options.web)
-            print_side(entries, side, folder, options.web)
+            print_side(entries, side, folder, options.web, options.turns)
 
 
 if __name__ == "__main__":

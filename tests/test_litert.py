@@ -54,10 +54,12 @@ def test_all_operations_are_builtin_and_the_fast_kernels_take_them(waves, has_ha
     assert names.count("CONV_2D") == len(waves[1].convolutions)
 
 
-def test_half_weights_take_half_the_place(waves):
+def test_half_weights_are_float16_and_take_half_the_place(waves):
     parameters = sum(value.nbytes for value in waves[0].values())
-    whole, half = (len(build_litert_model(*waves, (64, 48), has_half_weights=flag)) for flag in (False, True))
-    assert whole - half > 0.4 * parameters
+    whole, half = (build_litert_model(*waves, (64, 48), has_half_weights=flag) for flag in (False, True))
+    assert len(whole) - len(half) > 0.4 * parameters
+    types = {tensor["dtype"] for tensor in interpreter_of(half).get_tensor_details()}
+    assert np.float16 in types and np.int8 not in types
 
 
 def test_a_tensorflow_without_the_converter_is_named_in_one_line(waves, monkeypatch):

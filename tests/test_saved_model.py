@@ -71,8 +71,8 @@ def test_image_bytes_takes_files_of_several_sizes_and_gives_png(signatures, ours
     pictures = signatures["image_bytes"](image_bytes=files)["stylized_bytes"].numpy()
     for photo, picture in zip(photos, pictures, strict=True):
         assert picture.startswith(b"\x89PNG")
-        expected = np.rint(ours(photo[None])[0])
-        np.testing.assert_allclose(decoded(picture).astype(float), expected, atol=1)
+        expected = ours(photo[None])[0]
+        np.testing.assert_allclose(decoded(picture).astype(float), expected, atol=0.6)  # rounded, not cut
 
 
 FORMS = {
