@@ -97,7 +97,7 @@ def decode_file(path: Path, *, max_pixels: int | None = None) -> Picture:
     """Reads an image file, or the first frame of an animation.
 
     The format is detected from the content; the suffix is ignored. Damaged metadata is left out.
-    max_pixels: compared with what the header claims before anything is decoded; MAX_PIXELS is the most and the default.
+    max_pixels: compared with what the header claims, before anything is decoded; MAX_PIXELS at most, and by default.
     Raises ImageError if the file is missing, unreadable, damaged, not an image, too large, or claims more pixels than
     its bytes can hold; also if memory does not suffice.
     """
