@@ -405,7 +405,7 @@ def test_a_training_is_stopped_and_resumed(page, inputs, server, screenshots):
     start_training(page, inputs, "paused", 4000)
     wait_for_step(page, 20)
     page.click("#train-stop")
-    assert "state saved" in wait_for_text(page, "#train-line", "was stopped")
+    assert "its state is saved" in wait_for_text(page, "#train-line", "was stopped")
     page.wait_for_selector("#train-unfinished input")
     page.screenshot(path=screenshots / "training_stopped.png", full_page=True)
     assert page.input_value("#train-unfinished input") == "paused"
