@@ -373,11 +373,12 @@ def start_training(page, inputs: Path, name: str, steps: int) -> None:
     page.click("#train-start")
 
 
-def wait_for_step(page, least: int) -> None:
-    """Until the page shows that many steps: their losses are known, and a state is saved."""
+def wait_for_step(page, least: int, of: int) -> None:
+    """Until the page shows that many steps of a training: their losses are known, and a state is saved."""
     page.wait_for_function(
-        "least => +(document.querySelector('#train-line').innerText.match(/step ([0-9]+) of/) || [])[1] >= least",
-        arg=least,
+        "([least, of]) => { const text = document.querySelector('#train-line').innerText;"
+        " return +(text.match(new RegExp(`step ([0-9]+) of ${of}`)) || [])[1] >= least; }",
+        arg=[least, of],
     )
 
 
@@ -403,7 +404,7 @@ def test_a_style_of_20_steps_is_trained_and_appears_among_the_others(page, input
 
 def test_a_training_is_stopped_and_resumed(page, inputs, server, screenshots):
     start_training(page, inputs, "paused", 4000)
-    wait_for_step(page, 20)
+    wait_for_step(page, 20, of=4000)
     page.click("#train-stop")
     assert "its state is saved" in wait_for_text(page, "#train-line", "was stopped")
     page.wait_for_selector("#train-unfinished input")
@@ -522,7 +523,7 @@ def test_a_stopped_studio_leaves_nothing_behind_and_saves_the_training(browser, 
         server.wait()
         with _opened(browser, server.url, DESKTOP) as page:
             start_training(page, inputs, "interrupted", 4000)
-            wait_for_step(page, 20)
+            wait_for_step(page, 20, of=4000)
             status = server.stop()
     finally:
         server.process.kill()
