@@ -19,10 +19,11 @@ import pyvips
 from PIL import Image, ImageOps, features
 
 from data import containers, decoding
-from data.decoding import decode_file
+from data.decoding import decode_file, image_claim
 from data.encoding import encode_file
-from data.images import load_image
-from data.picture import Picture
+from data.images import load_image, load_mask
+from data.photo import load_photo
+from data.picture import ImageError, Picture
 
 HEIGHT, WIDTH = 20, 30  # of the fixture pixels_u8
 HAS_AVIF = decoding.can_read_avif()
@@ -770,3 +771,45 @@ def test_a_palette_that_lacks_colors_is_damage(tmp_path, error_of, colors):
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp", ".gif"])
+def test_a_claim_is_read_without_decoding(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"photo{suffix}"
+    Image.new("RGB", (30, 20), (9, 99, 199)).save(path)
+    monkeypatch.setattr(decoding, "_decode", lambda *_: pytest.fail("it was decoded"))
+    claim = image_claim(path)
+    assert (claim.height, claim.width, claim.is_deep) == (20, 30, False)
+    assert suffix in (f".{claim.format.lower()}", ".jpg")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_a_claim_tells_16_bits(tmp_path, suffix):
+    path = tmp_path / f"deep{suffix}"
+    pyvips.Image.new_from_array(np.zeros((4, 5, 3), np.uint16)).write_to_file(str(path))
+    assert image_claim(path).is_deep
+
+
+@pytest.mark.parametrize("read", [image_claim, decode_file, load_photo, load_image, load_mask])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_a_lower_limit_of_pixels_holds_for_every_way_to_read(tmp_path, read, suffix):
+    path = tmp_path / f"photo{suffix}"
+    Image.new("RGB", (30, 20)).save(path)
+    read(path, max_pixels=600)
+    with pytest.raises(ImageError, match=r"more than 0\.000599 megapixels \(30x20"):
+        read(path, max_pixels=599)
+
+
+def test_the_limit_of_all_photos_cannot_be_raised(tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (30, 20)).save(path)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 500)
+    with pytest.raises(ImageError, match="megapixels"):
+        decode_file(path, max_pixels=10**9)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_a_claim_of_what_is_no_image_is_refused(tmp_path, error_of, content):
+    path = tmp_path / "photo.png"
+    path.write_bytes(content)
+    error_of(image_claim, path)

@@ -18,6 +18,7 @@ from system.files import (
     open_regular,
     remove_leftovers,
     restore_retired,
+    temporary_folder,
     write_folder,
     write_whole,
 )
@@ -284,3 +285,23 @@ def test_a_file_system_that_ignores_the_case_of_names_is_told_by_trying(tmp_path
     assert not files.ignores_case(tmp_path / "missing" / "folder") and list(tmp_path.iterdir()) == []
     monkeypatch.setattr(Path, "exists", lambda path: True)
     assert files.ignores_case(tmp_path)
+
+
+def test_a_temporary_folder_is_for_this_user_only_and_is_removed_with_its_content(tmp_path):
+    with pytest.raises(KeyError), temporary_folder(tmp_path / "uploads") as folder:
+        assert folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
+        (folder / "request").mkdir()
+        (folder / "request" / "photo.png").write_bytes(b"x")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_folder_of_a_killed_process_is_removed_and_that_of_a_running_one_stays(tmp_path):
+    code = "import os, signal, sys\nfrom pathlib import Path\nfrom system.files import temporary_folder\n"
+    code += "with temporary_folder(Path(sys.argv[1])) as folder:\n    (folder / 'photo').touch()\n"
+    code += "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "uploads")], cwd=Path(__file__).parents[1])
+    (left,) = tmp_path.iterdir()
+    with temporary_folder(tmp_path / "uploads") as first, temporary_folder(tmp_path / "uploads") as second:
+        assert not left.exists() and first != second
+        assert sorted(tmp_path.iterdir()) == sorted([first, second])

@@ -209,3 +209,14 @@ def test_an_absurd_size_is_refused_before_its_values_are_looked_at(style_dirs):
 def test_parts_of_what_is_no_image_are_refused(style_dirs, image):
     with pytest.raises(ValueError, match="must be an array"):
         list(load_stylizer(style_dirs["waves"]).parts(image))
+
+
+def test_a_variant_shares_the_networks_and_what_they_have_computed(style_dirs):
+    stylizer = load_stylizer(style_dirs["waves"])
+    image = random_images(20, 30, 3)
+    variant = stylizer.variant([2.0], 5.0)
+    expected = load_blend([(style_dirs["waves"], 1.0)], grain=5.0)(image)
+    assert stylizer.usage.most_pixels == 0
+    assert np.array_equal(variant(image), expected)
+    assert stylizer.usage.most_pixels == variant.usage.most_pixels == 600
+    assert not np.array_equal(stylizer(image), expected)

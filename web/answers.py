@@ -49,7 +49,7 @@ class PictureResponse(Response):
         )  # the folder of the request is removed before the picture is sent
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        with self._file, anyio.fail_after(SEND_SECONDS):
+        with self._file, anyio.move_on_after(SEND_SECONDS):  # then uvicorn closes the connection
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while chunk := await run_sync(self._file.read, CHUNK):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -60,7 +60,7 @@ def download_name(photo_name: str, styles: Sequence[str], suffix: str) -> str:
     """Returns a name for the picture of a photo: letters, digits, dashes and underscores, whatever the client sent."""
     stem = Path(photo_name.replace("\\", "/")).stem
     words = "_".join([stem or "picture", *styles])
-    return (re.sub(r"[^A-Za-z0-9_-]+", "_", words)[:LONGEST_NAME].strip("_") or "picture") + suffix
+    return (re.sub(r"[^A-Za-z0-9-]+", "_", words)[:LONGEST_NAME].strip("_") or "picture") + suffix
 
 
 def refusal(request: Request, error: Exception, names: dict[Path, str] | None = None) -> Response:

@@ -74,7 +74,7 @@ LEAST_KEY_CHARACTERS = 16
 
 
 def with_key(config: ServiceConfig, environment: Mapping[str, str]) -> ServiceConfig:
-    """Returns the configuration with the key of the environment, if no flag gives one. Raises UsageError for a bad one."""
+    """Returns the configuration with the key of the environment, if no flag gives one. Raises UsageError."""
     key = config.api_key if config.api_key is not None else environment.get(KEY_VARIABLE) or None
     if key is None:
         return config

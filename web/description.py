@@ -30,7 +30,7 @@ def _json_answer(text: str, name: str, schema: dict[str, Any]) -> dict[str, Any]
 
 STYLES = _json_answer("the styles", "styles", {"type": "array", "items": _STYLE})
 HEALTH = _json_answer("it is", "status", _TEXT)
-BINARY = {"type": "string", "format": "binary"}
+BINARY = {"type": "string", "format": "binary", "minLength": 1}
 REFUSALS = {
     400: "the request or its form cannot be read",
     401: "a key is needed",
@@ -124,8 +124,8 @@ def _table(titles: tuple[str, str], rows: list[tuple[str, str]]) -> str:
 TITLE = "Fast style transfer"
 ABOUT = (
     "Photos in, pictures in the style of a painting out. A photo is sent as multipart/form-data with a file called"
-    " photo, or as the body of the request with Content-Type image/jpeg and parameters in the query. Parameters may be in"
-    f' the query or in the form. One to {MOST_STYLES} styles. Every failure is one line: {{"error": ...}}.'
+    " photo, or as the body of the request with Content-Type image/jpeg and parameters in the query. Parameters may be"
+    f' in the query or in the form. One to {MOST_STYLES} styles. Every failure is one line: {{"error": ...}}.'
 )
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -104,8 +104,18 @@ def run_server(
 ) -> None:
     """Serves until a signal ends it, then raises Interrupted. app: of web.service.build_service; a page may be mounted.
 
-    ready: is called once, when requests are answered.
+    ready: is called once, when requests are accepted.
     """
+    server = built_server(app, config, connections)
+    with contextlib.closing(listener):
+        ready()
+        server.run([listener])
+    if server.received:
+        raise Interrupted(server.received)
+
+
+def built_server(app: Any, config: ServiceConfig, connections: Connections) -> Server:
+    """Returns a server that does not run yet; see `run_server`."""
     settings = uvicorn.Config(
         app,
         loop="asyncio",
@@ -120,12 +130,7 @@ def run_server(
         timeout_graceful_shutdown=max(1, round(config.stop_limit)),
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
-    server = Server(settings, app.state.service, config.stop_limit)
-    with contextlib.closing(listener):
-        ready()
-        server.run([listener])
-    if server.received:
-        raise Interrupted(server.received)
+    return Server(settings, app.state.service, config.stop_limit)
 
 
 def _raised_file_limit(wanted: int) -> int:

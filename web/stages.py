@@ -25,9 +25,9 @@ class Stages:
 
     def __init__(self, config: ServiceConfig):
         ahead = min(AHEAD, config.max_waiting)
-        self.line = Turns(config.max_waiting - ahead, room=1 + ahead)
-        self.memory = Turns(room=max(1.0, PHOTOS_SHARE * available_memory()))
         self.network = Turns(config.max_waiting)
+        self.line = Turns(config.max_waiting - ahead, room=1 + ahead, busy=self.network.busy)
+        self.memory = Turns(room=max(1.0, PHOTOS_SHARE * available_memory()))
         self.finishing = Turns(room=available_cores())
         # Photos in work and waiting, each of which takes a thread.
         self.most_at_once = config.max_waiting + 1 + available_cores()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+FIRST_SECONDS = 1.0  # that a turn takes, before any was measured
 CHECK_SECONDS = 0.5  # between two looks at whether the one who waits has given up
 
 
@@ -60,11 +61,18 @@ class Turns:
     """First come, first served; threads may share it.
 
     most_waiting: how many may wait. room: how much those who have their turn may take together, such as bytes; by
-    default each takes 1 and only one has its turn. typical_seconds: of a turn, before any was measured.
+    default each takes 1 and only one has its turn. busy: makes the Busy of how many are here; by default from the
+    seconds that turns take.
     """
 
-    def __init__(self, most_waiting: float = math.inf, room: float = 1.0, typical_seconds: float = 1.0):
-        self._most_waiting, self._room, self._seconds = most_waiting, room, typical_seconds
+    def __init__(
+        self,
+        most_waiting: float = math.inf,
+        room: float = 1.0,
+        busy: Callable[[int], Busy] | None = None,
+    ):
+        self._most_waiting, self._room, self._busy = most_waiting, room, busy or self.busy
+        self._seconds = FIRST_SECONDS
         self._queue: dict[object, float] = {}  # ticket -> what it takes; the first ones have their turn
         self._changed = threading.Condition()
 
@@ -112,7 +120,7 @@ class Turns:
         has_turn = self._fits(len(self._queue), sum(self._queue.values()) + takes)
         waiting = len(self._queue) - self._at_work()
         if not has_turn and waiting >= self._most_waiting:
-            raise Busy(f"{waiting} photos wait already", self._typical_wait())
+            raise self._busy(len(self._queue))
 
     def _wait(self, ticket: object, deadline: Deadline, on_place: Callable[[int], None]) -> None:
         last = -1
@@ -151,6 +159,6 @@ class Turns:
     def _fits(self, place: int, taken: float) -> bool:
         return place == 0 or taken <= self._room
 
-    def _typical_wait(self) -> float:
-        """Seconds until all that are here now are done, from those of the last turns."""
-        return max(1.0, self._seconds * sum(self._queue.values()) / self._room)
+    def busy(self, count: int) -> Busy:
+        """What to raise if `count` are here, one of them at work: says when all may be done."""
+        return Busy(f"{max(0, count - 1)} photos wait already", max(1.0, self._seconds * count))

@@ -34,7 +34,9 @@ PHOTO, MASK = "photo", "mask"
 FORM_TYPE = "multipart/form-data"
 RAW_TYPES = ("application/octet-stream", "")
 RAW_FAMILY = "image/"
-HOW_TO_SEND = "send a form (multipart/form-data) with a file called photo, or the photo as the body with Content-Type image/jpeg"
+HOW_TO_SEND = (
+    "send multipart/form-data with a file called photo, or the photo itself as Content-Type image/jpeg"
+)
 
 
 class UploadRoom:
