@@ -34,7 +34,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 TABS = ("Photo", "Webcam", "Clip", "Train a style", "Slow method")
 STYLES = ("great_wave", "starry_night", "the_scream")
 COFFEE = ROOT / "examples" / "coffee.jpg"
-MOST_MS = 60_000  # that anything may take
+MOST_MS = 180_000  # that anything may take before a test gives up; a loaded machine is slow
 TINY = ("--width", "0.125", "--residual-blocks", "1", "--image-size", "32", "--learning-rate", "0.001",
         "--precision", "float32", "--save-every", "20")  # fmt: skip
 
@@ -373,11 +373,12 @@ def start_training(page, inputs: Path, name: str, steps: int) -> None:
     page.click("#train-start")
 
 
-def wait_for_step(page, least: int) -> None:
-    """Until the page shows that many steps: their losses are known, and a state is saved."""
+def wait_for_step(page, least: int, of: int) -> None:
+    """Until the page shows that many steps of a training: their losses are known, and a state is saved."""
     page.wait_for_function(
-        "least => +(document.querySelector('#train-line').innerText.match(/step ([0-9]+) of/) || [])[1] >= least",
-        arg=least,
+        "([least, of]) => { const text = document.querySelector('#train-line').innerText;"
+        " return +(text.match(new RegExp(`step ([0-9]+) of ${of}`)) || [])[1] >= least; }",
+        arg=[least, of],
     )
 
 
@@ -403,9 +404,9 @@ def test_a_style_of_20_steps_is_trained_and_appears_among_the_others(page, input
 
 def test_a_training_is_stopped_and_resumed(page, inputs, server, screenshots):
     start_training(page, inputs, "paused", 4000)
-    wait_for_step(page, 20)
+    wait_for_step(page, 20, of=4000)
     page.click("#train-stop")
-    assert "state saved" in wait_for_text(page, "#train-line", "was stopped")
+    assert "its state is saved" in wait_for_text(page, "#train-line", "was stopped")
     page.wait_for_selector("#train-unfinished input")
     page.screenshot(path=screenshots / "training_stopped.png", full_page=True)
     assert page.input_value("#train-unfinished input") == "paused"
@@ -522,11 +523,12 @@ def test_a_stopped_studio_leaves_nothing_behind_and_saves_the_training(browser, 
         server.wait()
         with _opened(browser, server.url, DESKTOP) as page:
             start_training(page, inputs, "interrupted", 4000)
-            wait_for_step(page, 20)
+            wait_for_step(page, 20, of=4000)
             status = server.stop()
     finally:
         server.process.kill()
     assert status == 130
     assert "Traceback" not in server.log()
-    assert [path.name for path in server.temporary_dir.iterdir() if "playwright" not in path.name] == []
+    left = {path.name for path in server.temporary_dir.iterdir()} - {".ses"}  # the mark of ONNX Runtime
+    assert left == set()
     assert list((server.runs_dir / "interrupted" / "state").glob("*"))

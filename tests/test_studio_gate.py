@@ -19,6 +19,7 @@ def answer_of(
     is_local: bool = True,
     pause: float = 0.0,
     most_seconds: float = 5.0,
+    is_full: bool = False,
 ) -> tuple[int, bytes]:
     """(status, what the application has read) of a request; status 200 is the application's."""
     parts, sent, seen = list(body), [], []
@@ -39,7 +40,9 @@ def answer_of(
     async def send(message):
         sent.append(message)
 
-    gate = Gate(app, most_upload_bytes=1000, most_seconds=most_seconds, is_local=is_local)
+    gate = Gate(
+        app, most_upload_bytes=1000, most_seconds=most_seconds, is_local=is_local, is_full=lambda: is_full
+    )
     fields = {"host": "127.0.0.1:7860", **(headers or {})}
     scope = {
         "type": "http",
@@ -101,6 +104,11 @@ def test_a_body_that_turns_out_too_long_is_refused():
 
 def test_a_body_that_takes_too_long_is_refused():
     assert answer_of(UPLOAD, body=(b"a", b"b", b"c"), pause=0.2, most_seconds=0.3)[0] == 408
+
+
+def test_no_upload_is_taken_where_nothing_more_can_be_stored():
+    assert answer_of(UPLOAD, is_full=True)[0] == 503
+    assert answer_of("/gradio_api/queue/join", is_full=True)[0] == 200
 
 
 def test_websockets_are_refused():

@@ -71,7 +71,9 @@ def test_there_is_a_limit_for_visits(tmp_path, monkeypatch):
 
 def test_the_workspace_is_private_and_removed(tmp_path):
     with Workspace(tmp_path) as workspace:
-        (workspace.cache_dir / "cat.jpg").touch()
+        (workspace.cache_dir / "visit").mkdir()
+        (workspace.cache_dir / "visit" / "cat.jpg").write_bytes(bytes(1000))
+        assert workspace.stored_bytes() == 1000
         assert workspace.root.stat().st_mode & 0o777 == 0o700
         assert workspace.private_dir.is_dir()
     assert list(tmp_path.iterdir()) == []

@@ -37,11 +37,19 @@ class Gate:
 
     most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). is_local: whether
     the studio listens on this machine only; then requests that name another host are refused (421), as those of a page
-    that has rebound its name to 127.0.0.1.
+    that has rebound its name to 127.0.0.1. is_full: whether no more uploads can be stored (503).
     """
 
-    def __init__(self, app: Any, *, most_upload_bytes: int, most_seconds: float, is_local: bool):
-        self._app, self._is_local, self._most_seconds = app, is_local, most_seconds
+    def __init__(
+        self,
+        app: Any,
+        *,
+        most_upload_bytes: int,
+        most_seconds: float,
+        is_local: bool,
+        is_full: Callable[[], bool] = lambda: False,
+    ):
+        self._app, self._is_local, self._most_seconds, self._is_full = app, is_local, most_seconds, is_full
         self._most_upload_bytes = most_upload_bytes + UPLOAD_SLACK_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,6 +74,8 @@ class Gate:
         length = headers.get(b"content-length", "0")
         if length.isdecimal() and int(length) > self._most_bytes(path):
             return 413
+        if path == _UPLOAD and self._is_full():
+            return 503
         return 0 if _OPEN.fullmatch(path) else 404
 
     def _most_bytes(self, path: str) -> int:
@@ -120,6 +130,7 @@ _REASONS = {
     408: "this took longer than the studio waits for an upload",
     404: "there is nothing at this address",
     413: "this is more than the studio accepts",
+    503: "the studio cannot store more files now; try again later",
     421: "the studio is reached by the name localhost or its address only",
 }
 

@@ -32,6 +32,9 @@ class LiveTab:
                     label="Your webcam", type="filepath", image_mode=None, sources=["webcam"], streaming=True,
                     height=340, elem_id="camera", buttons=[],
                 )  # fmt: skip
+            with gr.Column(min_width=320):
+                self.view = gr.HTML(EMPTY, elem_id="live-view", container=False, padding=False)
+                self.line = gr.Markdown("", elem_id="live-line")
                 self.style = gr.Dropdown(
                     choices(cards), value=first_choice(cards), label="Style", elem_id="live-style"
                 )
@@ -39,9 +42,6 @@ class LiveTab:
                     [(f"{side} pixels", side) for side in SIDES], value=USUAL_SIDE, label="Size (longest side)",
                     info="smaller is faster",
                 )  # fmt: skip
-            with gr.Column(min_width=320):
-                self.view = gr.HTML(EMPTY, elem_id="live-view", container=False, padding=False)
-                self.line = gr.Markdown("", elem_id="live-line")
         self.camera.stream(
             self._frame, [self.camera, self.style, self.side], [self.view, self.line], show_progress="hidden",
             stream_every=FRAMES_APART, time_limit=STREAM_SECONDS, concurrency_limit=MOST_STREAMS,

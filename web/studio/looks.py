@@ -22,6 +22,7 @@ input[role="listbox"], .wrap-inner input {text-overflow: ellipsis; padding-right
 #train-plot, #slow-plot {overflow: visible !important; padding-bottom: 2.2rem;}
 #train-previews .thumbnail-item {aspect-ratio: auto; height: auto;}
 .quiet {color: var(--body-text-color-subdued); font-size: 0.92rem;}
+#live-view, #live-view > div {padding: 0 !important;}
 #live-view img {width: 100%; border-radius: 6px; display: block;}
 #live-view .empty {
   aspect-ratio: 4 / 3; display: flex; align-items: center; justify-content: center; text-align: center;

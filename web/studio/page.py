@@ -20,6 +20,7 @@ from web.studio.training_tab import TrainingTab
 
 KEEP_SECONDS = 3600  # uploads and results of visitors who do not say good-bye
 CLEAN_SECONDS = 300
+STORED_UPLOADS = 100  # times the largest file: all uploads and results, which stay for KEEP_SECONDS at most
 TRAINING_UPLOADS = 20  # times the largest file: the photos of a training come together
 
 
@@ -71,7 +72,11 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
     most_bytes = int(config.max_upload * 1e6)
     together = most_bytes * (TRAINING_UPLOADS if config.offers_training else 1)
     gate = Middleware(
-        Gate, most_upload_bytes=together, most_seconds=config.upload_limit, is_local=config.is_local
+        Gate,
+        most_upload_bytes=together,
+        most_seconds=config.upload_limit,
+        is_local=config.is_local,
+        is_full=lambda: studio.workspace.stored_bytes() > STORED_UPLOADS * most_bytes,
     )
     gr.mount_gradio_app(
         app, page, path="/", server_name=config.host, server_port=config.port, footer_links=[], run_history=False,

@@ -1,6 +1,5 @@
 """The fields of the photo tab, and the request that they make."""
 
-import tempfile
 from pathlib import Path
 
 from cli.flags import UsageError
@@ -70,7 +69,7 @@ def _number(text: str, what: str) -> float:
 
 
 def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
-    """Stores what was painted over the photo as a mask: white where the paint is. None if nothing was painted."""
+    """Stores what was painted over the photo in `folder`, white where the paint is. None if nothing was painted."""
     import numpy as np
     from PIL import Image
 
@@ -78,7 +77,7 @@ def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
 
     if not painted:
         return None
-    path = Path(tempfile.mkstemp(prefix="painted", suffix=".png", dir=folder)[1])
+    path = folder / "mask.png"
     path.write_bytes(painted)
     try:
         pixels = decode_file(path).pixels

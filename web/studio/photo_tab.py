@@ -1,5 +1,7 @@
 """The tab for photos: upload, styles, controls, mask, before and after, every style at once, download."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
@@ -154,17 +156,16 @@ class PhotoTab:
         if photo is None:
             raise shown_error("give a photo first")
         visit, deadline = self._studio.visit(request), self._studio.maker.deadline()
-        with told(photo, folders=self._studio.folders()), visit.work(deadline.cancel):
-            folder = visit.new_folder()
-            asked = request_of(*fields, mask=saved_mask(painted, self._studio.workspace.private_dir))
-            try:
-                result = picture(
-                    self._studio.maker, photo, asked, folder, deadline,
-                    lambda place: progress(0.0, desc=place_text(place)), lambda share: progress(share, desc="working"),
-                )  # fmt: skip
-            finally:
-                if asked.mask is not None:
-                    asked.mask.unlink(missing_ok=True)
+        with (
+            told(photo, folders=self._studio.folders()),
+            visit.work(deadline.cancel),
+            TemporaryDirectory(dir=self._studio.workspace.private_dir) as mask_dir,
+        ):
+            result = picture(
+                self._studio.maker, photo, request_of(*fields, mask=saved_mask(painted, Path(mask_dir))),
+                visit.new_folder(), deadline, lambda place: progress(0.0, desc=place_text(place)),
+                lambda share: progress(share, desc="working"),
+            )  # fmt: skip
             views = (str(result.before), str(result.after))
             return views, result.line, gr.update(value=str(result.path), interactive=True)
 

@@ -52,9 +52,8 @@ def view(path: Path, target: Path, side: int, max_pixels: int | None = None) -> 
     """Writes a small copy of a photo without its metadata. Raises ImageError, also for more than max_pixels."""
     from data.images import load_image, save_image
 
-    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     with _decoding:
-        save_image(target, load_image(path, max_side=side, **limit))
+        save_image(target, load_image(path, max_side=side, max_pixels=max_pixels))
     return target
 
 

@@ -64,7 +64,7 @@ class TrainingTab:
         previews, losses = trainings.previews(), trainings.losses()
         return [
             self._line(status),
-            gr.update(value=loss_table(losses, "step"), visible=bool(losses)),
+            gr.update(value=loss_table(losses, "step"), visible=len({step for step, _, _ in losses}) > 1),
             gr.update(value=previews, visible=bool(previews)),
             self._grid(),
             gr.update(interactive=not runs),
@@ -184,10 +184,21 @@ class TrainingTab:
             IDLE: "No training is under way.",
             RUNNING: f"{what} runs{f': step {status.step} of {status.steps}' if status.steps else ''}. {said}",
             STOPPING: f"{what} saves its state and ends.",
-            STOPPED: f"{what} was stopped. {said}",
+            STOPPED: f"{what} was stopped{self._kept(status)}.",
             FINISHED: f"{what} is finished{done}.",
             FAILED: f"{what} has failed: {said}",
         }[status.phase]
+
+    def _kept(self, status: TrainingStatus) -> str:
+        """What is left of a training that was stopped."""
+        if status.is_grid:
+            return ""
+        is_saved = status.name in self._trainings.unfinished()
+        return (
+            "; its state is saved, so that it can be resumed"
+            if is_saved
+            else " before its first state was saved"
+        )
 
     def _grid(self) -> Any:
         path = self._trainings.grid_path

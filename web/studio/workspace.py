@@ -1,6 +1,7 @@
 """The folder of one studio process: what Gradio stores, and what visitors must not reach. It ends with the process."""
 
 import contextlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,15 @@ class Workspace:
 
     def __exit__(self, *error) -> None:
         self.close()
+
+    def stored_bytes(self) -> int:
+        """The size of all files that visitors have sent and got."""
+        sizes = 0
+        for folder, _, names in os.walk(self.cache_dir):
+            for name in names:
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    sizes += os.stat(os.path.join(folder, name)).st_size
+        return sizes
 
     def close(self) -> None:
         """Removes the folder and all that is in it."""

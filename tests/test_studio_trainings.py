@@ -1,0 +1,289 @@
+"""Trainings and the slow method in the studio: what train.py and infer.py are told, and what is read of them."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.flags import UsageError
+from web.studio import trainings as module
+from web.studio.config import StudioConfig
+from web.studio.door_process import DoorProcess, flags_of
+from web.studio.slow_runs import SlowFailure, SlowRequest, slow_pictures
+from web.studio.trainings import FAILED, FINISHED, IDLE, RUNNING, STOPPED, TrainingRequest, Trainings
+from web.studio.uploads import Upload
+from web.studio.visits import Visits
+
+
+class FakeProcess:
+    """Stands in for train.py."""
+
+    calls: list = []
+
+    def __init__(self, door, flags, log_path):
+        FakeProcess.calls.append((door, flags))
+        self.status, self.is_stopped, self.said = None, False, []
+
+    @property
+    def is_running(self):
+        return self.status is None
+
+    def lines(self):
+        return self.said
+
+    def progress(self):
+        return ""
+
+    def stop(self):
+        self.is_stopped = True
+
+    def end(self):
+        self.status = 130
+
+
+@pytest.fixture
+def trainings(tmp_path, tiny_inputs, monkeypatch) -> Trainings:
+    FakeProcess.calls = []
+    monkeypatch.setattr(module, "DoorProcess", FakeProcess)
+    monkeypatch.setattr(Trainings, "missing", lambda self: "")
+    config = StudioConfig(
+        styles_dir=tmp_path / "styles",
+        runs_dir=tmp_path / "runs",
+        content_dir=(tiny_inputs / "photos",),
+        vgg=tiny_inputs / "vgg.npz",
+        max_training_steps=5000,
+    )
+    return Trainings(config, tmp_path / "private", ("--width", "0.125"))
+
+
+@pytest.fixture
+def request_for(tiny_inputs):
+    def build(**changes):
+        painting = Upload(tiny_inputs / "style.png", "my wave.png")
+        return TrainingRequest(**{"painting": painting, "name": "wave", "folder": "photos", **changes})
+
+    return build
+
+
+def test_a_training_gets_the_operators_folder_and_a_copy_of_the_painting(
+    trainings, request_for, tmp_path, tiny_inputs
+):
+    trainings.start(request_for(style_weight=50.0, steps=200))
+    [(door, flags)] = FakeProcess.calls
+    painting = tmp_path / "runs" / "wave" / "uploads" / "painting.png"
+    assert door == "train.py" and flags[-2:] == ["--width", "0.125"]
+    for flag in (
+        "--name=wave", f"--style={painting}", f"--content-dir={tiny_inputs / 'photos'}", "--steps=200",
+        "--style-weight=50.0", f"--output-dir={tmp_path / 'styles'}", f"--log-dir={tmp_path / 'runs' / 'wave'}",
+    ):  # fmt: skip
+        assert flag in flags
+    assert painting.read_bytes() == (tiny_inputs / "style.png").read_bytes()
+
+
+def test_the_flags_are_those_of_train(trainings, request_for):
+    import train
+
+    trainings.start(request_for(name="--name"))  # which is a name like any other
+    options = train.parse_args(FakeProcess.calls[0][1])
+    assert options.given["name"] == "--name" and options.given["steps"] == 1500
+
+
+def test_sent_photos_get_names_of_the_studio(trainings, request_for, tmp_path, tiny_inputs):
+    photos = tuple(Upload(path, f"../../{path.name}") for path in sorted((tiny_inputs / "photos").iterdir()))
+    trainings.start(request_for(folder="", photos=photos))
+    stored = tmp_path / "runs" / "wave" / "uploads" / "photos"
+    assert sorted(path.name for path in stored.iterdir()) == [f"photo000{index}.png" for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "../x"}, {"name": "a/b"}, {"name": ""}, {"name": "."}, {"name": "base"}, {"name": "none"},
+        {"name": "x" * 61}, {"name": "a\nb"}, {"folder": "/etc"}, {"folder": "elsewhere"}, {"folder": ""},
+        {"steps": 0}, {"steps": 5001}, {"preset": "none"}, {"style_weight": -1.0}, {"style_weight": float("nan")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_train_would_refuse_is_refused_before_anything_is_written(
+    trainings, request_for, tmp_path, changes
+):
+    with pytest.raises(UsageError) as caught:
+        trainings.start(request_for(**changes))
+    assert "\n" not in str(caught.value) and "--" not in str(caught.value)
+    assert FakeProcess.calls == [] and not (tmp_path / "runs").exists()
+
+
+def test_no_style_and_no_run_is_replaced(trainings, request_for, tmp_path):
+    (tmp_path / "styles" / "wave").mkdir(parents=True)
+    with pytest.raises(UsageError, match="exists already"):
+        trainings.start(request_for())
+    state = tmp_path / "runs" / "sea" / "state"
+    state.mkdir(parents=True)
+    (state / "step_00000010.npz").touch()
+    with pytest.raises(UsageError, match="resume it"):
+        trainings.start(request_for(name="sea"))
+    assert FakeProcess.calls == []
+
+
+def test_one_training_runs_at_a_time(trainings, request_for):
+    trainings.start(request_for())
+    for start in (lambda: trainings.start(request_for(name="b")), lambda: trainings.resume("wave"),
+                  lambda: trainings.start_grid(request_for())):  # fmt: skip
+        with pytest.raises(UsageError, match="runs already"):
+            start()
+
+
+def test_the_phases_of_a_training(trainings, request_for, tmp_path):
+    assert trainings.status().phase == IDLE and not trainings.stop()
+    trainings.start(request_for())
+    process = trainings._process
+    assert trainings.status().phase == RUNNING
+    assert trainings.stop() and process.is_stopped and trainings.status().phase == "stopping"
+    process.status, process.said = 130, ["state saved"]
+    status = trainings.status()
+    assert (status.phase, status.line, status.name, status.steps) == (STOPPED, "state saved", "wave", 1500)
+
+    trainings.start(request_for(name="sea"))
+    trainings._process.status, trainings._process.said = 1, ["--content-dir: too few photos"]
+    assert trainings.status().phase == FAILED and trainings.status().line.startswith("content_dir: ")
+
+    trainings.start(request_for(name="sky"))
+    trainings._process.status = 0
+    assert (tmp_path / "runs" / "sky" / "uploads").exists()
+    assert trainings.status().phase == FINISHED
+    assert not (tmp_path / "runs" / "sky" / "uploads").exists()
+
+
+def test_a_stopped_training_is_resumed_by_its_name(trainings, tmp_path):
+    state = tmp_path / "runs" / "wave" / "state"
+    state.mkdir(parents=True)
+    (state / "step_00000010.npz").touch()
+    (tmp_path / "runs" / "wave" / "config.json").write_text('{"steps": 77}')
+    assert trainings.unfinished() == ["wave"]
+    trainings.resume("wave")
+    assert "--resume" in FakeProcess.calls[0][1] and "--name=wave" in FakeProcess.calls[0][1]
+    assert trainings.status().steps == 77
+
+
+def test_the_preview_grid_tries_three_style_weights_and_writes_no_style(trainings, request_for):
+    import train
+
+    trainings.start_grid(request_for(style_weight=100.0))
+    options = train.parse_args(FakeProcess.calls[0][1])
+    assert options.preview_grid == trainings.grid_path and options.grid_weights == [25, 100, 400]
+    assert trainings.status().is_grid
+
+
+def test_closing_ends_the_training(trainings, request_for):
+    trainings.close()
+    trainings.start(request_for())
+    trainings.close()
+    assert trainings._process.status == 130
+
+
+def test_losses_and_previews_are_read_without_tensorflow(tiny_run, tmp_path):
+    import subprocess
+
+    pytest.importorskip("tensorboard", reason="reads event files by tensorboard")
+    program = (
+        "import sys; from pathlib import Path; from web.studio.training_events import TrainingEvents\n"
+        "events = TrainingEvents(Path(sys.argv[1])); events.read(); events.read()\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "print(sorted(events.losses), sorted(events.losses[2]), events.step)\n"
+        "print([(p.name, p.step, p.png[:4]) for p in events.previews.values()])"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tiny_run / "log")], cwd=root, capture_output=True, text=True
+    )
+    losses, previews = done.stdout.splitlines()
+    assert losses == "[2, 4, 6] ['content', 'style', 'total'] 6", done.stderr
+    assert previews == r"[('unseen', 6, b'\x89PNG')]"
+
+
+def test_a_table_of_losses_is_thinned_out_and_keeps_the_last_step():
+    pytest.importorskip("pandas", reason="tables are pandas'")
+    from web.studio.training_plot import MOST_POINTS, loss_table
+
+    table = loss_table([(step, "total", 1.0) for step in range(1, 5001)], "step")
+    assert len(table) <= MOST_POINTS + 1 and table["step"].max() == 5000
+    assert list(loss_table([], "step").columns) == ["step", "term", "loss"]
+
+
+def test_no_value_becomes_a_flag_of_its_own():
+    assert flags_of({"name": "--resume", "vgg": None, "steps": 5}) == ["--name=--resume", "--steps=5"]
+    [flag, path] = flags_of({"preview": (Path("-x.png"),)})
+    assert flag == "--preview" and path.startswith("/")
+
+
+def door(tmp_path, monkeypatch, program: str) -> DoorProcess:
+    (tmp_path / "door.py").write_text(program)
+    monkeypatch.setattr("web.studio.door_process.ROOT", tmp_path)
+    return DoorProcess("door.py", [], tmp_path / "output.log")
+
+
+def test_the_lines_of_a_door_are_read_and_those_of_libraries_are_not(tmp_path, monkeypatch):
+    process = door(
+        tmp_path, monkeypatch, "print('door.py: one'); print('I tensorflow: noise'); print('door.py: two')"
+    )
+    wait_for(lambda: not process.is_running)
+    assert process.lines() == ["one", "two"] and process.status == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
+def test_a_door_is_stopped_by_a_signal_and_killed_if_it_does_not_end(tmp_path, monkeypatch):
+    polite = (
+        "import time\nprint('door.py: on', flush=True)\n"
+        "try: time.sleep(60)\nexcept KeyboardInterrupt: print('door.py: saved')"
+    )
+    process = door(tmp_path, monkeypatch, polite)
+    wait_for(lambda: process.lines() == ["on"])
+    process.end()
+    assert process.lines() == ["on", "saved"] and process.status == 0
+
+    deaf = "import signal, time\nsignal.signal(2, signal.SIG_IGN)\nprint('door.py: on', flush=True)\ntime.sleep(60)"
+    process = door(tmp_path, monkeypatch, deaf)
+    wait_for(lambda: process.lines() == ["on"])
+    process.end(0.2)
+    assert process.status == -9
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def slow_request(tiny_inputs, **changes) -> SlowRequest:
+    fields = {
+        "photo": Upload(tiny_inputs / "photos" / "photo0.png", "cat.png"),
+        "painting": Upload(tiny_inputs / "style.png", "wave.png"),
+        "preset": "athalye", "width": 64, "iterations": 3, "initial": "content",
+    }  # fmt: skip
+    return SlowRequest(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"width": 10_000}, {"iterations": 0}, {"preset": "../x"}, {"initial": "/etc/passwd"}], ids=str
+)
+def test_settings_of_the_slow_method_have_limits(tiny_inputs, changes):
+    with pytest.raises(UsageError):
+        slow_request(tiny_inputs, **changes).check()
+
+
+@pytest.mark.tensorflow
+def test_the_slow_method_makes_a_picture_and_tells_its_losses(tiny_inputs, tmp_path):
+    visit = Visits(tmp_path).visit("a")
+    *_, last = slow_pictures(slow_request(tiny_inputs), visit, tiny_inputs / "vgg.npz", seconds=300)
+    assert not last.is_running and last.iteration == 3
+    assert last.picture.name == "cat_wave.png" and last.picture.is_file()
+    assert {term for _, term, _ in last.losses} == {"content", "style", "total"}
+
+
+def test_a_slow_method_that_fails_gives_its_last_line(tiny_inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("web.studio.door_process.ROOT", tmp_path)
+    (tmp_path / "infer.py").write_text("print('infer.py: too small')")
+    with pytest.raises(SlowFailure, match="too small"):
+        list(slow_pictures(slow_request(tiny_inputs), Visits(tmp_path).visit("a"), None, seconds=300))
