@@ -35,5 +35,4 @@ def bin_of(environment: Path) -> Path:
 
 
 def site_of(environment: Path) -> Path:
-    paths = sysconfig.get_paths("venv", vars={"base": str(environment), "platbase": str(environment)})
-    return Path(paths["purelib"])
+    return next(environment.glob("[lL]ib/**/site-packages"))
