@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,15 @@ RUNTIMES: dict[str, Callable[[Path], Run]] = {
 }
 
 
+MODULES = {
+    "onnxruntime": "onnxruntime",
+    "opencv": "cv2",
+    "saved_model": "tensorflow",
+    "litert": "ai_edge_litert",
+    "web": "numpy",
+}
+
+
 def measure_here(runtime: str, path: Path, folder: Path, runs: int) -> None:
     """Stylizes folder/photos.npy into folder/pictures.npy; prints the seconds of passes over the first photo."""
     run = RUNTIMES[runtime](path)
@@ -136,13 +146,14 @@ def exported(
         with contextlib.redirect_stdout(sys.stderr):
             if export.main([style, *flags, "-o", str(folder), "--overwrite"]):
                 raise SystemExit(1)
-    fixed, whole, half = (folder / f"{style}{part}.onnx" for part in (f"_{size}", "", "_fp16"))
+    name = Path(style).resolve().name
+    fixed, whole, half = (folder / f"{name}{part}.onnx" for part in (f"_{size}", "", "_fp16"))
     entries = [
         Contender(REFERENCE, "onnxruntime", whole),
         Contender("ONNX Runtime, onnx-fp16", "onnxruntime", half),
-        Contender("LiteRT", "litert", folder / f"{style}_{size}.tflite"),
-        Contender("LiteRT, --half-weights", "litert", folder / f"{style}_{size}_fp16.tflite"),
-        Contender("TensorFlow, saved_model", "saved_model", max((folder / style).iterdir())),
+        Contender("LiteRT", "litert", folder / f"{name}_{size}.tflite"),
+        Contender("LiteRT, --half-weights", "litert", folder / f"{name}_{size}_fp16.tflite"),
+        Contender("TensorFlow, saved_model", "saved_model", folder / name / "1"),
         Contender("OpenCV 5, any size", "opencv", whole),
         Contender("OpenCV 5, --size", "opencv", fixed),
     ]
@@ -151,7 +162,7 @@ def exported(
     if web_dir and shutil.which("node"):
         entries.append(Contender("onnxruntime-web (WebAssembly)", "web", whole))
         entries.append(Contender("onnxruntime-web, onnx-fp16", "web", half))
-    return entries
+    return [entry for entry in entries if entry.python != sys.executable or find_spec(MODULES[entry.runtime])]
 
 
 def write_photos(path: Path, side: int) -> None:
@@ -187,7 +198,7 @@ def print_side(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("style", nargs="?", default="great_wave", help="name of a style in checkpoints/")
+    parser.add_argument("style", nargs="?", default="great_wave", help="a style, by name or folder")
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES, help="sides of the photos in pixels")
     parser.add_argument("--turns", type=int, default=3, help="turns of each runtime (default: 3)")
     parser.add_argument("--python", help="Python of a virtual environment with OpenCV 4 and NumPy")

@@ -57,6 +57,16 @@ def test_timing_takes_median_and_interquartile_range():
     assert timing.median_and_spread([4.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0]) == (4.0, 1.0)
 
 
+@pytest.mark.tensorflow
+def test_export_speed_compares_the_runtimes_that_are_installed(style_dirs, tables):
+    benchmark = import_module("benchmarks.export_speed")
+    lines = tables(benchmark.main, [str(style_dirs["waves"]), "--sides", "24", "--turns", "1"])
+    assert lines[1][:3] == ["24", "ONNX", "Runtime"] and float(lines[1][-1]) == 0
+    names = [" ".join(words) for words in lines[2:]]
+    assert any("TensorFlow, saved_model" in name for name in names)
+    assert all(float(words[-2]) < 2 for words in lines[1:])  # levels
+
+
 def test_tiling_error_compares_tiles_with_the_whole(style_dirs, tables):
     benchmark = import_module("benchmarks.tiling_error")
     lines = tables(benchmark.main, [str(style_dirs["waves"])], sizes=((24, 40),), tiles=(16,))

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from system.faults import disk_fault
-from system.files import write_folder
+from system.files import write_folder, write_text
 from system.locks import locked
 from transformer.architecture import Architecture
 from transformer.export.channels_last import channels_last_parameters, stylize
@@ -98,8 +98,7 @@ def write_saved_model(model_dir: Path, style: ServedStyle, about: Mapping) -> Pa
     def fill(folder: Path) -> None:
         signatures = {"serving_default": style.serving_default, "image_bytes": style.image_bytes}
         tf.saved_model.save(style, str(folder), signatures)
-        (folder / EXTRA_DIR).mkdir()
-        (folder / EXTRA_DIR / ABOUT_FILE).write_text(about_text(about), encoding="utf-8")
+        write_text(folder / EXTRA_DIR / ABOUT_FILE, about_text(about))
 
     try:
         with locked(model_dir):
