@@ -11,6 +11,7 @@ from dataclasses import replace
 from cli.doors import run_door
 from cli.export_config import GROUPS, ExportConfig, check_config
 from cli.flags import Parser, UsageError, add_flags, check_ranges, given_flags, help_formatter, path_of
+from cli.infer_config import AMONG_STYLES
 from system.program import command, examples, prog
 
 PROG = prog("export")
@@ -48,7 +49,7 @@ def _build_parser() -> Parser:
         usage=f"{command('export')} STYLE --format FORMAT [...] -o DIR [flags]",
     )
     parser.add_argument(
-        "style", type=_style, metavar="STYLE", help="name of a style in checkpoints/, or its folder"
+        "style", type=_style, metavar="STYLE", help=f"name of a style {AMONG_STYLES}, or its folder"
     )
     add_flags(parser, [ExportConfig], GROUPS)
     return parser

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cli.doors import run_door
 from cli.flags import Parser, UsageError, add_flags, check_ranges, given_flags, help_formatter, report
-from system.program import command, examples, install_line, prog
+from system.program import command, examples, prog
 from web.config import GROUPS, KEY_VARIABLE, ServiceConfig, with_key
 
 PROG = prog("serve")
@@ -55,15 +55,11 @@ def _build_parser() -> Parser:
 
 def run(config: ServiceConfig) -> int:
     """Serves until a signal ends it."""
-    try:
-        from web.server import LOCAL_HOSTS, connections_for, listening_socket, run_server, url_of
-        from web.service import build_service
-    except ModuleNotFoundError as error:
-        report(PROG, f"the package {error.name} is not installed; run {install_line('serve')}")
-        return 1
     from system.files import temporary_folder
     from system.pillow_release import old_pillow_line
     from web.pictures import PictureMaker
+    from web.server import LOCAL_HOSTS, connections_for, listening_socket, run_server, url_of
+    from web.service import build_service
     from web.shelf import StyleShelf
 
     listener = listening_socket(config.host, config.port)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cli.flags import UsageError
 from cli.train_config import TrainConfig, settled
 from system.program import ROOT, setup_line
-from transformer.export.style_folder import is_style, new_styles_dir
+from transformer.export.style_folder import hiding_style, is_style, new_styles_dir
 from transformer.training.log_folder import CONFIG_FILE, STATE_DIR
 from transformer.training.state import state_paths
 from web.pictures import without_flags
@@ -250,7 +250,8 @@ class Trainings:
 
     def _check_new(self, name: str, log_dir: Path) -> None:
         """Raises UsageError for the name of a style or run that exists: no visitor replaces another one's work."""
-        if (self._styles_dir / name).exists():
+        style_dir = self._styles_dir / name
+        if style_dir.exists() or hiding_style(style_dir):
             raise UsageError(f"a style called {name} exists already; choose another name")
         if state_paths(log_dir / STATE_DIR):
             raise UsageError(f"an unfinished training is called {name}; resume it, or choose another name")
