@@ -72,7 +72,7 @@ def test_a_training_gets_the_operators_folder_and_a_copy_of_the_painting(
     trainings.start(request_for(style_weight=50.0, steps=200))
     [(door, flags)] = FakeProcess.calls
     painting = tmp_path / "runs" / "wave" / "uploads" / "painting.png"
-    assert door == "train.py" and flags[-2:] == ["--width", "0.125"]
+    assert door == "train" and flags[-2:] == ["--width", "0.125"]
     for flag in (
         "--name=wave", f"--style={painting}", f"--content-dir={tiny_inputs / 'photos'}", "--steps=200",
         "--style-weight=50.0", f"--output-dir={tmp_path / 'styles'}", f"--log-dir={tmp_path / 'runs' / 'wave'}",
@@ -217,10 +217,17 @@ def test_no_value_becomes_a_flag_of_its_own():
     assert flag == "--preview" and path.startswith("/")
 
 
+def use_doors_in(folder: Path, monkeypatch) -> None:
+    def start(door: str) -> list[str]:
+        return [sys.executable, str(folder / f"{door}.py")]
+
+    monkeypatch.setattr("web.studio.door_process.door_start", start)
+
+
 def door(tmp_path, monkeypatch, program: str) -> DoorProcess:
     (tmp_path / "door.py").write_text(program)
-    monkeypatch.setattr("web.studio.door_process.ROOT", tmp_path)
-    return DoorProcess("door.py", [], tmp_path / "output.log")
+    use_doors_in(tmp_path, monkeypatch)
+    return DoorProcess("door", [], tmp_path / "output.log")
 
 
 def test_the_lines_of_a_door_are_read_and_those_of_libraries_are_not(tmp_path, monkeypatch):
@@ -283,7 +290,7 @@ def test_the_slow_method_makes_a_picture_and_tells_its_losses(tiny_inputs, tmp_p
 
 
 def test_a_slow_method_that_fails_gives_its_last_line(tiny_inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("web.studio.door_process.ROOT", tmp_path)
+    use_doors_in(tmp_path, monkeypatch)
     (tmp_path / "infer.py").write_text("print('infer.py: too small')")
     with pytest.raises(SlowFailure, match="too small"):
         list(slow_pictures(slow_request(tiny_inputs), Visits(tmp_path).visit("a"), None, seconds=300))

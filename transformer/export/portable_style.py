@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from system.console import printable
+from system.program import prog
 from transformer.architecture import Architecture
 from transformer.export.checksums import read_files
 from transformer.export.style_folder import ONNX_FILE, StyleError, style_info, style_source
@@ -26,8 +27,8 @@ CONTRACT = {
     "range": [0, 255],
 }
 _NOTE = (
-    "The result is clipped to 0..255 and has the size of the input. The graph adds no noise; infer.py adds grain of one"
-    " level before the network."
+    "The result is clipped to 0..255 and has the size of the input. The graph adds no noise; this project"
+    " adds grain of one level before the network."
 )
 _PACKAGES = ("tensorflow", "onnx", "numpy")
 
@@ -51,8 +52,8 @@ def load_portable_style(style_dir: Path) -> PortableStyle:
     path = style_dir / ONNX_FILE
     if not path.is_file():
         raise StyleError(
-            f"{style_dir}: has no {ONNX_FILE}, so its network is that of another program; only styles of train.py can"
-            " be exported"
+            f"{style_dir}: has no {ONNX_FILE}, so its network is that of another program; only styles of"
+            f" {prog('train')} can be exported"
         )
     from transformer.export.onnx_graph import read_onnx_parameters
 
@@ -60,7 +61,7 @@ def load_portable_style(style_dir: Path) -> PortableStyle:
     try:
         parameters, architecture = read_onnx_parameters(path, content)
     except StyleError as error:
-        raise StyleError(f"{error}; only styles of train.py can be exported") from error
+        raise StyleError(f"{error}; only styles of {prog('train')} can be exported") from error
     return PortableStyle(style_dir.resolve().name, content, parameters, architecture, style_info(style_dir))
 
 
