@@ -108,6 +108,7 @@ def run_call(options: argparse.Namespace) -> int:
         check_memory_before_start,
         check_places,
         check_targets,
+        check_tensorflow,
         exclusive_run,
         is_finished,
         saved_run,
@@ -133,6 +134,7 @@ def run_call(options: argparse.Namespace) -> int:
         for line in lines:
             report(PROG, line)
     check_memory_before_start(config, check_inputs(config, is_resumed=saved is not None))
+    check_tensorflow()
     check_places(config)
     with exclusive_run(config), memory_faults(MEMORY_REMEDY):
         if is_chief():

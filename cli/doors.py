@@ -13,6 +13,7 @@ from system.signals import Interrupted, raised_interrupts
 
 # Packages of requirements.txt that fast inference does not need, so that `make demo` does not install them.
 TRAINING_PACKAGES = frozenset({"tensorflow", "tensorboard", "h5py", "scipy"})
+INFERENCE_PACKAGES = frozenset({"numpy", "PIL", "imageio", "onnxruntime", "onnx", "pyvips", "av", "tqdm"})
 # Packages of the doors of the web, and the extra that installs each of them.
 WEB_PACKAGES = {"gradio": "studio"} | dict.fromkeys(
     ("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "multipart"), "serve"
@@ -68,12 +69,8 @@ def _status(
     run: Callable[[Call], int],
     expected_errors: Callable[[Call], Errors],
 ) -> int:
-    call = parse()
     try:
-        return run(call)
-    except (UsageError, *expected_errors(call)) as error:
-        report(prog, _text_of(error))
-        return 2 if isinstance(error, UsageError) else 1
+        return _finished(prog, parse(), run, expected_errors)
     except ModuleNotFoundError as error:
         if (extra := _extra_of(error.name)) is None:
             raise
@@ -89,9 +86,24 @@ def _status(
         return 1
 
 
+def _finished(
+    prog: str, call: Call, run: Callable[[Call], int], expected_errors: Callable[[Call], Errors]
+) -> int:
+    """The status of `run`; an error that users can cause is reported."""
+    try:
+        return run(call)
+    except ModuleNotFoundError:
+        raise
+    except (UsageError, *expected_errors(call)) as error:
+        report(prog, _text_of(error))
+        return 2 if isinstance(error, UsageError) else 1
+
+
 def _extra_of(package: str | None) -> str | None:
     if package in TRAINING_PACKAGES:
         return "train"
+    if package in INFERENCE_PACKAGES:
+        return "infer"
     return WEB_PACKAGES.get(package)
 
 

@@ -50,8 +50,8 @@ def export_style(config: ExportConfig) -> int:
     for name, target in targets.items():
         try:
             print(WRITERS[name](config, style, target), flush=True)
-        except (OSError, StyleError) as error:
-            report(PROG, error)
+        except (OSError, MemoryError, StyleError) as error:
+            report(PROG, str(error) or f"{target}: not enough memory; give a smaller --size")
             faults += 1
     return int(faults > 0)
 
@@ -91,11 +91,17 @@ def _check_targets(config: ExportConfig, targets: Mapping[str, Path]) -> None:
         if name == SAVED_MODEL:
             if target.exists() and not target.is_dir():
                 raise TargetError(f"{target}: is a file, and a folder of this name is needed; rename it")
-        elif target.is_dir():
-            raise TargetError(f"{target}: is a folder, and a file of this name is to be written; rename it")
-        elif target.exists() and not config.overwrite:
-            raise TargetError(f"{target}: exists; give --overwrite to replace it, or another folder with -o")
+        else:
+            _check_file(config, target)
+            _check_file(config, about_path(target))
     check_folder_writable(config.output)
+
+
+def _check_file(config: ExportConfig, target: Path) -> None:
+    if target.is_dir():
+        raise TargetError(f"{target}: is a folder, and a file of this name is to be written; rename it")
+    if target.exists() and not config.overwrite:
+        raise TargetError(f"{target}: exists; give --overwrite to replace it, or another folder with -o")
 
 
 def _write_saved_model(config: ExportConfig, style: "PortableStyle", target: Path) -> str:

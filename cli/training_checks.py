@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ WAITING_BATCHES = 6  # that tf.data prepares ahead, with those in work
 IMAGE_BYTES = 12  # of one RGB pixel in float32
 # Per pixel of the style picture, for its features: measured with VGG19 at 1 and 2.25 megapixels
 STYLE_BYTES = {"bfloat16": 1650, "float32": 1650, "float64": 3300}
+
+
+def check_tensorflow() -> None:
+    """Raises ModuleNotFoundError, which the door explains, before anything is written."""
+    if find_spec("tensorflow") is None:
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
 
 
 def saved_run(values: dict[str, Any], resume: str | None) -> Any:

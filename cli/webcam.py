@@ -1,6 +1,8 @@
 """infer.py --webcam: the pictures of a camera in a style, live in a window."""
 
+import math
 import os
+import subprocess
 import sys
 import time
 from collections import deque
@@ -13,12 +15,15 @@ import numpy as np
 from cli.flags import UsageError, report
 from cli.infer_config import FastConfig
 from cli.styles import check_network, check_styles, load_controls, load_styles, picture_name
+from system.faults import first_line
 from system.program import command, prog
 
 PROG = prog("infer")
 SIDE = 384  # pixels, longest side of a picture unless --max-side is given: some frames a second on two cores
 WINDOW_WIDTH = 960  # pixels, at the start
 HELP = "q: end, s: save the picture, m: mirror"
+WINDOW_SECONDS = 30.0  # for a trial window
+_OPEN_WINDOW = "import cv2; cv2.namedWindow('trial'); cv2.destroyAllWindows()"
 _RATE_FRAMES = 20  # that the shown rate is a mean of
 _ESCAPE, _KEY_MASK = 27, 0xFF
 _TEXT_PLACE, _TEXT_SCALE, _INK, _EDGE = (8, 20), 0.5, (255, 255, 255), (0, 0, 0)
@@ -37,6 +42,8 @@ def check_config(config: FastConfig) -> None:
     }
     if given := [name for name, is_given in flags.items() if is_given]:
         raise UsageError(f"--webcam shows what a camera sees, in a window; leave out {' and '.join(given)}")
+    if config.style is None and not config.blend:
+        raise UsageError("--webcam needs --style or --blend; --list-styles prints the styles")
     check_styles(config)
     check_network(config)
 
@@ -137,6 +144,22 @@ def _check_screen(cv2: Any) -> None:
             "this OpenCV has no windows (opencv-python-headless); run pip uninstall opencv-python-headless and"
             " pip install opencv-python"
         )
+    _check_window()
+
+
+def _check_window() -> None:
+    """Opens a window in a process of its own. Raises CameraError if that fails: a dead screen ends the process."""
+    from data.camera import CameraError
+    from system.child_python import run_python
+
+    try:
+        child = run_python(_OPEN_WINDOW, seconds=WINDOW_SECONDS, more_memory=math.inf)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CameraError(f"no window can be opened ({first_line(error)}); run it on a desktop") from error
+    if child.returncode:
+        lines = child.stderr.strip().splitlines() or ["no reason is known"]
+        reason = next((line for line in lines if "display" in line), lines[-1])
+        raise CameraError(f"no window can be opened ({reason}); check DISPLAY, or run it on a desktop")
 
 
 def _save(pixels_u8: np.ndarray, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.picture import ImageError
+from system.held_stderr import stderr_held
 
 WAIT_SECONDS = 5.0  # for a frame; cameras that start slowly take two
 _GUI = "opencv-python"
@@ -34,12 +35,13 @@ class Camera:
 
     def __init__(self, number: int):
         self._number = number
-        self._device = load_opencv().VideoCapture(number)
+        with stderr_held():  # OpenCV prints a line for every interface that it tries
+            self._device = load_opencv().VideoCapture(number)
         if not self._device.isOpened():
             self._device.release()
             raise CameraError(
                 f"camera {number} cannot be opened; check that it is connected, that no other program uses it and that"
-                " this program may use it, or give another number: --webcam 1"
+                f" this program may use it, or give another number, such as --webcam {int(number == 0)}"
             )
         self._changed = threading.Condition()
         self._frame: np.ndarray | None = None

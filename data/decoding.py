@@ -13,11 +13,11 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -58,6 +58,8 @@ __all__ = [
     "image_claim",
     "opened_animation",
 ]
+
+Result = TypeVar("Result")
 
 MAX_PIXELS = 200_000_000  # the largest phone sensors; a larger file is more likely an attack than a photo
 # Formats of which Pillow reads the whole file into memory first.
@@ -105,10 +107,9 @@ def decode_file(path: Path, *, max_pixels: int | None = None) -> Picture:
     with _opened(path) as stream, _described_errors(path):
         size = os.fstat(stream.fileno()).st_size
         name = _format_name(path, stream, size)
-        try:
-            return _decode(path, stream, name, size, max_pixels)
-        except _DecoderError as error:
-            return _decode_without_metadata(path, stream, name, size, max_pixels, error)
+        decode = partial(_decode, path, name, max_pixels)
+        picture, is_cut = _read_leniently(stream, name, size, decode)
+        return replace(picture, notes=(*picture.notes, _NOTE)) if is_cut else picture
 
 
 def image_claim(path: Path, *, max_pixels: int | None = None) -> Claim:
@@ -117,15 +118,19 @@ def image_claim(path: Path, *, max_pixels: int | None = None) -> Claim:
     with _opened(path) as stream, _described_errors(path):
         size = os.fstat(stream.fileno()).st_size
         name = _format_name(path, stream, size)
-        header, layout = _checked_header(path, stream, name, size, max_pixels)
-        if layout is not None:
-            return Claim(name, layout.height, layout.width, layout.bits > 8)
-        with _decoder_errors():
-            image = _open_by_pillow(stream, name)
-        with image:
-            _check_claim(path, name, header, image.size, size, max_pixels)
-            is_deep = image.mode in _DEEP_GRAY_MODES or is_deep_png(header)
-            return Claim(name, image.height, image.width, is_deep)
+        return _read_leniently(stream, name, size, partial(_claim, path, name, max_pixels))[0]
+
+
+def _claim(path: Path, name: str, max_pixels: int | None, stream: BinaryIO, file_size: int) -> Claim:
+    header, layout = _checked_header(path, stream, name, file_size, max_pixels)
+    if layout is not None:
+        return Claim(name, layout.height, layout.width, layout.bits > 8)
+    with _decoder_errors():
+        image = _open_by_pillow(stream, name)
+    with image:
+        _check_claim(path, name, header, image.size, file_size, max_pixels)
+        is_deep = image.mode in _DEEP_GRAY_MODES or is_deep_png(header)
+        return Claim(name, image.height, image.width, is_deep)
 
 
 def _format_name(path: Path, stream: BinaryIO, size: int) -> str:
@@ -174,10 +179,17 @@ def frame_pixels(image: Any, index: int) -> np.ndarray:
         return np.asarray(image.convert("RGBA"))
 
 
-def _decode_without_metadata(
-    path: Path, stream: BinaryIO, name: str, size: int, max_pixels: int | None, first_error: _DecoderError
-) -> Picture:
-    """Decodes the pixels of a file whose metadata may be damaged; raises `first_error` if that does not help."""
+def _read_leniently(
+    stream: BinaryIO, name: str, size: int, read: Callable[[BinaryIO, int], Result]
+) -> tuple[Result, bool]:
+    """Returns what `read` makes of a file and its size; where it fails, what it makes of the file without metadata.
+
+    The second value is whether the metadata was cut out. Raises the first error if that does not help.
+    """
+    try:
+        return read(stream, size), False
+    except _DecoderError as error:
+        first_error = error
     if size > MAX_BYTES_IN_MEMORY:
         raise first_error
     stream.seek(0)
@@ -186,13 +198,12 @@ def _decode_without_metadata(
     if len(pixels_only) == len(content):
         raise first_error
     try:
-        picture = _decode(path, io.BytesIO(pixels_only), name, len(pixels_only), max_pixels)
+        return read(io.BytesIO(pixels_only), len(pixels_only)), True
     except (_DecoderError, ImageError, MissingPixels):
         raise first_error from first_error.__cause__
-    return replace(picture, notes=(*picture.notes, _NOTE))
 
 
-def _decode(path: Path, stream: BinaryIO, name: str, file_size: int, max_pixels: int | None) -> Picture:
+def _decode(path: Path, name: str, max_pixels: int | None, stream: BinaryIO, file_size: int) -> Picture:
     header, layout = _checked_header(path, stream, name, file_size, max_pixels)
     by_vips = partial(_decode_by_vips, path, stream, name, header, layout, file_size, max_pixels)
     if is_deep_png(header) or (layout is not None and layout.is_for_vips):

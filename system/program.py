@@ -14,12 +14,18 @@ ROOT_INDEX = sys.maxsize if IS_INSTALLED else 0
 SUBCOMMANDS = {"infer": "stylize"}  # of doors whose subcommand has another name
 # The extras of the installed package, and the files of the same packages in the repository.
 REQUIREMENTS = {
+    "infer": "requirements-infer.txt",  # no extra: the package depends on them
     "train": "requirements.txt",
     "openvino": "requirements-openvino.txt",
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
 }
-MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve"}  # that install the same packages
+MAKE_TARGETS = {
+    "infer": "demo",
+    "train": "install",
+    "studio": "studio",
+    "serve": "serve",
+}  # that install the same packages
 
 
 def prog(door: str) -> str:

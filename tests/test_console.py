@@ -180,6 +180,17 @@ def test_a_package_of_the_training_that_is_missing_is_one_line(capsys):
     assert line.startswith("x.py: the package tensorflow is not installed; run make install")
 
 
+def test_a_package_of_inference_that_is_missing_is_one_line_too(capsys):
+    def parse():  # flags are checked by modules that import NumPy
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+    assert run_door("x.py", parse, lambda call: 0, lambda call: ()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "x.py: the package numpy is not installed; run make demo or pip install -r requirements-infer.txt"
+    )
+
+
 def test_a_module_of_ours_that_is_missing_keeps_its_traceback():
     def run(call):
         raise ModuleNotFoundError("No module named 'cli.nothing'", name="cli.nothing")

@@ -117,6 +117,46 @@ def test_an_existing_file_is_kept_without_overwrite_and_replaced_with_it(run, tm
     assert onnxruntime.InferenceSession(str(target)).get_inputs()[0].name == "X"
 
 
+def test_a_json_file_of_someone_else_is_kept_without_overwrite(run, tmp_path, capsys):
+    described = tmp_path / "out" / "waves.onnx.json"
+    described.parent.mkdir()
+    described.write_text("mine")
+    assert run("--format", "onnx") == 1
+    assert f"{described}: exists; give --overwrite" in one_line(capsys)
+    assert described.read_text() == "mine" and names_in(tmp_path / "out") == {described.name}
+    described.unlink()
+    described.mkdir()
+    assert run("--format", "onnx", "--overwrite") == 1
+    assert f"{described}: is a folder" in one_line(capsys)
+
+
+@pytest.mark.tensorflow
+def test_a_network_that_litert_cannot_convert_is_one_line_and_the_others_are_written(
+    run, tmp_path, monkeypatch, capsys
+):
+    import tensorflow as tf
+
+    class Converter:
+        @staticmethod
+        def from_concrete_functions(*_arguments):
+            raise RuntimeError("no such operation\nand more")
+
+    monkeypatch.setattr(tf.lite, "TFLiteConverter", Converter)
+    assert run("--format", "litert", "onnx") == 1
+    assert "cannot convert this network for LiteRT (no such operation)" in capsys.readouterr().err
+    assert "waves.onnx" in names_in(tmp_path / "out")
+
+
+def test_too_little_memory_for_one_format_is_one_line(run, tmp_path, monkeypatch, capsys):
+    def refuse(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setitem(export_style.WRITERS, "onnx-fp16", refuse)
+    assert run("--format", "onnx-fp16", "onnx") == 1
+    assert "waves_fp16.onnx: not enough memory; give a smaller --size" in capsys.readouterr().err
+    assert "waves.onnx" in names_in(tmp_path / "out")
+
+
 def test_a_description_never_stays_beside_a_file_that_it_does_not_describe(
     run, tmp_path, monkeypatch, capsys
 ):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from data.decoding import decode_file
+from data.decoding import decode_file, image_claim
 from data.metadata import exif_without_orientation, rgb_profile, without_metadata
 
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -59,6 +59,8 @@ def test_metadata_that_had_to_be_left_out_is_noted(tmp_path, pixels_u8):
     chunk = DAMAGED_CHUNKS["a short gamma"]
     (tmp_path / "odd.png").write_bytes(with_png_chunk(encoded(pixels_u8, "PNG"), chunk))
     assert decode_file(tmp_path / "odd.png").notes == (NOTE,)
+    claim = image_claim(tmp_path / "odd.png")  # what the HTTP service asks first
+    assert (claim.format, claim.height, claim.width) == ("PNG", *pixels_u8.shape[:2])
     (tmp_path / "good.png").write_bytes(encoded(pixels_u8, "PNG"))
     assert decode_file(tmp_path / "good.png").notes == ()
 
@@ -94,6 +96,7 @@ def test_a_damaged_segment_of_a_jpeg_costs_no_picture(tmp_path, pixels_u8, segme
     np.testing.assert_array_equal(
         decode_file(tmp_path / "odd.jpg").pixels, decode_file(tmp_path / "plain.jpg").pixels
     )
+    assert image_claim(tmp_path / "odd.jpg") == image_claim(tmp_path / "plain.jpg")
 
 
 @pytest.mark.parametrize("tag", [ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop])

@@ -583,3 +583,12 @@ def test_the_first_steps_of_a_training_have_crops_of_half_the_side(tiny_flags, t
     monkeypatch.setattr(CropStream, "batches", noted)
     assert train.main(tiny_flags(tmp_path, "--image-size", "64", "--steps", "4")) == 0
     assert sides == [32, 32, 32, 64]
+
+
+def test_without_tensorflow_nothing_is_written(tiny_flags, tmp_path, monkeypatch, capsys):
+    flags = tiny_flags(tmp_path / "new")
+    monkeypatch.setattr("cli.training_checks.find_spec", lambda _name: None)
+    monkeypatch.setattr("cli.doors.TRAINING_PACKAGES", frozenset({"tensorflow"}))
+    assert train.main(flags) == 1
+    assert "the package tensorflow is not installed; run make install" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

@@ -9,6 +9,8 @@ import pytest
 import infer
 from cli import webcam
 
+CHECK_WINDOW = webcam._check_window  # which a fixture replaces
+
 
 class FakeWindows:
     """What the program showed, and the keys that are pressed: one for each picture, "" for none."""
@@ -60,6 +62,7 @@ def windows(monkeypatch, tmp_path):
     """A function that replaces OpenCV; the current folder is empty."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(webcam, "_check_window", lambda: None)
 
     def installed(**options):
         fake = FakeWindows(**options)
@@ -175,4 +178,27 @@ def test_photos_are_refused(waves, capsys):
 def test_a_webcam_needs_a_style(capsys):
     with pytest.raises(SystemExit):
         infer.parse_args(["--webcam"])
-    assert "give --style" in capsys.readouterr().err
+    assert "--webcam needs --style or --blend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (
+            "import os, sys; print('qt.qpa.xcb: could not connect to display :9', file=sys.stderr); os.abort()",
+            "display :9",
+        ),
+        ("raise SystemExit('no GUI')", "no GUI"),
+        ("import time; time.sleep(60)", "timed out"),
+    ],
+)
+def test_a_screen_that_is_dead_is_one_line_and_ends_only_a_trial(
+    windows, waves, capsys, monkeypatch, program, reason
+):
+    windows()
+    monkeypatch.setattr(webcam, "_check_window", CHECK_WINDOW)
+    monkeypatch.setattr(webcam, "_OPEN_WINDOW", program)
+    monkeypatch.setattr(webcam, "WINDOW_SECONDS", 5.0 if reason == "timed out" else 60.0)
+    assert infer.main(["--webcam", "--style", waves]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("infer.py: no window can be opened (") and reason in line

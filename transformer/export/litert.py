@@ -40,6 +40,13 @@ def build_litert_model(
         raise StyleError(
             f"this TensorFlow ({tf.__version__}) has no LiteRT converter ({first_line(error)}); use 2.21"
         ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # the converter has classes of its own, which have no common base
+        raise StyleError(
+            f"TensorFlow {tf.__version__} cannot convert this network for LiteRT ({first_line(error)}); use 2.21, or"
+            " another --format"
+        ) from error
 
 
 class _FixedStyle(tf.Module):
