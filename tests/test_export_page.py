@@ -14,7 +14,7 @@ import export
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "exports.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = sorted(set(re.findall(r"^ {4}python export\.py (.*)$", PAGE, re.MULTILINE)))
+COMMANDS = sorted(set(re.findall(r"^ {4}.venv/bin/python export\.py (.*)$", PAGE, re.MULTILINE)))
 PACKAGES = {
     "tensorflow": "saved_model",
     "ai_edge_litert": "litert",
