@@ -6,7 +6,6 @@ Only the imports change; every other character of a source stays, so that line n
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "fast_style_transfer"
@@ -112,15 +111,3 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.AST]:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             yield body[0].value
-
-
-def installed_files(root: Path, tops: frozenset[str]) -> Iterator[tuple[Path, str]]:
-    """Yields the files of the top-level modules and folders, and their paths in the package."""
-    for top in sorted(tops):
-        if (root / f"{top}.py").is_file():
-            yield root / f"{top}.py", f"{top}.py"
-        for path in sorted((root / top).rglob("*")):
-            parts = path.relative_to(root).parts
-            is_hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
-            if path.is_file() and not is_hidden and path.suffix not in (".pyc", ".pyo"):
-                yield path, "/".join(parts)

@@ -15,10 +15,16 @@ import numpy as np
 import pytest
 from installed import COMMAND, PACKAGE, ROOT, bin_of, build, fresh_environment, site_of
 
+from install.source_files import source_files
+
 pytest.importorskip("hatchling", reason="needs hatchling, which builds the package")
 pytest.importorskip("pip", reason="needs pip, which installs the package")
 
 FOLDERS = ("cli", "data", "loss_net", "system", "transformer", "web")
+# Styles of a user may lie beside the shipped ones.
+SHIPPED = {
+    path.parent.name for path in map(Path, source_files(ROOT)) if path.match("checkpoints/*/style.json")
+}
 HIJACK = "raise SystemExit('a module of the current folder was imported')\n"
 
 
@@ -101,16 +107,18 @@ def test_the_wheel_has_one_package_and_its_metadata(names):
 
 
 def test_every_module_and_every_shipped_style_is_in_the_wheel(names):
-    modules = {path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
-    modules |= set(ROOT.glob("*.py"))
-    styles = {path for path in (ROOT / "checkpoints").glob("[a-z]*/*") if path.is_file()}
-    assert len(styles) >= 6 * 12
-    examples = set((ROOT / "examples").iterdir())
-    expected = {f"{PACKAGE}/{path.relative_to(ROOT).as_posix()}" for path in modules | styles | examples}
-    assert expected - names == set()
+    modules = {
+        name for name in source_files(ROOT) if re.fullmatch(rf"(({'|'.join(FOLDERS)})/.+|\w+)\.py", name)
+    }
+    styles = {name for name in source_files(ROOT) if re.match("checkpoints/[a-z]", name)}
+    assert (
+        len(SHIPPED) >= 12 and len(styles) >= 6 * len(SHIPPED) and {"infer.py", "data/images.py"} <= modules
+    )
+    examples = {name for name in source_files(ROOT) if name.startswith("examples/")}
+    assert {f"{PACKAGE}/{name}" for name in modules | styles | examples} - names == set()
 
 
-def test_the_wheel_of_the_sdist_is_that_of_the_repository(names, tmp_path):
+def test_the_wheel_of_the_sdist_is_that_of_the_repository(wheel, names, tmp_path):
     from install.build_hook import write_package
 
     sdist = build("sdist", ROOT, tmp_path / "sdist")
@@ -119,8 +127,10 @@ def test_the_wheel_of_the_sdist_is_that_of_the_repository(names, tmp_path):
     assert not (root / "tests").exists()
     write_package(root, tmp_path / "package")
     written = {path for path in (tmp_path / "package").rglob("*") if path.is_file()}
-    found = {path.relative_to(tmp_path / "package").as_posix() for path in written}
-    assert found == {name for name in names if name.startswith(f"{PACKAGE}/")}
+    contents = {path.relative_to(tmp_path / "package").as_posix(): path.read_bytes() for path in written}
+    archive = zipfile.ZipFile(wheel)
+    assert contents.keys() == {name for name in names if name.startswith(f"{PACKAGE}/")}
+    assert [name for name, content in contents.items() if archive.read(name) != content] == []
 
 
 def test_an_editable_installation_is_refused_in_one_line():
@@ -156,7 +166,7 @@ def test_no_help_text_names_a_file_of_the_repository(run, environment):
     for name in subcommands(environment):
         text = run(name, "--help").stdout
         assert text.startswith(f"usage: {COMMAND} ")
-        assert not re.search(r"\b\w+\.py\b|requirements|\bmake\b|python ", text), text
+        assert not re.search(r"\b\w+\.py\b|requirements|\bmake\b|python |\b(examples|docs)/", text), text
 
 
 def test_the_modules_of_the_current_folder_are_not_imported(run, elsewhere):
@@ -244,7 +254,7 @@ def test_a_program_starts_the_doors_as_processes(run):
 
 def test_own_styles_are_listed_beside_the_shipped_ones(run, elsewhere):
     shipped = run("styles").stdout
-    assert shipped.count("\n") == 12
+    assert shipped.count("\n") == len(SHIPPED)
     write_negative(elsewhere / "checkpoints" / "mine")
     assert set(run("styles").stdout.splitlines()) == {*shipped.splitlines(), "mine"}
 
@@ -263,7 +273,7 @@ def test_a_folder_named_in_the_environment_comes_before_the_shipped_styles(run, 
     write_negative(elsewhere / "mine" / "udnie")
     write_negative(elsewhere / "checkpoints" / "ignored")
     lines = run("styles", FAST_STYLE_TRANSFER_STYLES="mine").stdout.splitlines()
-    assert "udnie" in lines and "ignored" not in lines and len(lines) == 13
+    assert "udnie" in lines and "ignored" not in lines and len(lines) == len(SHIPPED) + 1
     assert any(line.endswith("Picabia, Udnie, 1913") or "udnie " in line for line in lines)
 
 
@@ -277,7 +287,7 @@ def test_a_strange_checkpoints_folder_hides_no_shipped_style(run, elsewhere, kin
     else:
         write_negative(checkpoints_dir / "a\x1b[2Jb")
     output = run("styles").stdout
-    assert output.count("\n") == 12 + (kind == "names") and "\x1b" not in output
+    assert output.count("\n") == len(SHIPPED) + (kind == "names") and "\x1b" not in output
     run("stylize", "cat.png", "--style", "udnie")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from install.rewriting import ImportFault, Names, installed_files, renamed
+from install.rewriting import ImportFault, Names, renamed
 
 NAMES = Names(frozenset({"data", "cli", "infer", "system"}), frozenset({"tests", "benchmarks"}))
 
@@ -63,17 +63,3 @@ def test_what_cannot_be_renamed_fails_the_build_by_file_and_line(source, part):
     with pytest.raises(ImportFault) as error:
         renamed(source, NAMES, "x.py")
     assert part in str(error.value)
-
-
-def test_only_sources_are_installed_and_what_they_read(tmp_path):
-    for name in (
-        "data/a.py",
-        "data/page/style.css",
-        "data/__pycache__/a.pyc",
-        "data/.hidden/b.py",
-        "infer.py",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = {place for _, place in installed_files(tmp_path, NAMES.installed)}
-    assert found == {"data/a.py", "data/page/style.css", "infer.py"}
