@@ -2,6 +2,7 @@
 
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,41 @@ def test_a_door_is_stopped_by_a_signal_and_killed_if_it_does_not_end(tmp_path, m
     wait_for(lambda: process.lines() == ["on"])
     process.end(0.2)
     assert process.status == -9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
+def test_a_door_that_saves_its_state_is_not_disturbed_by_a_second_stop(tmp_path, monkeypatch):
+    saving = (
+        "import pathlib, time\nprint('door.py: on', flush=True)\n"
+        "try: time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('door.py: saving', flush=True)\n"
+        f"    while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)\n"
+        "    print('door.py: saved')"
+    )
+    process = door(tmp_path, monkeypatch, saving)
+    wait_for(lambda: process.lines() == ["on"])
+    process.stop()
+    wait_for(lambda: process.lines() == ["on", "saving"])
+    process.stop()  # a double click, another page, the end of the studio
+    time.sleep(0.3)  # a signal would have arrived
+    assert process.is_running
+    (tmp_path / "go").touch()
+    process.end()
+    assert process.lines() == ["on", "saving", "saved"] and process.status == 0
+
+
+def test_only_the_end_of_a_long_log_is_read(tmp_path, monkeypatch):
+    process = door(tmp_path, monkeypatch, "pass")
+    wait_for(lambda: not process.is_running)
+    bar = "".join(f"\r{share}% of it, 1 s passed" for share in range(100))
+    (tmp_path / "output.log").write_text("door.py: early\n" + "noise\n" * 2_000_000 + bar)
+    tracemalloc.start()
+    try:
+        assert process.progress() == "99% of it, 1 s passed" and process.lines() == []
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000  # of 12 MB
+    finally:
+        tracemalloc.stop()
 
 
 def wait_for(condition) -> None:

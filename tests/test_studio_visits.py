@@ -1,16 +1,20 @@
 """Visits and the folder of a studio: what is kept for whom, and that it ends."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from web.studio import visits
+from web.studio.config import StudioConfig
+from web.studio.uploads import Upload
 from web.studio.visits import Visits
 from web.studio.workspace import Workspace
-from web.turns import Busy
+from web.turns import Busy, Deadline, GaveUp
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_a_visit_has_a_private_folder_that_ends_with_it(tmp_path):
     everyone = Visits(tmp_path)
     visit = everyone.visit("a")
-    assert everyone.visit("a") is visit and everyone.visit("b").folder != visit.folder
+    folder = visit.folder
+    assert everyone.visit("a") is visit and everyone.visit("b").folder != folder == visit.folder
     (visit.new_folder() / "art.png").touch()
     everyone.end("a")
-    assert not visit.folder.exists() and len(everyone) == 1
+    assert not folder.exists() and len(everyone) == 1
     everyone.end("a")  # once more is no error
 
 
@@ -33,12 +38,22 @@ def test_the_key_of_a_visit_is_no_part_of_a_path(tmp_path):
 def test_the_end_of_a_visit_stops_its_work_and_removes_what_that_writes_afterwards(tmp_path):
     everyone, stopped = Visits(tmp_path), []
     visit = everyone.visit("a")
+    folder = visit.folder
     with visit.work(lambda: stopped.append(True)):
         everyone.end("a")
         assert stopped == [True]
-        visit.folder.mkdir()
-        (visit.folder / "late.png").touch()
-    assert not visit.folder.exists()
+        folder.mkdir()
+        (folder / "late.png").touch()
+    assert not folder.exists()
+
+
+def test_a_visit_that_is_over_gets_no_new_folder(tmp_path):
+    everyone = Visits(tmp_path)
+    visit = everyone.visit("a")
+    everyone.end("a")
+    with pytest.raises(GaveUp):
+        visit.new_folder()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stop_tells_whether_there_was_work(tmp_path):
@@ -52,21 +67,143 @@ def test_stop_tells_whether_there_was_work(tmp_path):
 def test_visits_that_never_say_good_bye_end_after_a_while(tmp_path):
     everyone = Visits(tmp_path)
     idle, working = everyone.visit("idle"), everyone.visit("working")
+    folders = idle.folder, working.folder
     with working.work(lambda: None):
         for visit in (idle, working):
             visit.seen -= visits.IDLE_SECONDS + 1
-        everyone.visit("new")
-    assert not idle.folder.exists() and working.folder.exists()
+        everyone.visit("working")
+    assert [folder.exists() for folder in folders] == [False, True]
 
 
-def test_there_is_a_limit_for_visits(tmp_path, monkeypatch):
-    monkeypatch.setattr(visits, "MOST_VISITS", 2)
+def test_a_visit_without_files_has_no_folder(tmp_path):
     everyone = Visits(tmp_path)
-    everyone.visit("a"), everyone.visit("b")
-    with pytest.raises(Busy):
-        everyone.visit("c")
+    for number in range(20):
+        everyone.visit(str(number))
+    assert list(tmp_path.iterdir()) == []
+    everyone.end_all()
+
+
+def test_a_flood_of_visits_closes_the_studio_for_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(visits, "MOST_VISITS", 4)
+    everyone = Visits(tmp_path)
+    looking, working = everyone.visit("looking"), everyone.visit("working")
+    result = looking.new_folder() / "art.png"
+    result.touch()
+    with working.work(lambda: pytest.fail("the work of a visitor was stopped")):
+        for number in range(20):
+            everyone.visit(f"flood {number}")
+        assert len(everyone) == 4
+        assert everyone.visit("working") is working
+        assert everyone.visit("looking") is looking and result.exists()
     everyone.end_all()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_visits_with_files_end_when_there_is_no_other_room_the_oldest_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(visits, "MOST_VISITS", 2)
+    everyone = Visits(tmp_path)
+    first, second = everyone.visit("first"), everyone.visit("second")
+    first.seen -= 10
+    folders = [visit.new_folder() for visit in (second, first)]
+    everyone.visit("third")
+    assert [folder.exists() for folder in folders] == [True, False]
+
+
+def test_visits_at_work_are_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(visits, "MOST_VISITS", 1)
+    everyone = Visits(tmp_path)
+    with everyone.visit("a").work(lambda: None), pytest.raises(Busy):
+        everyone.visit("b")
+    everyone.visit("b")
+
+
+def test_work_that_begins_after_the_end_of_its_visit_is_stopped_at_once(tmp_path):
+    everyone, stopped = Visits(tmp_path), []
+    visit = everyone.visit("a")
+    everyone.end("a")
+    with visit.work(lambda: stopped.append(True)):
+        assert stopped == [True]
+
+
+def test_looking_a_visit_up_begins_none(tmp_path):
+    everyone = Visits(tmp_path)
+    assert everyone.find("a") is None and len(everyone) == 0
+    assert everyone.find("a") is None
+    visit = everyone.visit("a")
+    assert everyone.find("a") is visit
+
+
+def stub_studio(**parts) -> SimpleNamespace:
+    """A studio that has no room for visits."""
+    pytest.importorskip("gradio", reason="the studio needs gradio")
+    from web.studio.studio import Studio
+
+    studio = SimpleNamespace(
+        config=StudioConfig(), folders=dict, trainings=None, visits=FullVisits(),
+        maker=SimpleNamespace(deadline=lambda: Deadline(60.0)), **parts,
+    )  # fmt: skip
+    for name in ("visit", "work", "stop"):
+        setattr(studio, name, getattr(Studio, name).__get__(studio))
+    return studio
+
+
+class FullVisits:
+    """Stands in for Visits."""
+
+    def visit(self, key):
+        raise Busy("9 visitors are here already", 60.0)
+
+    def find(self, key):
+        return None
+
+
+def event(name: str):
+    """The function of an event, and its values without those of the request."""
+    from web.studio.clip_tab import ClipTab
+    from web.studio.live_tab import LiveTab
+    from web.studio.photo_tab import PhotoTab
+    from web.studio.slow_tab import SlowTab
+
+    upload = Upload(Path("cat.png"), "cat.png")
+    return {
+        "photo": (PhotoTab._make, (upload, None)), "sheet": (PhotoTab._make_sheet, (upload,)),
+        "mask": (PhotoTab._on_photo, (upload,)), "live": (LiveTab._frame, (b"frame", "waves", 256)),
+        "clip": (ClipTab._make, ([upload], "waves", 80, 640, False)),
+        "slow": (SlowTab._make, (upload, upload, "gatys", 320, 100, "content")),
+    }[name]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["photo", "sheet", "mask", "live", "clip", "slow"])
+def test_a_studio_without_room_says_so_in_every_tab(name):
+    studio = stub_studio()
+    function, values = event(name)
+    with pytest.raises(Exception, match="9 visitors are here already") as caught:
+        list(function(SimpleNamespace(_studio=studio), *values, SimpleNamespace(session_hash="a")) or ())
+    assert type(caught.value).__module__.startswith("gradio")  # which the page shows as one line
+
+
+@pytest.mark.parametrize("width", ["wide", None, float("nan"), float("inf"), [64]], ids=str)
+def test_a_size_that_is_no_number_gets_one_line(width):
+    studio = stub_studio()
+    function, values = event("slow")
+    values = (*values[:3], width, *values[4:])
+    with pytest.raises(Exception, match="width must be a whole number") as caught:
+        list(function(SimpleNamespace(_studio=studio), *values, SimpleNamespace(session_hash="a")))
+    assert type(caught.value).__module__.startswith("gradio")
+
+
+@pytest.mark.parametrize("tab", ["photo", "clip", "slow"])
+def test_stop_begins_no_visit(tab, monkeypatch):
+    studio = stub_studio()
+    import gradio
+
+    told = []
+    monkeypatch.setattr(gradio, "Info", lambda line, duration: told.append(line))
+    stop = {"photo": "photo_tab.PhotoTab", "clip": "clip_tab.ClipTab", "slow": "slow_tab.SlowTab"}[tab]
+    module, kind = stop.split(".")
+    function = getattr(importlib.import_module(f"web.studio.{module}"), kind)._stop
+    function(SimpleNamespace(_studio=studio), SimpleNamespace(session_hash="a"))
+    assert told == ["nothing is under way"]
 
 
 def test_the_workspace_is_private_and_removed(tmp_path):

@@ -84,9 +84,9 @@ class ClipTab:
     ):  # fmt: skip
         if not clips:
             raise shown_error("give a clip first")
-        clip, visit, start = clips[0], self._studio.visit(request), time.monotonic()
+        clip, start = clips[0], time.monotonic()
         deadline = Deadline(self._studio.config.clip_time_limit)
-        with told(clip, folders=self._studio.folders()), visit.work(deadline.cancel):
+        with told(clip, folders=self._studio.folders()), self._studio.work(request, deadline.cancel) as visit:
             finished = stylized_clip(
                 self._studio.maker, clip.path, ClipRequest(style, temporal / 100, side, keep_colors),
                 visit.new_folder(), name=f"{file_stem(clip)}_{style}", deadline=deadline,
@@ -95,8 +95,7 @@ class ClipTab:
         return _shown(finished, time.monotonic() - start)
 
     def _stop(self, request: gr.Request) -> None:
-        if not self._studio.visit(request).stop_all():
-            gr.Info("nothing is under way", duration=3)
+        self._studio.stop(request)
 
 
 def _shown_by(progress: gr.Progress):

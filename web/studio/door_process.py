@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class DoorProcess:
 
     def __init__(self, door: str, arguments: Sequence[str], log_path: Path):
         self._log_path = log_path
+        self._lock, self._is_asked = threading.Lock(), False
         with open(log_path, "wb") as log:
             self._process = subprocess.Popen(
                 [*door_start(door), *arguments],
@@ -44,28 +46,35 @@ class DoorProcess:
 
     def lines(self) -> list[str]:
         """The last lines that the door has written for its user, without its name; not those of libraries."""
-        with contextlib.suppress(OSError), open(self._log_path, "rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - _SHOWN_BYTES))
-            text = log.read().decode("utf-8", "replace")
-            lines = [line.rpartition("\r")[2] for line in text.split("\n")]
-            return [line.removeprefix(self.prefix) for line in lines if line.startswith(self.prefix)]
-        return []
+        lines = [line.rpartition("\r")[2] for line in self._tail().split("\n")]
+        return [line.removeprefix(self.prefix) for line in lines if line.startswith(self.prefix)]
 
     def progress(self) -> str:
         """The last line of the progress bar, "" before the first."""
-        with contextlib.suppress(OSError), open(self._log_path, encoding="utf-8", errors="replace") as log:
-            lines = [line.strip() for line in log.read()[-_SHOWN_BYTES:].split("\n")]
-            return next((line for line in reversed(lines) if "% " in line and "passed" in line), "")
+        lines = [line.strip() for line in self._tail().replace("\r", "\n").split("\n")]
+        return next((line for line in reversed(lines) if "% " in line and "passed" in line), "")
+
+    def _tail(self) -> str:
+        """The end of what it has written; a training of hours writes megabytes, and every page looks often."""
+        with contextlib.suppress(OSError), open(self._log_path, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _SHOWN_BYTES))
+            return log.read(_SHOWN_BYTES).decode("utf-8", "replace")
         return ""
 
     def stop(self) -> None:
-        """Asks it to save its state and end; returns at once."""
-        if self.is_running:
+        """Asks it to save its state and end; returns at once.
+
+        It is asked once only, however many pages ask: a second signal tells a door to end without saving.
+        """
+        with self._lock:
+            if self._is_asked or not self.is_running:
+                return
+            self._is_asked = True
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
 
     def end(self, seconds: float = END_SECONDS) -> None:
-        """Stops it and waits for its end; kills it if it does not end within `seconds`."""
+        """Stops it, if nobody has yet, and waits for its end; kills it if it does not end within `seconds`."""
         self.stop()
         try:
             self._process.wait(seconds)

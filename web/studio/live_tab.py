@@ -58,8 +58,8 @@ class LiveTab:
     def _frame(self, frame: bytes | None, style: str, side: int, request: gr.Request):
         if frame is None:
             return gr.skip(), gr.skip()
-        visit = self._studio.visit(request)
         with told(folders=self._studio.folders()):
+            visit = self._studio.visit(request)
             try:
                 image = stylized_frame(self._studio.maker, frame, style, side, visit.folder)
             except (Busy, GaveUp):

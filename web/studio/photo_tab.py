@@ -155,10 +155,10 @@ class PhotoTab:
     def _make(self, photo, painted, request: gr.Request, progress=gr.Progress(), *fields):  # noqa: B008
         if photo is None:
             raise shown_error("give a photo first")
-        visit, deadline = self._studio.visit(request), self._studio.maker.deadline()
+        deadline = self._studio.maker.deadline()
         with (
             told(photo, folders=self._studio.folders()),
-            visit.work(deadline.cancel),
+            self._studio.work(request, deadline.cancel) as visit,
             TemporaryDirectory(dir=self._studio.workspace.private_dir) as mask_dir,
         ):
             result = picture(
@@ -172,8 +172,11 @@ class PhotoTab:
     def _make_sheet(self, photo, request: gr.Request, progress=gr.Progress()):  # noqa: B008
         if photo is None:
             raise shown_error("give a photo first")
-        visit, deadline = self._studio.visit(request), self._studio.maker.deadline()
-        with told(photo, folders=self._studio.folders()), visit.work(deadline.cancel):
+        deadline = self._studio.maker.deadline()
+        with (
+            told(photo, folders=self._studio.folders()),
+            self._studio.work(request, deadline.cancel) as visit,
+        ):
             pictures, names = sheet_pictures(
                 self._studio.maker, photo, visit.new_folder(), deadline,
                 lambda place: progress(None, desc=place_text(place)),
@@ -182,8 +185,7 @@ class PhotoTab:
         return gr.update(value=pictures, visible=True), names, "Choose a style among the pictures below."
 
     def _stop(self, request: gr.Request) -> None:
-        if not self._studio.visit(request).stop_all():
-            gr.Info("nothing is under way", duration=3)
+        self._studio.stop(request)
 
 
 def _on_sheet_style(names: list[str], event: gr.SelectData):

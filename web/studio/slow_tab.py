@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from cli.flags import UsageError
 from web.studio.answers import shown_error, told
 from web.studio.file_inputs import PhotoInput
 from web.studio.slow_runs import (
@@ -83,9 +84,9 @@ class SlowTab:
     def _make(self, photo, painting, preset, width, iterations, initial, request: gr.Request):
         if photo is None or painting is None:
             raise shown_error("give a photo and a painting first")
-        asked = SlowRequest(photo, painting, preset, int(width), int(iterations), initial)
-        visit = self._studio.visit(request)
         with told(photo, painting, folders=self._studio.folders()):
+            counts = _whole("width", width), _whole("iterations", iterations)
+            asked, visit = SlowRequest(photo, painting, preset, *counts, initial), self._studio.visit(request)
             if missing := self._missing():
                 raise shown_error(missing)
             try:
@@ -119,5 +120,12 @@ class SlowTab:
         return picture, table, line, gr.update(value=str(progress.picture), interactive=True)
 
     def _stop(self, request: gr.Request) -> None:
-        if not self._studio.visit(request).stop_all():
-            gr.Info("nothing is under way", duration=3)
+        self._studio.stop(request)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number that a browser has sent. Raises UsageError."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{name} must be a whole number, got {str(value)[:40]}") from error

@@ -1,6 +1,8 @@
 """What the tabs share: the limits, the styles, the turns at the network, the visits and the folder of this process."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,21 @@ class Studio:
     trainings: Trainings | None
 
     def visit(self, request: gr.Request) -> Visit:
-        """The visit that a request belongs to."""
+        """The visit that a request belongs to. Raises Busy."""
         return self.visits.visit(str(request.session_hash))
+
+    @contextmanager
+    def work(self, request: gr.Request, stop: Callable[[], object]) -> Iterator[Visit]:
+        """Gives the visit that a request belongs to; within this context `stop` ends its work. Raises Busy."""
+        visit = self.visit(request)
+        with visit.work(stop):
+            yield visit
+
+    def stop(self, request: gr.Request) -> None:
+        """Ends the work of the visit that a request belongs to, or tells the visitor that there is none."""
+        visit = self.visits.find(str(request.session_hash))
+        if visit is None or not visit.stop_all():
+            gr.Info("nothing is under way", duration=3)
 
     def folders(self) -> dict[Path, str]:
         """Paths of this machine that messages may contain, and what is shown in their place. Long ones first."""

@@ -8,27 +8,44 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from web.turns import Busy
+from web.turns import Busy, GaveUp
 
 MOST_VISITS = 1000
 IDLE_SECONDS = 3600.0  # after which a visit ends that never said good-bye
 
 
 class Visit:
-    """One open page. folder: below the cache of Gradio, with a name that nobody can guess."""
+    """One open page. Its folder is below `cache_dir`, the cache of Gradio, and is made when it is first used."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, cache_dir: Path):
         self.seen = time.monotonic()
+        self._cache_dir = cache_dir
+        self._folder: Path | None = None
         self._is_over = False
         self._stops: list[Callable[[], object]] = []
         self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path:
+        """The folder for its files, with a name that nobody can guess. Raises GaveUp if the visit is over."""
+        with self._lock:
+            if self._is_over:
+                raise GaveUp("cancelled")
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="visit_", dir=self._cache_dir))
+            return self._folder
+
+    @property
+    def has_folder(self) -> bool:
+        return self._folder is not None
 
     @contextlib.contextmanager
     def work(self, stop: Callable[[], object]):
         """Within this context `stop_all` calls `stop`."""
         with self._lock:
             self._stops.append(stop)
+        if self._is_over:  # since the page has been looked up
+            stop()
         try:
             yield
         finally:
@@ -56,12 +73,14 @@ class Visit:
 
     def end(self) -> None:
         """Stops the work and removes the files."""
-        self._is_over = True
+        with self._lock:
+            self._is_over = True
         self.stop_all()
         self._remove()
 
     def _remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Visits:
@@ -73,16 +92,25 @@ class Visits:
         self._lock = threading.Lock()
 
     def visit(self, key: str) -> Visit:
-        """The visit of a key, which begins now if it is new. Raises Busy if there are too many."""
+        """The visit of a key, which begins now if it is new. Raises Busy if there are too many at work.
+
+        Anyone can begin visits. Where there are too many, a new one takes the place of one without work: of one without
+        files if there is such, and of those the one that was not heard of for the longest time.
+        """
         with self._lock:
-            self._end_idle()
+            ended = self._taken_idle()
             if key not in self._visits:
-                if len(self._visits) >= MOST_VISITS:
-                    raise Busy(f"{MOST_VISITS} visitors are here already", 60.0)
-                self._visits[key] = Visit(Path(tempfile.mkdtemp(prefix="visit_", dir=self._cache_dir)))
+                ended += self._made_room()
+                self._visits[key] = Visit(self._cache_dir)
             visit = self._visits[key]
             visit.seen = time.monotonic()
-            return visit
+        for one in ended:
+            one.end()
+        return visit
+
+    def find(self, key: str) -> Visit | None:
+        """The visit of a key, None if there is none."""
+        return self._visits.get(key)
 
     def end(self, key: str) -> None:
         """Stops the work of a visit and removes its files."""
@@ -98,8 +126,18 @@ class Visits:
     def __len__(self) -> int:
         return len(self._visits)
 
-    def _end_idle(self) -> None:
-        now = time.monotonic()
-        for key, visit in list(self._visits.items()):
-            if not visit.is_working and now - visit.seen > IDLE_SECONDS:
-                self._visits.pop(key).end()
+    def _taken_idle(self) -> list[Visit]:
+        """Takes out the visits that have been idle too long; they are to be ended."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        leaving = [key for key, visit in self._visits.items() if not visit.is_working and visit.seen < oldest]
+        return [self._visits.pop(key) for key in leaving]
+
+    def _made_room(self) -> list[Visit]:
+        """Takes out the visit that is missed least if there are too many; it is to be ended."""
+        if len(self._visits) < MOST_VISITS:
+            return []
+        idle = [(key, visit) for key, visit in self._visits.items() if not visit.is_working]
+        if not idle:
+            raise Busy(f"{MOST_VISITS} visitors are here already", 60.0)
+        key, _ = min(idle, key=lambda item: (item[1].has_folder, item[1].seen))
+        return [self._visits.pop(key)]
