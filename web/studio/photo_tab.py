@@ -13,6 +13,7 @@ from web.studio.photo_form import (
     AUTOMATIC,
     FORMATS,
     FULL_SIZE,
+    MASK_SIDE,
     MOST_GRAIN,
     NONE,
     PAINT,
@@ -23,7 +24,7 @@ from web.studio.photo_form import (
     request_of,
     saved_mask,
 )
-from web.studio.photo_work import MASK_SIDE, picture, sheet_pictures, view
+from web.studio.photo_work import picture, sheet_pictures, view
 from web.studio.studio import Studio
 from web.studio.style_cards import choices, first_choice
 

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from web.studio.answers import shown_error, told
-from web.studio.file_inputs import PhotoInput
+from web.studio.file_inputs import PhotoInput, check_photos
 from web.studio.slow_runs import (
     ITERATIONS,
     STARTS,
@@ -86,6 +86,7 @@ class SlowTab:
         asked = SlowRequest(photo, painting, preset, int(width), int(iterations), initial)
         visit = self._studio.visit(request)
         with told(photo, painting, folders=self._studio.folders()):
+            check_photos((photo, painting), self._studio.maker.max_pixels)
             if missing := self._missing():
                 raise shown_error(missing)
             try:
