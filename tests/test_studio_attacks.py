@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from studio_client import StudioClient, file_data
@@ -213,6 +215,23 @@ def test_another_host_name_or_origin_is_refused(visitor):
     assert visitor.client.get("/", headers={"host": "evil.example"}).status_code == 421
     assert visitor.client.get("/", headers={"origin": "http://evil.example"}).status_code == 403
     assert visitor.client.get("/", headers={"origin": "http://127.0.0.1:7860"}).status_code == 200
+
+
+def test_uploads_that_were_never_completed_do_not_close_the_studio(
+    visitor, server, photo, tmp_path, monkeypatch
+):
+    *_, studio = server
+    rest = studio.workspace.cache_dir / "tmpabandoned"
+    rest.write_bytes(bytes(1000))
+    monkeypatch.setattr("web.studio.page.STORED_UPLOADS", 0)
+    monkeypatch.setattr(studio.workspace, "stored_bytes", lambda: rest.exists())
+    file = {"files": ("cat.png", photo(tmp_path / "cat.png").read_bytes())}
+    assert visitor.client.post("/gradio_api/upload", files=file).status_code == 503
+    later = time.time() + 100
+    monkeypatch.setattr("web.studio.workspace.time", SimpleNamespace(time=lambda: later))
+    assert visitor.client.post("/gradio_api/upload", files=file).status_code == 200
+    assert not rest.exists()
+    assert "sweep" in {thread.name for thread in threading.enumerate()}  # also where nobody uploads
 
 
 def test_a_larger_file_than_allowed_is_refused(visitor, tmp_path):

@@ -63,6 +63,14 @@ def _ending(studio: Studio) -> Callable[[gr.Request], None]:
     return end_visit
 
 
+def _is_full(studio: Studio, most_bytes: int) -> bool:
+    """Whether visitors' files take more than that, without those that nobody needs."""
+    if studio.workspace.stored_bytes() <= most_bytes:
+        return False
+    studio.workspace.sweep(KEEP_SECONDS, studio.config.upload_limit)
+    return studio.workspace.stored_bytes() > most_bytes
+
+
 def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
     """Mounts the page on a FastAPI application at "/"; routes that the application has already come first.
 
@@ -76,8 +84,9 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         most_upload_bytes=together,
         most_seconds=config.upload_limit,
         is_local=config.is_local,
-        is_full=lambda: studio.workspace.stored_bytes() > STORED_UPLOADS * most_bytes,
+        is_full=lambda: _is_full(studio, STORED_UPLOADS * most_bytes),
     )
+    studio.workspace.keep_clean(CLEAN_SECONDS, KEEP_SECONDS, config.upload_limit)
     gr.mount_gradio_app(
         app, page, path="/", server_name=config.host, server_port=config.port, footer_links=[], run_history=False,
         app_kwargs={"middleware": [gate]}, auth=accounts(config) or None, show_error=False, max_file_size=most_bytes,
