@@ -30,6 +30,8 @@ _OPEN = re.compile(
 _UPLOAD = "/gradio_api/upload"
 MOST_EVENT_BYTES = 8_000_000  # of an event: numbers and names; a frame of the webcam; a layer of the mask
 UPLOAD_SLACK_BYTES = 100_000  # around the files of an upload
+# No page of another site shows this one in a frame, where it could trick visitors into clicks.
+NO_FRAMES = (b"content-security-policy", b"frame-ancestors 'self'")
 LOOK_BYTES = 4_000_000  # of one upload that come between two looks at what is stored
 
 
@@ -113,6 +115,8 @@ class Gate:
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
+            if self._is_local and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), NO_FRAMES]}
             await send(message)
 
         try:

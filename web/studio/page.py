@@ -10,6 +10,7 @@ from starlette.routing import Mount
 from web.studio import looks
 from web.studio.clip_tab import ClipTab
 from web.studio.config import accounts
+from web.studio.event_limits import PHOTOS, limit_events
 from web.studio.file_inputs import StudioBlocks
 from web.studio.gate import Gate
 from web.studio.live_tab import LiveTab
@@ -33,7 +34,9 @@ def build_page(studio: Studio) -> StudioBlocks:
         with gr.Tabs():
             _build_tabs(studio, page)
         page.unload(_ending(studio))
-    return page.queue(max_size=studio.config.max_waiting + 20, default_concurrency_limit=8, api_open=False)
+    page.queue(max_size=None, default_concurrency_limit=8, api_open=False)
+    limit_events(page, {PHOTOS: studio.config.max_waiting + 1})
+    return page
 
 
 def _build_tabs(studio: Studio, page: StudioBlocks) -> None:

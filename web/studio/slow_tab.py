@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from web.studio.answers import shown_error, told
+from web.studio.event_limits import SLOW
 from web.studio.file_inputs import PhotoInput, check_photos
 from web.studio.slow_runs import (
     ITERATIONS,
@@ -40,7 +41,7 @@ class SlowTab:
                 self._build_result()
         self.start.click(
             self._make, [self.photo, self.painting, self.preset, self.width, self.iterations, self.initial],
-            [self.picture, self.plot, self.line, self.download], concurrency_limit=1, concurrency_id="slow",
+            [self.picture, self.plot, self.line, self.download], concurrency_limit=1, concurrency_id=SLOW,
             show_progress="minimal", show_progress_on=self.line,
         )  # fmt: skip
         self.stop.click(self._stop, None, None, queue=False, show_progress="hidden")
