@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from studio_client import StudioClient, file_data
@@ -215,6 +217,23 @@ def test_another_host_name_or_origin_is_refused(visitor):
     assert visitor.client.get("/", headers={"origin": "http://127.0.0.1:7860"}).status_code == 200
 
 
+def test_uploads_that_were_never_completed_do_not_close_the_studio(
+    visitor, server, photo, tmp_path, monkeypatch
+):
+    *_, studio = server
+    rest = studio.workspace.cache_dir / "tmpabandoned"
+    rest.write_bytes(bytes(1000))
+    monkeypatch.setattr("web.studio.page.STORED_UPLOADS", 0)
+    monkeypatch.setattr(studio.workspace, "stored_bytes", lambda: rest.exists())
+    file = {"files": ("cat.png", photo(tmp_path / "cat.png").read_bytes())}
+    assert visitor.client.post("/gradio_api/upload", files=file).status_code == 503
+    later = time.time() + 100
+    monkeypatch.setattr("web.studio.workspace.time", SimpleNamespace(time=lambda: later))
+    assert visitor.client.post("/gradio_api/upload", files=file).status_code == 200
+    assert not rest.exists()
+    assert "sweep" in {thread.name for thread in threading.enumerate()}  # also where nobody uploads
+
+
 def test_a_larger_file_than_allowed_is_refused(visitor, tmp_path):
     (tmp_path / "large.png").write_bytes(bytes(1_200_000))
     answer = visitor.client.post(
@@ -227,6 +246,43 @@ def test_a_larger_photo_than_allowed_is_refused_by_its_name(visitor, photo, tmp_
     place = visitor.upload(photo(tmp_path / "huge.png", height=1100, width=1100))
     error = visitor.error("PhotoTab._on_photo", file_data(place, orig_name="huge.png"))
     assert error.startswith("huge.png: ") and "megapixel" in error
+
+
+@pytest.fixture
+def no_process(monkeypatch, server):
+    """The list of processes that were asked for; none is started."""
+    *_, studio = server
+    started = []
+    monkeypatch.setattr(type(studio.trainings), "missing", lambda self: "")
+    for module in ("trainings", "slow_runs"):
+        monkeypatch.setattr(f"web.studio.{module}.DoorProcess", lambda *call: started.append(call))
+    return started
+
+
+@pytest.mark.parametrize("large", [0, 1])
+def test_a_large_picture_starts_no_process_of_the_slow_method(visitor, photo, tmp_path, no_process, large):
+    files = [photo(tmp_path / "small.png"), photo(tmp_path / "small2.png", seed=3)]
+    files[large] = photo(tmp_path / "huge.png", height=1100, width=1100)
+    uploads = [file_data(visitor.upload(path), orig_name=path.name) for path in files]
+    error = visitor.error("SlowTab._make", *uploads, "ist", 128, 10, "content")
+    assert error.startswith("huge.png: more than 1 megapixels") and no_process == []
+
+
+@pytest.mark.parametrize("event", ["TrainingTab._start", "TrainingTab._start_grid"])
+@pytest.mark.parametrize("large", ["painting", "photo"])
+def test_a_large_picture_starts_no_training(visitor, photo, tmp_path, no_process, event, large):
+    small = file_data(visitor_file(visitor), orig_name="small.png")
+    path = photo(tmp_path / "huge.png", height=1100, width=1100)
+    huge = file_data(visitor.upload(path), orig_name="huge.png")
+    painting, sent = (huge, [small]) if large == "painting" else (small, [small, huge])
+    error = visitor.error(event, painting, "a name", "", sent, "lengstrom", None, 10)
+    assert error.startswith("huge.png: more than 1 megapixels") and no_process == []
+
+
+def test_a_file_that_is_too_large_for_a_frame_is_not_read(visitor, monkeypatch):
+    monkeypatch.setattr("web.studio.file_inputs.MOST_FRAME_BYTES", 10)
+    error = visitor.error("LiveTab._frame", file_data(visitor_file(visitor)), "waves", 256)
+    assert error.startswith("this file is larger than")
 
 
 def test_the_name_of_a_file_is_shown_as_text_and_without_its_path(visitor, tmp_path):

@@ -118,6 +118,15 @@ def test_bad_frames_sizes_and_styles_are_refused(maker, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_frame_with_more_pixels_than_a_webcam_has_is_refused_before_it_is_decoded(maker, tmp_path):
+    maker.config = StudioConfig()
+    with pytest.raises(ImageError, match="more than 4 megapixels"):
+        stylized_frame(maker, jpeg((2100, 2000)), "waves", 256, tmp_path)
+    maker.config = StudioConfig(max_megapixels=0.1)
+    with pytest.raises(ImageError, match="more than 0.1 megapixels"):
+        stylized_frame(maker, jpeg(), "waves", 256, tmp_path)
+
+
 def test_a_frame_needs_no_file_of_the_server_and_its_description_is_text():
     html = as_html(np.zeros((4, 4, 3), np.float32), '"><script>')
     assert html.startswith('<img src="data:image/jpeg;base64,') and "<script>" not in html

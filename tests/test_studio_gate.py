@@ -1,12 +1,14 @@
 """The gate: addresses that are open, bodies that are too long or too slow, other hosts and origins."""
 
 import asyncio
+import threading
+from collections.abc import Callable
 
 import pytest
 
 pytest.importorskip("anyio", reason="the studio needs anyio, which fastapi brings")
 
-from web.studio.gate import MOST_EVENT_BYTES, Gate
+from web.studio.gate import LOOK_BYTES, MOST_EVENT_BYTES, Gate
 
 UPLOAD = "/gradio_api/upload"
 
@@ -19,7 +21,8 @@ def answer_of(
     is_local: bool = True,
     pause: float = 0.0,
     most_seconds: float = 5.0,
-    is_full: bool = False,
+    is_full: bool | Callable[[], bool] = False,
+    most_upload_bytes: int = 1000,
 ) -> tuple[int, bytes]:
     """(status, what the application has read) of a request; status 200 is the application's."""
     parts, sent, seen = list(body), [], []
@@ -41,7 +44,11 @@ def answer_of(
         sent.append(message)
 
     gate = Gate(
-        app, most_upload_bytes=1000, most_seconds=most_seconds, is_local=is_local, is_full=lambda: is_full
+        app,
+        most_upload_bytes=most_upload_bytes,
+        most_seconds=most_seconds,
+        is_local=is_local,
+        is_full=is_full if callable(is_full) else lambda: is_full,
     )
     fields = {"host": "127.0.0.1:7860", **(headers or {})}
     scope = {
@@ -109,6 +116,26 @@ def test_a_body_that_takes_too_long_is_refused():
 def test_no_upload_is_taken_where_nothing_more_can_be_stored():
     assert answer_of(UPLOAD, is_full=True)[0] == 503
     assert answer_of("/gradio_api/queue/join", is_full=True)[0] == 200
+
+
+def test_an_upload_ends_when_others_have_filled_the_room_meanwhile():
+    part = bytes(LOOK_BYTES + 1)
+    for looks, status in (([False, False, True], 503), ([False, False, False], 200)):
+        answers = iter(looks)
+        given = answer_of(
+            UPLOAD,
+            body=(part, part),
+            most_upload_bytes=3 * len(part),
+            is_full=lambda: next(answers),  # noqa: B023
+        )
+        assert given[0] == status
+        assert next(answers, None) is None
+
+
+def test_what_is_stored_is_counted_beside_the_event_loop():
+    threads = []
+    answer_of(UPLOAD, is_full=lambda: threads.append(threading.current_thread()))
+    assert threads and threads[0] is not threading.main_thread()
 
 
 def test_websockets_are_refused():

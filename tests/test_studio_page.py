@@ -81,6 +81,13 @@ def test_the_page_names_no_other_machine(opened):
         assert "http" not in client.get("/theme.css").text.replace("http://www.w3.org", "")
 
 
+def test_no_page_of_another_site_shows_a_local_studio_in_a_frame(opened):
+    with opened() as client:
+        assert "frame-ancestors 'self'" in client.get("/").headers["content-security-policy"]
+    with opened(host="0.0.0.0") as client:
+        assert "content-security-policy" not in client.get("/").headers
+
+
 def test_the_footer_with_links_to_other_sites_is_left_out(opened):
     with opened() as client:
         config = client.get("/config").json()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cli.flags import UsageError
-from web.studio.photo_form import PAINT_OPACITY, request_of, saved_mask
+from web.studio.photo_form import MASK_SIDE, PAINT_OPACITY, request_of, saved_mask
 from web.studio.uploads import MOST_NAME_CHARACTERS, Upload, file_stem, shown_name
 
 FIELDS = {"style": "waves", "second": "", "share": 50, "strength": 100, "keep_colors": False, "strokes": "auto",
@@ -81,6 +81,12 @@ def test_a_mask_that_is_no_picture_is_a_usage_error_that_names_no_path(tmp_path)
     with pytest.raises(UsageError) as caught:
         saved_mask(b"words", tmp_path)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_mask_that_is_larger_than_the_editor_is_refused_before_it_is_decoded(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        saved_mask(paint(1.0, size=(2 * MASK_SIDE, 2 * MASK_SIDE + 1)), tmp_path)
+    assert saved_mask(paint(1.0, size=(MASK_SIDE, MASK_SIDE)), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from web.studio import visits
+from web.studio import visits, workspace
 from web.studio.config import StudioConfig
 from web.studio.uploads import Upload
 from web.studio.visits import Visits
@@ -214,6 +216,58 @@ def test_the_workspace_is_private_and_removed(tmp_path):
         assert workspace.root.stat().st_mode & 0o777 == 0o700
         assert workspace.private_dir.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A function: lets that many seconds pass for the workspace."""
+    start = time.time()
+    return lambda seconds: monkeypatch.setattr(
+        workspace, "time", SimpleNamespace(time=lambda: start + seconds)
+    )
+
+
+def test_what_is_left_of_an_upload_is_removed_after_the_time_of_an_upload(tmp_path, later):
+    with Workspace(tmp_path) as place:
+        rest, complete = place.cache_dir / "tmpabc", place.cache_dir / "hash" / "tmpcat.png"
+        complete.parent.mkdir()
+        for path in (rest, complete):
+            path.write_bytes(bytes(1000))
+        later(60)
+        place.sweep(keep_seconds=3600, upload_seconds=60)
+        assert rest.exists()  # it may still be coming
+        later(100)
+        place.sweep(keep_seconds=3600, upload_seconds=60)
+        assert not rest.exists() and place.stored_bytes() == 1000
+        later(3700)
+        place.sweep(keep_seconds=3600, upload_seconds=60)
+        assert place.stored_bytes() == 0
+
+
+def test_an_old_file_that_was_copied_now_is_kept(tmp_path):
+    with Workspace(tmp_path) as place:
+        path = place.cache_dir / "card.jpg"
+        path.touch()
+        os.utime(path, (0, 0))
+        place.sweep(keep_seconds=3600, upload_seconds=60)
+        assert path.exists()
+
+
+def test_the_workspace_is_swept_again_and_again_until_it_is_closed(tmp_path, monkeypatch):
+    sweeps, enough = [], threading.Event()
+
+    def sweep(self, *seconds):
+        sweeps.append(seconds)
+        if len(sweeps) == 2:
+            enough.set()
+
+    monkeypatch.setattr(Workspace, "sweep", sweep)
+    with Workspace(tmp_path) as place:
+        place.keep_clean(0.01, 3600, 60)
+        assert enough.wait(60) and sweeps[0] == (3600, 60)
+        thread = next(thread for thread in threading.enumerate() if thread.name == "sweep")
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders have no locks here")

@@ -9,6 +9,7 @@ import gradio as gr
 from data.clip_formats import ANIMATION_SUFFIXES
 from web.studio.answers import shown_error, told
 from web.studio.clips import SUFFIXES, ClipRequest, FinishedClip, stylized_clip
+from web.studio.event_limits import CLIPS
 from web.studio.file_inputs import FilesInput
 from web.studio.studio import Studio
 from web.studio.style_cards import choices, first_choice
@@ -75,7 +76,8 @@ class ClipTab:
     def _connect(self) -> None:
         self.start.click(
             self._make, [self.clip, self.style, self.temporal, self.side, self.keep_colors],
-            [self.video, self.animation, self.line, self.download], concurrency_limit=1, show_progress_on=self.video,
+            [self.video, self.animation, self.line, self.download], concurrency_limit=1, concurrency_id=CLIPS,
+            show_progress_on=self.video,
         )  # fmt: skip
         self.stop.click(self._stop, None, None, queue=False, show_progress="hidden")
 

@@ -1,7 +1,7 @@
 """Parts of the page that take files. What a visitor sends is a file below the cache folder, or it is refused."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from gradio import component_meta
 from gradio.components.base import server
 from gradio.components.image_editor import EditorDataBlobs
 
-from web.studio.uploads import upload_of
+from web.studio.uploads import Upload, upload_of
 
+MOST_FRAME_BYTES = 8_000_000  # of a frame of the webcam
 _LAYER_BYTES = 4_000_000  # of one picture of the mask editor, which has 800x800 pixels
 _MASKS = 64  # that wait at the same time for their event
 
@@ -32,6 +33,24 @@ class StudioBlocks(gr.Blocks):
             if not _is_below(place, cache_dir):
                 raise gr.Error("this file was not uploaded here; upload it again", print_exception=False)
         return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+
+
+def check_photos(uploads: Iterable[Upload], max_pixels: int) -> None:
+    """Raises ImageError for a file that is no photo or has more pixels. Reads headers only.
+
+    A process that works on uploads knows nothing of the studio's limits, so this comes before it is started.
+    """
+    from data.decoding import image_claim
+
+    for upload in uploads:
+        image_claim(upload.path, max_pixels=max_pixels)
+
+
+def _content(path: str, most_bytes: int) -> bytes:
+    """The content of an uploaded file. Raises gr.Error if it is larger."""
+    if os.path.getsize(path) > most_bytes:
+        raise gr.Error(f"this file is larger than {most_bytes / 1e6:g} MB", print_exception=False)
+    return Path(path).read_bytes()
 
 
 def _file_places(value: Any) -> Iterator[Any]:
@@ -84,7 +103,7 @@ class LiveInput(gr.Image):
             return None
         if payload.url and payload.url.startswith("data:image/"):
             return b64decode(payload.url.partition(",")[2])
-        return Path(payload.path).read_bytes() if payload.path else None
+        return _content(payload.path, MOST_FRAME_BYTES) if payload.path else None
 
 
 class MaskInput(gr.ImageEditor):
@@ -96,7 +115,9 @@ class MaskInput(gr.ImageEditor):
         if payload is None:
             return None
         if payload.id is None:
-            return _first([Path(layer.path).read_bytes() for layer in payload.layers if layer and layer.path])
+            return _first(
+                [_content(layer.path, _LAYER_BYTES) for layer in payload.layers if layer and layer.path]
+            )
         painted = self.blob_storage.pop(payload.id, None)
         return _first(painted.layers) if painted else None
 

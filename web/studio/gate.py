@@ -30,6 +30,9 @@ _OPEN = re.compile(
 _UPLOAD = "/gradio_api/upload"
 MOST_EVENT_BYTES = 8_000_000  # of an event: numbers and names; a frame of the webcam; a layer of the mask
 UPLOAD_SLACK_BYTES = 100_000  # around the files of an upload
+# No page of another site shows this one in a frame, where it could trick visitors into clicks.
+NO_FRAMES = (b"content-security-policy", b"frame-ancestors 'self'")
+LOOK_BYTES = 4_000_000  # of one upload that come between two looks at what is stored
 
 
 class Gate:
@@ -37,7 +40,8 @@ class Gate:
 
     most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). is_local: whether
     the studio listens on this machine only; then requests that name another host are refused (421), as those of a page
-    that has rebound its name to 127.0.0.1. is_full: whether no more uploads can be stored (503).
+    that has rebound its name to 127.0.0.1. is_full: whether no more uploads can be stored (503). It is asked in another
+    thread, before an upload and while uploads come.
     """
 
     def __init__(
@@ -58,10 +62,12 @@ class Gate:
             return
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/")) or "/"
         status = 404 if scope["type"] != "http" else self._fault(scope, path)
+        if not status and path == _UPLOAD and await self._has_no_room():
+            status = 503
         if status:
             await _refuse(send, status)
             return
-        await self._limited(scope, receive, send, self._most_bytes(path))
+        await self._limited(scope, receive, send, self._most_bytes(path), is_upload=path == _UPLOAD)
 
     def _fault(self, scope: Scope, path: str) -> int:
         """The status of a request that is refused, 0 for one that passes."""
@@ -74,21 +80,24 @@ class Gate:
         length = headers.get(b"content-length", "0")
         if length.isdecimal() and int(length) > self._most_bytes(path):
             return 413
-        if path == _UPLOAD and self._is_full():
-            return 503
         return 0 if _OPEN.fullmatch(path) else 404
 
     def _most_bytes(self, path: str) -> int:
         return self._most_upload_bytes if path == _UPLOAD else MOST_EVENT_BYTES
 
-    async def _limited(self, scope: Scope, receive: Receive, send: Send, most_bytes: int) -> None:
+    async def _has_no_room(self) -> bool:
+        return await anyio.to_thread.run_sync(self._is_full)
+
+    async def _limited(
+        self, scope: Scope, receive: Receive, send: Send, most_bytes: int, *, is_upload: bool
+    ) -> None:
         """Hands the request on, and stops to read a body that is longer than its headers said."""
-        received = 0
+        received = looked_at = 0
         started = is_complete = False
         end = anyio.current_time() + self._most_seconds
 
         async def counted() -> Message:
-            nonlocal received, is_complete
+            nonlocal received, looked_at, is_complete
             if is_complete:  # what follows tells that the browser has gone, which may take long
                 return await receive()
             with anyio.fail_after(max(0.0, end - anyio.current_time())):
@@ -97,11 +106,17 @@ class Gate:
             received += len(message.get("body", b""))
             if received > most_bytes:
                 raise _TooLarge
+            if is_upload and received - looked_at > LOOK_BYTES:
+                looked_at = received
+                if await self._has_no_room():
+                    raise _Full
             return message
 
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
+            if self._is_local and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), NO_FRAMES]}
             await send(message)
 
         try:
@@ -110,6 +125,8 @@ class Gate:
             status = 413
         except TimeoutError:
             status = 408
+        except _Full:
+            status = 503
         else:
             return
         if not started:
@@ -117,6 +134,10 @@ class Gate:
 
 
 class _TooLarge(Exception):
+    pass
+
+
+class _Full(Exception):
     pass
 
 

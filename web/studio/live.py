@@ -18,6 +18,7 @@ from web.turns import Deadline
 
 SIDES = (256, 384, 512)  # pixels, longest side of a frame
 USUAL_SIDE = 384
+MOST_PIXELS = 4_000_000  # of a frame as it comes; webcams have 2 million
 FRAME_SECONDS = 5.0  # that a frame may take; one that is older is dropped
 _MEASURED = 10  # frames over which the rate is measured
 _QUALITY = 85  # of JPEG
@@ -52,7 +53,7 @@ def stylized_frame(maker: PictureMaker, frame: bytes, style: str, side: int, fol
     path = folder / f"frame{threading.get_ident()}"
     path.write_bytes(frame)
     try:
-        image = load_image(path, max_side=side)
+        image = load_image(path, max_side=side, max_pixels=min(MOST_PIXELS, maker.max_pixels))
     finally:
         path.unlink(missing_ok=True)
     with maker.turns.turn(Deadline(FRAME_SECONDS)):

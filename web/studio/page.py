@@ -10,6 +10,7 @@ from starlette.routing import Mount
 from web.studio import looks
 from web.studio.clip_tab import ClipTab
 from web.studio.config import accounts
+from web.studio.event_limits import PHOTOS, limit_events
 from web.studio.file_inputs import StudioBlocks
 from web.studio.gate import Gate
 from web.studio.live_tab import LiveTab
@@ -33,7 +34,9 @@ def build_page(studio: Studio) -> StudioBlocks:
         with gr.Tabs():
             _build_tabs(studio, page)
         page.unload(_ending(studio))
-    return page.queue(max_size=studio.config.max_waiting + 20, default_concurrency_limit=8, api_open=False)
+    page.queue(max_size=None, default_concurrency_limit=8, api_open=False)
+    limit_events(page, {PHOTOS: studio.config.max_waiting + 1})
+    return page
 
 
 def _build_tabs(studio: Studio, page: StudioBlocks) -> None:
@@ -63,6 +66,14 @@ def _ending(studio: Studio) -> Callable[[gr.Request], None]:
     return end_visit
 
 
+def _is_full(studio: Studio, most_bytes: int) -> bool:
+    """Whether visitors' files take more than that, without those that nobody needs."""
+    if studio.workspace.stored_bytes() <= most_bytes:
+        return False
+    studio.workspace.sweep(KEEP_SECONDS, studio.config.upload_limit)
+    return studio.workspace.stored_bytes() > most_bytes
+
+
 def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
     """Mounts the page on a FastAPI application at "/"; routes that the application has already come first.
 
@@ -76,8 +87,9 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         most_upload_bytes=together,
         most_seconds=config.upload_limit,
         is_local=config.is_local,
-        is_full=lambda: studio.workspace.stored_bytes() > STORED_UPLOADS * most_bytes,
+        is_full=lambda: _is_full(studio, STORED_UPLOADS * most_bytes),
     )
+    studio.workspace.keep_clean(CLEAN_SECONDS, KEEP_SECONDS, config.upload_limit)
     gr.mount_gradio_app(
         app, page, path="/", server_name=config.host, server_port=config.port, footer_links=[], run_history=False,
         app_kwargs={"middleware": [gate]}, auth=accounts(config) or None, show_error=False, max_file_size=most_bytes,

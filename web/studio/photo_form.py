@@ -21,6 +21,9 @@ FORMATS = (
     ("bmp", "BMP"),
 )
 PAINT, PAINT_OPACITY = "#ffffff", 0.6  # of the mask in the editor, where the photo shows through
+MASK_SIDE = 800  # pixels, of the photo that the mask is painted on
+# Of the mask as it comes: a screen of double density may send twice the side.
+MOST_MASK_PIXELS = (2 * MASK_SIDE) ** 2
 _FULL_PAINT = 0.95 * PAINT_OPACITY  # browsers round
 MOST_GRAIN = 10.0  # levels of 255; infer.py allows more
 
@@ -80,7 +83,7 @@ def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
     path = folder / "mask.png"
     path.write_bytes(painted)
     try:
-        pixels = decode_file(path).pixels
+        pixels = decode_file(path, max_pixels=MOST_MASK_PIXELS).pixels
     except ImageError as error:
         raise UsageError("the mask cannot be read; clear it and paint it again") from error
     if pixels.ndim != 3 or pixels.shape[-1] != 4 or not pixels[..., 3].any():

@@ -7,12 +7,14 @@ from typing import Any
 import gradio as gr
 
 from web.studio.answers import place_text, shown_error, told
+from web.studio.event_limits import PHOTOS
 from web.studio.file_inputs import MaskInput, PhotoInput
 from web.studio.photo_form import (
     AS_PHOTO,
     AUTOMATIC,
     FORMATS,
     FULL_SIZE,
+    MASK_SIDE,
     MOST_GRAIN,
     NONE,
     PAINT,
@@ -23,11 +25,9 @@ from web.studio.photo_form import (
     request_of,
     saved_mask,
 )
-from web.studio.photo_work import MASK_SIDE, picture, sheet_pictures, view
+from web.studio.photo_work import picture, sheet_pictures, view
 from web.studio.studio import Studio
 from web.studio.style_cards import choices, first_choice
-
-PHOTO_QUEUE = "photos"  # events of this name share gradio's limit of those that run
 
 
 class PhotoTab:
@@ -129,7 +129,7 @@ class PhotoTab:
             self.format,
         ]  # fmt: skip
         limit = self._studio.config.max_waiting + 1
-        shared = {"concurrency_id": PHOTO_QUEUE, "concurrency_limit": min(30, limit)}
+        shared = {"concurrency_id": PHOTOS, "concurrency_limit": min(30, limit)}
         self.start.click(
             self._make, [self.photo, self.mask, *fields], [self.slider, self.line, self.download],
             show_progress_on=self.slider, **shared,

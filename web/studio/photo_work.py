@@ -12,7 +12,6 @@ from web.studio.uploads import Upload, file_stem
 from web.turns import Deadline
 
 VIEW_SIDE = 1280  # pixels, longest side of what the page shows
-MASK_SIDE = 800  # of the photo that the mask is painted on
 
 _decoding = threading.Lock()  # one large photo at a time is in memory for its view
 

@@ -6,7 +6,8 @@ import gradio as gr
 
 from cli.flags import UsageError
 from web.studio.answers import shown_error, told
-from web.studio.file_inputs import PhotoInput
+from web.studio.event_limits import SLOW
+from web.studio.file_inputs import PhotoInput, check_photos
 from web.studio.slow_runs import (
     ITERATIONS,
     STARTS,
@@ -41,7 +42,7 @@ class SlowTab:
                 self._build_result()
         self.start.click(
             self._make, [self.photo, self.painting, self.preset, self.width, self.iterations, self.initial],
-            [self.picture, self.plot, self.line, self.download], concurrency_limit=1, concurrency_id="slow",
+            [self.picture, self.plot, self.line, self.download], concurrency_limit=1, concurrency_id=SLOW,
             show_progress="minimal", show_progress_on=self.line,
         )  # fmt: skip
         self.stop.click(self._stop, None, None, queue=False, show_progress="hidden")
@@ -85,6 +86,7 @@ class SlowTab:
         if photo is None or painting is None:
             raise shown_error("give a photo and a painting first")
         with told(photo, painting, folders=self._studio.folders()):
+            check_photos((photo, painting), self._studio.maker.max_pixels)
             counts = _whole("width", width), _whole("iterations", iterations)
             asked, visit = SlowRequest(photo, painting, preset, *counts, initial), self._studio.visit(request)
             if missing := self._missing():

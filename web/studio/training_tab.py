@@ -1,5 +1,6 @@
 """The tab to train a style. The training belongs to the studio: it goes on when the page is closed or loaded again."""
 
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -7,7 +8,7 @@ import gradio as gr
 from cli.train_config import TrainConfig
 from loss_net.presets import LOSS_PRESETS
 from web.studio.answers import shown_error, told
-from web.studio.file_inputs import FilesInput, PhotoInput
+from web.studio.file_inputs import FilesInput, PhotoInput, check_photos
 from web.studio.studio import Studio
 from web.studio.training_plot import loss_table
 from web.studio.trainings import (
@@ -15,6 +16,7 @@ from web.studio.trainings import (
     FINISHED,
     IDLE,
     MOST_NAME_CHARACTERS,
+    MOST_PHOTOS,
     RUNNING,
     STOPPED,
     STOPPING,
@@ -157,15 +159,24 @@ class TrainingTab:
         )  # fmt: skip
 
     def _start(self, *fields):
-        with told(fields[0], folders=self._studio.folders()):
+        with self._checked_uploads(*fields):
             self._trainings.start(_request(*fields))
         return self.shown()
 
     def _start_grid(self, *fields):
         painting, name, *others = fields
-        with told(painting, folders=self._studio.folders()):
+        with self._checked_uploads(*fields):
             self._trainings.start_grid(_request(painting, name or "preview grid", *others))
         return self.shown()
+
+    @contextmanager
+    def _checked_uploads(self, painting, _name, folder, photos, *_others):
+        """Errors become one line; files that are no photo or too large are such errors."""
+        sent = () if folder else (photos or ())[: MOST_PHOTOS + 1]  # Trainings refuses more
+        uploads = [upload for upload in (painting, *sent) if upload is not None]
+        with told(*uploads, folders=self._studio.folders()):
+            check_photos(uploads, self._studio.maker.max_pixels)
+            yield
 
     def _stop(self):
         self._trainings.stop()
