@@ -20,7 +20,7 @@ from serving import BOUNDARY, form_body, read_all, running_service
 from waiting import wait_until
 
 pytestmark = pytest.mark.tensorflow
-HOST = b"Host: x\r\n"
+HOST = b"Host: 127.0.0.1\r\n"
 RAW = b"POST /api/v1/stylize?style=waves HTTP/1.1\r\n" + HOST + b"Content-Type: image/png\r\n"
 
 

@@ -19,7 +19,6 @@ KEEP_ALIVE_SECONDS = 5
 BACKLOG = 1024  # connections that the system holds until they are accepted
 ANSWER_SECONDS = 2.0  # before the end of stop_limit, in which photos that are given up are answered
 FILES_BESIDE_CONNECTIONS = 300  # open at the same time: uploads, pictures, libraries
-LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Server(uvicorn.Server):

@@ -75,7 +75,7 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         Gate,
         most_upload_bytes=together,
         most_seconds=config.upload_limit,
-        is_local=config.is_local,
+        host_names=config.host_names,
         is_full=lambda: studio.workspace.stored_bytes() > STORED_UPLOADS * most_bytes,
     )
     gr.mount_gradio_app(
