@@ -272,6 +272,14 @@ def test_a_damaged_form_is_refused(service, body):
     assert reply.status in (400, 422) and reply.error
 
 
+@pytest.mark.parametrize("charset", ["undefined", "idna", "punycode"])
+def test_a_charset_without_text_is_refused(service, cat, charset):
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}; charset={charset}"}
+    body = form_body([("photo", "\u00e4" * 99, cat.read_bytes()), ("style", "\u00e4" * 99)])
+    reply = service.request("POST", "/api/v1/stylize", body, headers)
+    assert reply.status in (400, 404, 422) and reply.error
+
+
 @pytest.mark.parametrize(
     "kind",
     ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 5000],

@@ -103,14 +103,18 @@ def run_server(
 ) -> None:
     """Serves until a signal ends it, then raises Interrupted. app: of web.service.build_service; a page may be mounted.
 
+    Raises OSError if the application does not start.
     ready: is called once, when requests are accepted.
     """
     server = built_server(app, config, connections)
     with contextlib.closing(listener):
         ready()
-        server.run([listener])
+        with contextlib.suppress(SystemExit):  # of uvicorn, whose status is no status of these programs
+            server.run([listener])
     if server.received:
         raise Interrupted(server.received)
+    if not server.started:
+        raise OSError("the application could not start; the lines before say why")
 
 
 def built_server(app: Any, config: ServiceConfig, connections: Connections) -> Server:
