@@ -67,7 +67,7 @@ class ServiceConfig:
         at_most=86_400,
     )
     max_connections: int = knob(
-        "open connections; beyond that the one that has been idle for longest is closed",
+        "open connections; beyond that one is closed that is idle, or that sends next to nothing",
         1000,
         group=LIMITS,
         at_least=1,
