@@ -14,7 +14,7 @@ from pathlib import Path
 from cli.doors import run_door
 from cli.flags import Parser, UsageError, add_flags, check_ranges, given_flags, help_formatter, report
 from system.program import command, examples, prog
-from web.config import GROUPS, KEY_VARIABLE, ServiceConfig, with_key
+from web.config import GROUPS, KEY_VARIABLE, ServiceConfig, check_public_hosts, with_key
 
 PROG = prog("serve")
 UPLOADS_NAME = "fast_style_transfer_uploads"  # marks the temporary folder
@@ -36,6 +36,7 @@ def parse_args(arguments: list[str] | None = None) -> ServiceConfig:
     config = replace(ServiceConfig(), **given)
     try:
         check_ranges(config)
+        check_public_hosts(config)
         return with_key(config, os.environ)
     except UsageError as error:
         parser.error(str(error))
@@ -58,7 +59,7 @@ def run(config: ServiceConfig) -> int:
     from system.files import temporary_folder
     from system.pillow_release import old_pillow_line
     from web.pictures import PictureMaker
-    from web.server import LOCAL_HOSTS, connections_for, listening_socket, run_server, url_of
+    from web.server import connections_for, listening_socket, run_server, url_of
     from web.service import build_service
     from web.shelf import StyleShelf
 
@@ -67,10 +68,11 @@ def run(config: ServiceConfig) -> int:
     with temporary_folder(Path(tempfile.gettempdir()) / UPLOADS_NAME) as folder:
         maker = PictureMaker(config, StyleShelf(report=lambda line: report(PROG, line)))
         app = build_service(maker, folder, api_key=config.api_key, connections=lambda: len(connections))
-        if config.host not in LOCAL_HOSTS and config.api_key is None:
+        if not config.is_local and config.api_key is None:
+            places = ", ".join(config.public_host) or config.host
             report(
                 PROG,
-                f"everyone who reaches {config.host} can use this service; set {KEY_VARIABLE} to ask for a key",
+                f"everyone who reaches {places} can use this service; set {KEY_VARIABLE} to ask for a key",
             )
         if line := old_pillow_line():
             report(PROG, line)

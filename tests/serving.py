@@ -98,7 +98,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def running_service(checkpoints_dir: Path, folder: Path, **options) -> Iterator[Running]:
-    """A service of the styles in a folder. options: fields of ServiceConfig, and maker_class, header_seconds."""
+    """A service of the styles in a folder. options: fields of ServiceConfig, and those below."""
     from web.config import ServiceConfig
     from web.connections import Connections
     from web.pictures import PictureMaker
@@ -107,11 +107,11 @@ def running_service(checkpoints_dir: Path, folder: Path, **options) -> Iterator[
     from web.shelf import StyleShelf
 
     maker_class = options.pop("maker_class", PictureMaker)
-    seconds = options.pop("header_seconds", 30.0)
+    seconds = {name: options.pop(name, 30.0) for name in ("header_seconds", "body_seconds")}
     config = ServiceConfig(port=0, **options)
     maker = maker_class(config, StyleShelf(checkpoints_dir, runtime="onnx", threads=1))
     lines: list[str] = []
-    connections = Connections(config.max_connections, header_seconds=seconds)
+    connections = Connections(config.max_connections, **seconds)
     app = build_service(
         maker, folder, api_key=config.api_key, log=lines.append, connections=lambda: len(connections)
     )

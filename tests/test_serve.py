@@ -115,6 +115,8 @@ def test_help_waits_for_no_library():
         (["--max-waiting", "-1"], "--max-waiting must be"),
         (["--api-key", "short"], "--api-key must have 16"),
         (["--api-key", "with spaces in the middle"], "--api-key must have 16"),
+        (["--public-host", "https://photos.example"], "--public-host https://photos.example: is not a name"),
+        (["--public-host", "photos.example:443"], "leave out https://, ports and paths"),
         (["photo.jpg"], "unrecognized arguments"),
     ],
 )
@@ -211,6 +213,16 @@ def test_a_thousand_idle_connections_do_not_keep_a_good_client_out(started, phot
         if index < 1099:
             opened.close()
         assert process.stylize(photo(tmp_path / "cat.png"))[0] == 200
+
+
+def test_a_line_warns_of_a_public_name_without_a_key(started):
+    process = started("--public-host", "photos.example")
+    assert "everyone who reaches photos.example can use this service" in process.lines[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "LOCALHOST"])
+def test_no_line_warns_of_an_address_of_this_machine(started, host):
+    assert "listening" in started("--host", host).lines[0]
 
 
 def test_a_line_warns_of_an_open_address_without_a_key(started):

@@ -168,6 +168,17 @@ def test_a_style_has_a_small_picture_which_is_made_once(service):
     assert max(image_of(first).size) == 256
 
 
+def test_a_missing_example_photo_is_a_fault_of_the_server_without_a_path(
+    service, tmp_path, monkeypatch, caplog
+):
+    previews = service.app.state.service._previews
+    monkeypatch.setattr(previews, "_photo_path", tmp_path / "missing.jpg")
+    monkeypatch.setattr(previews, "_pictures", {})
+    reply = service.get("/api/v1/styles/waves/preview")
+    assert reply.status == 500 and reply.error == "the server has failed; its log says why"
+    assert "missing.jpg" in caplog.text
+
+
 def test_a_preview_of_no_style_is_not_found(service):
     assert service.get("/api/v1/styles/..%2fwaves/preview").status == 404
     assert "no style has this name" in service.get("/api/v1/styles/nobody/preview").error

@@ -20,7 +20,7 @@ from serving import BOUNDARY, form_body, read_all, running_service
 from waiting import wait_until
 
 pytestmark = pytest.mark.tensorflow
-HOST = b"Host: x\r\n"
+HOST = b"Host: 127.0.0.1\r\n"
 RAW = b"POST /api/v1/stylize?style=waves HTTP/1.1\r\n" + HOST + b"Content-Type: image/png\r\n"
 
 
@@ -270,6 +270,14 @@ def test_a_damaged_form_is_refused(service, body):
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     reply = service.request("POST", "/api/v1/stylize", body, headers)
     assert reply.status in (400, 422) and reply.error
+
+
+@pytest.mark.parametrize("charset", ["undefined", "idna", "punycode"])
+def test_a_charset_without_text_is_refused(service, cat, charset):
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}; charset={charset}"}
+    body = form_body([("photo", "\u00e4" * 99, cat.read_bytes()), ("style", "\u00e4" * 99)])
+    reply = service.request("POST", "/api/v1/stylize", body, headers)
+    assert reply.status in (400, 404, 422) and reply.error
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def test_a_client_that_goes_away_makes_room(held, cat):
     Asking(held, cat)
     wait_until(lambda: held.maker.on_network == 1)
     body = form_body([("photo", "a.png", cat.read_bytes()), ("style", "waves")])
-    head = "POST /api/v1/stylize HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=boundary0123456789"
+    kind = "multipart/form-data; boundary=boundary0123456789"
+    head = f"POST /api/v1/stylize HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}"
     with held.connect() as connection:
         connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         wait_until(lambda: held.maker.waiting == 1)

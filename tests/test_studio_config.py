@@ -8,7 +8,8 @@ import pytest
 
 import studio
 from cli.flags import UsageError
-from web.studio.config import AUTH_VARIABLE, StudioConfig, accounts, check_config, is_loopback
+from web.config import is_loopback
+from web.studio.config import AUTH_VARIABLE, StudioConfig, accounts, check_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,6 +35,7 @@ def test_training_is_offered_on_a_local_address_or_where_the_operator_allows_it(
     assert StudioConfig().offers_training
     assert not StudioConfig(no_training=True).offers_training
     assert not StudioConfig(host="0.0.0.0").offers_training
+    assert not StudioConfig(public_host=("photos.example",)).offers_training
     assert StudioConfig(host="0.0.0.0", allow_training=True).offers_training
 
 
@@ -77,6 +79,7 @@ def test_flags_that_cannot_be_followed_are_refused(tmp_path):
         ),
         "is not a file": StudioConfig(vgg=tmp_path),
         "--max-clip-frames": StudioConfig(max_clip_frames=0),
+        "--public-host": StudioConfig(public_host=("https://photos.example",)),
     }
     for expected, config in wrong.items():
         with pytest.raises(UsageError, match=expected):

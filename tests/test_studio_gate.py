@@ -18,7 +18,7 @@ def answer_of(
     *,
     headers: dict | None = None,
     body: tuple[bytes, ...] = (b"",),
-    is_local: bool = True,
+    host_names: frozenset | None = frozenset(),
     pause: float = 0.0,
     most_seconds: float = 5.0,
     is_full: bool | Callable[[], bool] = False,
@@ -47,7 +47,7 @@ def answer_of(
         app,
         most_upload_bytes=most_upload_bytes,
         most_seconds=most_seconds,
-        is_local=is_local,
+        host_names=host_names,
         is_full=is_full if callable(is_full) else lambda: is_full,
     )
     fields = {"host": "127.0.0.1:7860", **(headers or {})}
@@ -85,16 +85,27 @@ def test_names_of_this_machine_are_taken(host):
     assert answer_of(headers={"host": host})[0] == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "192.168.0.1:7860"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "192.168.0.1:7860", "[::1"])
 def test_another_name_is_refused_on_a_local_address_only(host):
     assert answer_of(headers={"host": host})[0] == 421
-    assert answer_of(headers={"host": host}, is_local=False)[0] == 200
+    assert answer_of(headers={"host": host}, host_names=None)[0] == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://[", ""])
 def test_a_page_of_another_origin_is_refused(origin):
     assert answer_of(headers={"origin": origin})[0] == 403
     assert answer_of(headers={"origin": "http://127.0.0.1:7860"})[0] == 200
+
+
+@pytest.mark.parametrize("host", ["photos.example", "photos.example:8443", "127.0.0.1:7860"])
+def test_a_proxy_may_name_the_public_host_and_its_pages(host):
+    headers = {"host": host, "origin": "https://photos.example"}
+    if host.endswith(":8443"):
+        headers["origin"] += ":8443"
+    assert answer_of(headers=headers, host_names=frozenset({"photos.example"}))[0] == 200
+    assert answer_of(headers=headers)[0] in (403, 421)
+    headers["origin"] = "https://evil.example"
+    assert answer_of(headers=headers, host_names=frozenset({"photos.example"}))[0] == 403
 
 
 def test_a_body_that_says_it_is_too_long_is_not_read():
@@ -144,6 +155,6 @@ def test_websockets_are_refused():
     async def send(message):
         sent.append(message)
 
-    gate = Gate(None, most_upload_bytes=1, most_seconds=1, is_local=True)
+    gate = Gate(None, most_upload_bytes=1, most_seconds=1, host_names=frozenset())
     asyncio.run(gate({"type": "websocket", "path": "/", "headers": []}, None, send))
     assert sent

@@ -116,6 +116,15 @@ def test_a_cancelled_photo_leaves_the_line(shelf, cat, tmp_path):
         first.result()
 
 
+def test_only_photos_count_for_the_time_that_others_are_told(shelf, cat, tmp_path, monkeypatch):
+    maker = PictureMaker(ServiceConfig(), shelf)
+    before = maker.turns.busy(1000).retry_after
+    maker.sheet(cat)
+    assert maker.turns.busy(1000).retry_after == before
+    maker.make(cat, PictureRequest((("waves", 1.0),)), tmp_path)
+    assert maker.turns.busy(1000).retry_after != before
+
+
 def test_too_many_pixels_are_refused_before_they_are_decoded(shelf, photo, tmp_path, monkeypatch):
     maker = PictureMaker(ServiceConfig(max_megapixels=0.01), shelf)
     large, small = photo(tmp_path / "l.png", height=200, width=100), photo(tmp_path / "s.png")

@@ -60,6 +60,20 @@ def test_one_too_many_is_refused_at_once_with_a_time():
     turns.check_free()
 
 
+def test_frames_and_previews_do_not_count_for_the_time_of_photos(monkeypatch):
+    turns, now = Turns(), [0.0]
+    monkeypatch.setattr("web.turns.time.monotonic", lambda: now[0])
+
+    def take(seconds: float, **options) -> float:
+        with turns.turn(long(), **options):
+            now[0] += seconds
+        return turns.busy(10).retry_after
+
+    photos = take(40.0, is_measured=True)
+    assert photos > 40
+    assert take(0.01) == photos
+
+
 def test_nobody_may_wait_if_none_may():
     turns, order = Turns(0), []
     first = Holder(turns, order, "a")

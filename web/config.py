@@ -1,5 +1,7 @@
 """The flags of studio.py and serve.py: where they listen, and what they accept."""
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +11,7 @@ from cli.flags import UsageError, knob
 ADDRESS = "the address"
 LIMITS = "what one visitor may ask for"
 GROUPS = (ADDRESS, LIMITS)
+LOCAL_NAMES = ("localhost", "ip6-localhost")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,13 @@ class ServiceConfig:
         "127.0.0.1",
         group=ADDRESS,
         metavar="ADDRESS",
+    )
+    public_host: tuple[str, ...] = knob(
+        "names under which a proxy on this machine offers it, such as photos.example; a --host of this machine answers"
+        " requests for its own names and these only",
+        (),
+        group=ADDRESS,
+        metavar="NAME",
     )
     api_key: str | None = knob(
         "a secret that requests must send, 16 characters or more; better given as the environment variable"
@@ -57,7 +67,7 @@ class ServiceConfig:
         at_most=86_400,
     )
     max_connections: int = knob(
-        "open connections; beyond that the one that has been idle for longest is closed",
+        "open connections; beyond that one is closed that is idle, or that sends next to nothing",
         1000,
         group=LIMITS,
         at_least=1,
@@ -67,6 +77,35 @@ class ServiceConfig:
     max_megapixels: float = knob(
         "largest photo that is accepted", 50.0, group=LIMITS, metavar="MEGAPIXELS", above=0
     )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine reach it: not through a proxy either."""
+        return is_loopback(self.host) and not self.public_host
+
+    @property
+    def host_names(self) -> frozenset[str] | None:
+        """What requests may call it beside the names of this machine; None: anything, not on a local address."""
+        if not is_loopback(self.host):
+            return None
+        return frozenset(name.lower() for name in self.public_host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is that of this machine alone; False for names that are not known to be."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() in LOCAL_NAMES
+
+
+def check_public_hosts(config: ServiceConfig) -> None:
+    """Raises UsageError for a --public-host that no request can name, such as a URL."""
+    for name in config.public_host:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name):
+            raise UsageError(
+                f"--public-host {name}: is not a name such as photos.example; leave out https://, ports and paths"
+            )
 
 
 KEY_VARIABLE = "FAST_STYLE_TRANSFER_API_KEY"

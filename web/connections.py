@@ -1,18 +1,24 @@
 """HTTP connections with limits that uvicorn lacks: on their number, on slow headers, and on clients that do not read.
 
 A connection that waits for a request is closed after HEADER_SECONDS, whether it sends nothing or one byte a second. If
-there are too many connections, the one that has waited longest for a request makes room for the new one, so idle
-connections cannot keep others out. The limit on the time of a request's body is in web/uploads.py.
+there are too many connections, one of them makes room for the new one: the oldest that waits for a request, or else the
+oldest whose body makes no progress, or else an event stream, if these have more than half of all connections. So none
+of them can keep others out. The limit on the time of a request's body is in web/uploads.py.
 """
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from web.gate import EVENT_STREAM
+
 HEADER_SECONDS = 10.0  # from the first byte, or from the connection, to the end of the headers
+# A body makes no progress if fewer bytes than these have arrived for so long.
+BODY_SECONDS, BODY_BYTES = 5.0, 16_384
 WRITE_SECONDS = 30.0  # in which a client must read something
 HEADER_BYTES = 16_384  # of one request
 BUSY_LINE = "too many connections; try again later"
@@ -20,10 +26,12 @@ INVALID_LINE = f"this is not a valid HTTP request, or its headers are longer tha
 
 
 class Connections:
-    """All connections of one server. most: how many there may be."""
+    """All connections of one server. most: how many there may be. body_seconds: in which a body makes some progress."""
 
-    def __init__(self, most: int, *, header_seconds: float = HEADER_SECONDS):
-        self.most, self.header_seconds = most, header_seconds
+    def __init__(
+        self, most: int, *, header_seconds: float = HEADER_SECONDS, body_seconds: float = BODY_SECONDS
+    ):
+        self.most, self.header_seconds, self.body_seconds = most, header_seconds, body_seconds
         self._all: dict[GuardedConnection, None] = {}  # the oldest first
 
     def __len__(self) -> int:
@@ -34,14 +42,28 @@ class Connections:
         return GuardedConnection(self, *arguments, **options)
 
     def add(self, connection: "GuardedConnection") -> bool:
-        """Returns whether there is room, after an idle connection was closed if there was none."""
+        """Returns whether there is room, after another connection was closed if there was none."""
         if len(self._all) >= self.most:
-            idle = next((other for other in self._all if other.is_idle), None)
-            if idle is None:
+            other = self._dispensable()
+            if other is None:
                 return False
-            idle.abort()
+            other.abort()
         self._all[connection] = None
         return True
+
+    def _dispensable(self) -> "GuardedConnection | None":
+        """The connection that makes room for a new one."""
+        waiting = (other for other in self._all if other.is_idle)
+        stalled = (other for other in self._all if other.is_stalled)
+        return next(waiting, None) or next(stalled, None) or self._dispensable_stream()
+
+    def _dispensable_stream(self) -> "GuardedConnection | None":
+        """The oldest event stream of the address that has most of them; None if all have no more than their share."""
+        streams = [other for other in self._all if other.is_event_stream]
+        if len(streams) <= self.most // 2:
+            return None
+        counts = Counter(other.address for other in streams)
+        return max(streams, key=lambda other: counts[other.address])  # the first of equals
 
     def remove(self, connection: "GuardedConnection") -> None:
         self._all.pop(connection, None)
@@ -55,6 +77,7 @@ class GuardedConnection(H11Protocol):
         self._group = group
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._pace = BodyPace()
 
     @property
     def is_idle(self) -> bool:
@@ -62,6 +85,24 @@ class GuardedConnection(H11Protocol):
         return self.cycle is None or (
             self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY
         )
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the client is to send a body and sends next to nothing."""
+        is_awaited = self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        return is_awaited and self.loop.time() - self._pace.last > self._group.body_seconds
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the answer that is sent is one that does not end by itself."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and cycle.scope.get(EVENT_STREAM, False)
+
+    @property
+    def address(self) -> str | None:
+        """That of the client, which a proxy may have told."""
+        client = self.cycle.scope["client"] if self.cycle else self.client
+        return client[0] if client else None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -79,7 +120,9 @@ class GuardedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        was_body = self.conn.their_state is h11.SEND_BODY
         super().data_received(data)
+        self._pace.received(len(data) if was_body else BODY_BYTES, self.loop.time())
         if self.conn.their_state is not h11.IDLE:
             self._header_timer = _cancelled(self._header_timer)
         elif self._header_timer is None:
@@ -123,6 +166,19 @@ class GuardedConnection(H11Protocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class BodyPace:
+    """When a body has last made progress: `last`, in seconds of the event loop."""
+
+    def __init__(self) -> None:
+        self.last, self._bytes = 0.0, 0
+
+    def received(self, count: int, now: float) -> None:
+        """Notes bytes that have arrived; what precedes a body counts as BODY_BYTES."""
+        self._bytes += count
+        if self._bytes >= BODY_BYTES:
+            self.last, self._bytes = now, 0
 
 
 def _cancelled(timer: asyncio.TimerHandle | None) -> None:

@@ -34,11 +34,13 @@ BINARY = {"type": "string", "format": "binary", "minLength": 1}
 REFUSALS = {
     400: "the request or its form cannot be read",
     401: "a key is needed",
+    403: "a page of another site has sent this",
     404: "no such style or address",
     405: "this address has other methods",
     408: "the upload took too long",
     413: "the upload has too many bytes",
     415: "a body of this type is not accepted",
+    421: "this server has another name",
     422: "a parameter or a file is wrong: out of its range, not an image, damaged, too many pixels",
     500: "the server has failed; its log says why",
     503: "too many photos wait, or memory is short; try again after the seconds of Retry-After",
@@ -49,7 +51,7 @@ REFUSALS = {
 def answers(success: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an operation: what it gives on success, and its refusals."""
     found: dict[int | str, dict[str, Any]] = {200: success}
-    for status in sorted({400, 401, 404, 405, 500, *statuses}):
+    for status in sorted({400, 401, 403, 404, 405, 421, 500, *statuses}):
         found[status] = {"description": REFUSALS[status], "content": {"application/json": {"schema": ERROR}}}
         if status == 503:
             seconds = {"description": "seconds", "schema": {"type": "integer"}}

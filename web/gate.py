@@ -3,12 +3,14 @@
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import anyio
 from starlette.responses import JSONResponse
 
+from web.config import is_loopback
 from web.faults import NEUTRAL_LINE
 from web.metrics import Metrics
 from web.request_log import RECORD, RequestRecord
@@ -18,6 +20,14 @@ METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset({f"{API}/health", f"{API}/ready"})  # that need no key
 # What is read of a body after it was refused, so that its sender reads the answer and does not see a closed connection.
 DRAIN_BYTES, DRAIN_SECONDS = 100_000_000, 10.0
+EVENT_STREAM = (
+    "fast_style_transfer.is_event_stream"  # in the scope of a request whose answer does not end by itself
+)
+WRONG_HOST, WRONG_ORIGIN = 421, 403
+_REASONS = {
+    WRONG_HOST: "this address answers to localhost, its number, and the names of --public-host only",
+    WRONG_ORIGIN: "this request comes from a page of another site",
+}
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 API_HEADERS = (
     (b"cache-control", b"no-store"),
@@ -31,10 +41,21 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Gate:
-    """ASGI middleware around all of a service. log: is told one line of JSON for each request; None: no log."""
+    """ASGI middleware around all of a service. log: is told one line of JSON for each request; None: no log.
 
-    def __init__(self, app: Any, metrics: Metrics, api_key: str | None, log: Callable[[str], object] | None):
+    host_names: see `host_fault`; None: pages of other sites are not looked for.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        metrics: Metrics,
+        api_key: str | None,
+        log: Callable[[str], object] | None,
+        host_names: frozenset[str] | None = None,
+    ):
         self._app, self._metrics, self._api_key, self._log = app, metrics, api_key, log
+        self._host_names = host_names
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +84,11 @@ class Gate:
             return error_response(
                 400, "a request has Content-Length or Transfer-Encoding, not both", close=True
             )
-        if is_of_api(scope["path"]) and scope["path"] not in OPEN_PATHS and not self._has_key(scope):
+        if not is_of_api(scope["path"]):
+            return None
+        if self._host_names is not None and (status := host_fault(scope["headers"], self._host_names)):
+            return error_response(status, _REASONS[status])
+        if scope["path"] not in OPEN_PATHS and not self._has_key(scope):
             response = error_response(401, "a key is needed; send it as Authorization: Bearer KEY")
             response.headers["www-authenticate"] = "Bearer"
             return response
@@ -75,6 +100,39 @@ class Gate:
         headers = dict(scope["headers"])
         given = headers.get(b"x-api-key") or headers.get(b"authorization", b"")[len(b"Bearer ") :]
         return hmac.compare_digest(given.strip(), self._api_key.encode())
+
+
+def host_fault(headers: Iterable[tuple[bytes, bytes]], names: frozenset[str] | None) -> int:
+    """Returns 0, or the status of a request that a page of another site may have sent.
+
+    421: it calls this server by a name that is neither of this machine nor in `names`, as a page does that has rebound
+    its own name to 127.0.0.1. None: all names are right. 403: it comes from a page of another origin.
+    """
+    given = {name.lower(): value.decode("latin-1") for name, value in headers}
+    host, origin = given.get(b"host", ""), given.get(b"origin")
+    if names is not None and not _is_known_host(host, names):
+        return WRONG_HOST
+    if origin is None:
+        return 0
+    page = _parsed(origin)
+    # A proxy may name this server by its address, and not by the name that the page has.
+    is_own = (
+        page is not None and page.netloc and (page.netloc == host or page.netloc.lower() in (names or ()))
+    )
+    return 0 if is_own else WRONG_ORIGIN
+
+
+def _is_known_host(host: str, names: frozenset[str]) -> bool:
+    parsed = _parsed(f"//{host}")
+    name = (parsed.hostname if parsed else None) or ""
+    return is_loopback(name) or name in names
+
+
+def _parsed(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as a bracket that is not closed
+        return None
 
 
 def is_of_api(path: str) -> bool:
@@ -97,7 +155,7 @@ class _Passage:
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send):
         self.record = RequestRecord.of(scope)
-        self._receive, self._send = receive, send
+        self._scope, self._receive, self._send = scope, receive, send
         self._is_api = is_of_api(scope["path"])
         headers = dict(scope["headers"])
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
@@ -118,6 +176,8 @@ class _Passage:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.record.status, self.record.has_answer = message["status"], True
+            kind = dict(message.get("headers", ())).get(b"content-type", b"")
+            self._scope[EVENT_STREAM] = kind.startswith(b"text/event-stream")  # for web/connections.py
             message = {**message, "headers": [*message.get("headers", []), *await self._more_headers()]}
         elif message["type"] == "http.response.body":
             self.record.bytes_out += len(message.get("body", b""))

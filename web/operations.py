@@ -73,7 +73,7 @@ def _add_style_operations(app: FastAPI, service: Any) -> None:
 
     @app.get(
         f"{API}/styles/{{name}}/preview",
-        responses=description.answers(description.picture_answer(JPEG), 422, 503, 504),
+        responses=description.answers(description.picture_answer(JPEG), 503, 504),
         response_class=Response,
     )
     async def preview(request: Request, name: str) -> Response:

@@ -133,7 +133,7 @@ class PictureMaker:
                 photo, mask, target = self._read(photo_path, request, folder / name)
                 clock.ends(DECODING)
                 held_until_painted.enter_context(
-                    self.stages.network.turn(deadline, on_place, is_refused=False)
+                    self.stages.network.turn(deadline, on_place, is_refused=False, is_measured=True)
                 )
                 clock.ends(WAITING)
                 painted = self._painted(photo, mask, target, request, on_part)

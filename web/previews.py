@@ -21,7 +21,7 @@ class StylePreviews:
         self._lock = threading.Lock()
 
     def jpeg(self, name: str, deadline: Deadline) -> bytes:
-        """Returns a JPEG file. Raises StyleError, Busy, GaveUp, and ImageError if the example photo is missing."""
+        """Returns a JPEG file. Raises StyleError, Busy, GaveUp, and RuntimeError without an example photo."""
         version = self._maker.shelf.folder(name).stat().st_mtime
         with self._lock:
             known = self._pictures.get(name)
@@ -37,8 +37,12 @@ class StylePreviews:
         from PIL import Image
 
         from data.images import load_image, quantized
+        from data.picture import ImageError
 
-        photo = load_image(self._photo_path, max_side=SIDE)
+        try:
+            photo = load_image(self._photo_path, max_side=SIDE)
+        except ImageError as error:  # a fault of this server, not of the visitor's file
+            raise RuntimeError(f"the example photo of previews cannot be read: {error}") from error
         with self._maker.turns.turn(deadline):
             stylized = self._maker.shelf.stylizer([(name, 1.0)])(photo)
         stream = io.BytesIO()

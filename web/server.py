@@ -19,7 +19,6 @@ KEEP_ALIVE_SECONDS = 5
 BACKLOG = 1024  # connections that the system holds until they are accepted
 ANSWER_SECONDS = 2.0  # before the end of stop_limit, in which photos that are given up are answered
 FILES_BESIDE_CONNECTIONS = 300  # open at the same time: uploads, pictures, libraries
-LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Server(uvicorn.Server):
@@ -104,14 +103,18 @@ def run_server(
 ) -> None:
     """Serves until a signal ends it, then raises Interrupted. app: of web.service.build_service; a page may be mounted.
 
+    Raises OSError if the application does not start.
     ready: is called once, when requests are accepted.
     """
     server = built_server(app, config, connections)
     with contextlib.closing(listener):
         ready()
-        server.run([listener])
+        with contextlib.suppress(SystemExit):  # of uvicorn, whose status is no status of these programs
+            server.run([listener])
     if server.received:
         raise Interrupted(server.received)
+    if not server.started:
+        raise OSError("the application could not start; the lines before say why")
 
 
 def built_server(app: Any, config: ServiceConfig, connections: Connections) -> Server:

@@ -54,7 +54,7 @@ def build_service(
         redirect_slashes=False,
     )
     app.state.service = service = Service(maker, folder, metrics)
-    app.add_middleware(Gate, metrics=metrics, api_key=api_key, log=log)
+    app.add_middleware(Gate, metrics=metrics, api_key=api_key, log=log, host_names=maker.config.host_names)
     add_operations(app, service)
     return app
 

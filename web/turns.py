@@ -95,10 +95,12 @@ class Turns:
         *,
         takes: float = 1.0,
         is_refused: bool = True,
+        is_measured: bool = False,
     ) -> Iterator[None]:
         """Waits for the turn and holds it within this context. One who takes more than all room has it alone.
 
         on_place: is told how many are before this one, whenever that changes. is_refused: whether Busy is raised.
+        is_measured: whether its seconds count for the time that Busy tells: those of photos do; frames are far shorter.
         Raises Busy at once if too many wait, and GaveUp if the deadline passes meanwhile.
         """
         ticket = object()
@@ -110,7 +112,9 @@ class Turns:
             self._wait(ticket, deadline, on_place)
             start = time.monotonic()
             yield
-            self._seconds += 0.2 * (time.monotonic() - start - self._seconds)
+            if is_measured:
+                with self._changed:
+                    self._seconds += 0.2 * (time.monotonic() - start - self._seconds)
         finally:
             with self._changed:
                 del self._queue[ticket]

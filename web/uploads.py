@@ -157,6 +157,10 @@ class Uploads:
             form = await parser.parse()
         except MultiPartException as error:
             raise Refused(400, f"the form cannot be read: {printable(error.message)[:200]}") from error
+        except UnicodeError as error:  # of a charset that has no text, such as "undefined"
+            raise Refused(
+                400, "the form cannot be read: its charset is not supported; leave it out"
+            ) from error
         try:
             for name, part in form.multi_items():
                 await self._store(name, part, upload)

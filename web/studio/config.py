@@ -1,20 +1,18 @@
 """The flags of studio.py: those of the service, who may use the page, and what it offers beside styles."""
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.flags import UsageError, check_ranges, knob
-from web.config import ADDRESS, LIMITS, ServiceConfig
+from web.config import ADDRESS, LIMITS, ServiceConfig, check_public_hosts
 
 # Titles in --help, in the order in which it lists them.
 PLACES = "styles, photos and weights"
 TRAINING = "training and the slow method, which take all cores for minutes"
 GROUPS = (ADDRESS, LIMITS, PLACES, TRAINING)
 AUTH_VARIABLE = "FAST_STYLE_TRANSFER_AUTH"
-LOCAL_NAMES = ("localhost", "ip6-localhost")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class StudioConfig(ServiceConfig):
     )
     no_training: bool = knob("leave out training and the slow method", False, group=TRAINING)
     allow_training: bool = knob(
-        "offer them to other machines too; without this flag only a --host of this machine offers them",
+        "offer them to other machines too; without this flag only a --host of this machine without --public-host offers"
+        " them",
         False, group=TRAINING,
     )  # fmt: skip
     max_training_steps: int = knob(
@@ -57,27 +56,15 @@ class StudioConfig(ServiceConfig):
     )
 
     @property
-    def is_local(self) -> bool:
-        """Whether only programs of this machine reach the studio."""
-        return is_loopback(self.host)
-
-    @property
     def offers_training(self) -> bool:
         """Whether visitors may train styles and use the slow method."""
         return not self.no_training and (self.is_local or self.allow_training)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is that of this machine alone; False for names that are not known to be."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() in LOCAL_NAMES
-
-
 def check_config(config: StudioConfig) -> None:
     """Raises UsageError for flags that are out of range or contradict each other, and for folders that are missing."""
     check_ranges(config)
+    check_public_hosts(config)
     if config.no_training and config.allow_training:
         raise UsageError("--no-training and --allow-training cannot be used together; give one of them")
     for folder in config.content_dir:

@@ -8,11 +8,10 @@ when Gradio gets another route.
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 
-from web.studio.config import LOCAL_NAMES, is_loopback
+from web.gate import host_fault
 
 Scope, Message = dict[str, Any], dict[str, Any]
 Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
@@ -38,10 +37,9 @@ LOOK_BYTES = 4_000_000  # of one upload that come between two looks at what is s
 class Gate:
     """ASGI middleware. Refuses closed paths (404), pages of other origins (403) and bodies that are too large (413).
 
-    most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). is_local: whether
-    the studio listens on this machine only; then requests that name another host are refused (421), as those of a page
-    that has rebound its name to 127.0.0.1. is_full: whether no more uploads can be stored (503). It is asked in another
-    thread, before an upload and while uploads come.
+    most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). host_names: what
+    requests may call the studio beside the names of this machine (421 for others); None: anything. is_full: whether no
+    more uploads can be stored (503). It is asked in another thread, before an upload and while uploads come.
     """
 
     def __init__(
@@ -50,10 +48,15 @@ class Gate:
         *,
         most_upload_bytes: int,
         most_seconds: float,
-        is_local: bool,
+        host_names: frozenset[str] | None,
         is_full: Callable[[], bool] = lambda: False,
     ):
-        self._app, self._is_local, self._most_seconds, self._is_full = app, is_local, most_seconds, is_full
+        self._app, self._host_names, self._most_seconds, self._is_full = (
+            app,
+            host_names,
+            most_seconds,
+            is_full,
+        )
         self._most_upload_bytes = most_upload_bytes + UPLOAD_SLACK_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,13 +74,9 @@ class Gate:
 
     def _fault(self, scope: Scope, path: str) -> int:
         """The status of a request that is refused, 0 for one that passes."""
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get(b"host", ""), headers.get(b"origin")
-        if self._is_local and not _is_local_name(host):
-            return 421
-        if origin is not None and urlsplit(origin).netloc != host:
-            return 403
-        length = headers.get(b"content-length", "0")
+        if status := host_fault(scope["headers"], self._host_names):
+            return status
+        length = dict(scope["headers"]).get(b"content-length", b"0").decode("latin-1")
         if length.isdecimal() and int(length) > self._most_bytes(path):
             return 413
         return 0 if _OPEN.fullmatch(path) else 404
@@ -115,7 +114,7 @@ class Gate:
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
-            if self._is_local and message["type"] == "http.response.start":
+            if self._host_names is not None and message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), NO_FRAMES]}
             await send(message)
 
@@ -141,18 +140,13 @@ class _Full(Exception):
     pass
 
 
-def _is_local_name(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    return name in LOCAL_NAMES or is_loopback(name)
-
-
 _REASONS = {
     403: "this request comes from a page of another site",
     408: "this took longer than the studio waits for an upload",
     404: "there is nothing at this address",
     413: "this is more than the studio accepts",
     503: "the studio cannot store more files now; try again later",
-    421: "the studio is reached by the name localhost or its address only",
+    421: "the studio is reached by the name localhost, its address, and the names of --public-host only",
 }
 
 

@@ -86,7 +86,7 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         Gate,
         most_upload_bytes=together,
         most_seconds=config.upload_limit,
-        is_local=config.is_local,
+        host_names=config.host_names,
         is_full=lambda: _is_full(studio, STORED_UPLOADS * most_bytes),
     )
     studio.workspace.keep_clean(CLEAN_SECONDS, KEEP_SECONDS, config.upload_limit)
