@@ -167,6 +167,7 @@ def test_no_help_text_names_a_file_of_the_repository(run, environment):
         text = run(name, "--help").stdout
         assert text.startswith(f"usage: {COMMAND} ")
         assert not re.search(r"\b\w+\.py\b|requirements|\bmake\b|python |\b(examples|docs)/", text), text
+        assert "checkpoints/" not in text or name == "train", text
 
 
 def test_the_modules_of_the_current_folder_are_not_imported(run, elsewhere):
@@ -267,6 +268,13 @@ def test_a_style_of_the_current_folder_cannot_take_the_place_of_a_shipped_one(ru
     run("stylize", "cat.png", "--style", "udnie", "--grain", "0", "-o", "shipped.png")
     run("stylize", "cat.png", "--style", "checkpoints/udnie", "--grain", "0", "-o", "own.png")
     assert (elsewhere / "shipped.png").read_bytes() != (elsewhere / "own.png").read_bytes()
+
+
+@pytest.mark.parametrize("variable", ["", "checkpoints"])
+def test_styles_of_the_clone_from_which_it_is_installed_are_listed_once(run, elsewhere, variable):
+    shutil.copytree(ROOT / "checkpoints" / "udnie", elsewhere / "checkpoints" / "udnie")
+    lines = run("styles", FAST_STYLE_TRANSFER_STYLES=variable).stdout.splitlines()
+    assert sorted(line.partition(" ")[0] for line in lines) == sorted(SHIPPED)
 
 
 def test_a_folder_named_in_the_environment_comes_before_the_shipped_styles(run, elsewhere):
