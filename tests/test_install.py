@@ -253,6 +253,20 @@ def test_a_program_starts_the_doors_as_processes(run):
     assert run("-c", DOOR).stdout.strip() == run("styles").stdout.strip()
 
 
+INSTALL = f"""
+import sys
+sys.path.remove("")
+from {PACKAGE}.system.program import REQUIREMENTS, install_line
+print(*map(install_line, REQUIREMENTS), sep="\\n")
+"""
+
+
+def test_missing_packages_are_installed_by_their_names_for_the_python_of_the_command(run, environment):
+    lines = run("-c", INSTALL).stdout.splitlines()
+    assert len(lines) == 4 and all(str(bin_of(environment) / "python") in line for line in lines)
+    assert "tensorflow" in lines[0] and "gradio" in lines[3] and not any(COMMAND in line for line in lines)
+
+
 def test_own_styles_are_listed_beside_the_shipped_ones(run, elsewhere):
     shipped = run("styles").stdout
     assert shipped.count("\n") == len(SHIPPED)
@@ -337,3 +351,5 @@ def test_messages_take_the_names_of_commands_from_one_home():
         for place in found
         if not any(place[0] == file and place[2].startswith(name) for file, name in ALLOWED)
     ] == []
+    needed = {(file, name) for file, name in ALLOWED for place in found if place[0] == file}
+    assert needed == ALLOWED
