@@ -28,7 +28,7 @@ studio: .venv/.studio
 serve: .venv/.serve
 	.venv/bin/python serve.py
 
-wheel: .venv/.dev
+wheel: .venv/.build
 	.venv/bin/python -m hatchling build -t wheel -t sdist
 
 test: .venv/.dev
@@ -95,11 +95,15 @@ $(PIP) -r requirements-studio.txt
 	$(PIP) --no-deps -r requirements-infer.txt
 endef
 
-.venv/.dev: .venv/.train requirements-dev.txt requirements-serve.txt requirements-studio.txt
+.venv/.build: .venv/bin/python requirements-dev.txt
+	$(PIP) "$$(grep -o '^hatchling[^ ]*' requirements-dev.txt)"
+	@touch $@
+
+.venv/.dev: .venv/.train requirements-dev.txt requirements-openvino.txt requirements-serve.txt requirements-studio.txt
 	@echo "Installing the packages for the tests ..."
 	$(PIP) -r requirements-dev.txt
 	$(INSTALL_STUDIO)
-	@touch $@ .venv/.serve .venv/.studio
+	@touch $@ .venv/.serve .venv/.studio .venv/.build
 
 clean:
 	rm -rf .venv .venv-lowest out dist

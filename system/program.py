@@ -49,8 +49,40 @@ def command(door: str) -> str:
 
 
 def install_line(extra: str) -> str:
-    """Returns the command that installs the packages of one of REQUIREMENTS."""
-    return f'pip install "{COMMAND}[{extra}]"' if IS_INSTALLED else f"pip install -r {REQUIREMENTS[extra]}"
+    """Returns the command that installs the packages of one of REQUIREMENTS.
+
+    Where this project is installed, it names the packages and this Python: with pipx and uv, the pip that a shell finds
+    installs into another environment, and an index may have a foreign package of this project's name.
+    """
+    if not IS_INSTALLED:
+        return f"pip install -r {REQUIREMENTS[extra]}"
+    from importlib.util import find_spec
+    from shlex import quote
+
+    python = quote(sys.executable or "python")
+    # uv makes environments without pip
+    start = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
+    packages = _packages_of(extra)
+    if not packages:  # the metadata are missing
+        return f'{start} ".[{extra}]" in a clone of the repository'
+    return " ".join([start, *map(quote, packages)])
+
+
+def _packages_of(extra: str) -> list[str]:
+    """Returns what an extra adds on this Python, for example ["tensorflow<3,>=2.18"]; empty if it is not known."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        from packaging.requirements import Requirement  # comes with ONNX Runtime
+
+        lines = [Requirement(line) for line in requires(COMMAND) or ()]
+    except (ImportError, PackageNotFoundError):
+        return []
+    return [
+        f"{line.name}{line.specifier}"
+        for line in lines
+        if line.marker and line.marker.evaluate({"extra": extra}) and not line.marker.evaluate({"extra": ""})
+    ]
 
 
 def setup_line(extra: str) -> str:

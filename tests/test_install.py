@@ -167,6 +167,7 @@ def test_no_help_text_names_a_file_of_the_repository(run, environment):
         text = run(name, "--help").stdout
         assert text.startswith(f"usage: {COMMAND} ")
         assert not re.search(r"\b\w+\.py\b|requirements|\bmake\b|python |\b(examples|docs)/", text), text
+        assert "checkpoints/" not in text or name == "train", text
 
 
 def test_the_modules_of_the_current_folder_are_not_imported(run, elsewhere):
@@ -252,6 +253,20 @@ def test_a_program_starts_the_doors_as_processes(run):
     assert run("-c", DOOR).stdout.strip() == run("styles").stdout.strip()
 
 
+INSTALL = f"""
+import sys
+sys.path.remove("")
+from {PACKAGE}.system.program import REQUIREMENTS, install_line
+print(*map(install_line, REQUIREMENTS), sep="\\n")
+"""
+
+
+def test_missing_packages_are_installed_by_their_names_for_the_python_of_the_command(run, environment):
+    lines = run("-c", INSTALL).stdout.splitlines()
+    assert len(lines) == 4 and all(str(bin_of(environment) / "python") in line for line in lines)
+    assert "tensorflow" in lines[0] and "gradio" in lines[3] and not any(COMMAND in line for line in lines)
+
+
 def test_own_styles_are_listed_beside_the_shipped_ones(run, elsewhere):
     shipped = run("styles").stdout
     assert shipped.count("\n") == len(SHIPPED)
@@ -267,6 +282,13 @@ def test_a_style_of_the_current_folder_cannot_take_the_place_of_a_shipped_one(ru
     run("stylize", "cat.png", "--style", "udnie", "--grain", "0", "-o", "shipped.png")
     run("stylize", "cat.png", "--style", "checkpoints/udnie", "--grain", "0", "-o", "own.png")
     assert (elsewhere / "shipped.png").read_bytes() != (elsewhere / "own.png").read_bytes()
+
+
+@pytest.mark.parametrize("variable", ["", "checkpoints"])
+def test_styles_of_the_clone_from_which_it_is_installed_are_listed_once(run, elsewhere, variable):
+    shutil.copytree(ROOT / "checkpoints" / "udnie", elsewhere / "checkpoints" / "udnie")
+    lines = run("styles", FAST_STYLE_TRANSFER_STYLES=variable).stdout.splitlines()
+    assert sorted(line.partition(" ")[0] for line in lines) == sorted(SHIPPED)
 
 
 def test_a_folder_named_in_the_environment_comes_before_the_shipped_styles(run, elsewhere):
@@ -329,3 +351,5 @@ def test_messages_take_the_names_of_commands_from_one_home():
         for place in found
         if not any(place[0] == file and place[2].startswith(name) for file, name in ALLOWED)
     ] == []
+    needed = {(file, name) for file, name in ALLOWED for place in found if place[0] == file}
+    assert needed == ALLOWED

@@ -76,6 +76,22 @@ def test_everything_that_is_downloaded_is_in_a_cell_of_its_own(notebook):
         assert bool(loads) == ("network" in tags_of(cell)), cell.source
 
 
+@pytest.mark.parametrize("source", ["git+https://host/owner/name", "a clone", "~/a clone"])
+def test_pip_can_read_what_is_installed_from_an_address_or_a_folder(notebook, tmp_path, monkeypatch, source):
+    requirements = pytest.importorskip("packaging.requirements")
+    (tmp_path / "a clone").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cell = next(cell.source for cell in notebook.cells if "%pip" in cell.source)
+    program, _, line = cell.partition("%pip")
+    names = {}
+    exec(re.sub(r'"git\+[^"]+"', repr(source), program), names)
+    text = re.search(r'"(.+)"', line)[1].format(SOURCE=names["SOURCE"])
+    found = requirements.Requirement(text)
+    assert (found.name, found.extras) == ("fast-style-transfer", {"train"})
+    assert found.url == (source if "://" in source else (tmp_path / "a clone").as_uri())
+
+
 def test_the_flags_of_the_notebook_exist(notebook):
     import infer
     import train

@@ -1,6 +1,7 @@
 """system/program.py: messages name the files of the repository, or the command where the project is installed."""
 
 import argparse
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,36 @@ def test_the_repository_has_files_and_requirements():
 def test_an_installed_program_has_subcommands_and_extras(installed):
     assert program.prog("infer") == "fast-style-transfer stylize"
     assert program.command("train") == "fast-style-transfer train"
-    assert program.install_line("openvino") == 'pip install "fast-style-transfer[openvino]"'
     assert program.setup_line("train") == program.install_line("train")
+
+
+LINES = [
+    "numpy>=1.26.4",
+    "av>=17; python_version < '3'",
+    "tensorflow<3,>=2.18; extra == 'train'",
+    "h5py>=3.10; (python_version >= '3') and extra == 'train'",
+    "scipy>=1.11; (python_version < '3') and extra == 'train'",
+    "gradio>=6; extra == 'studio'",
+]
+
+
+@pytest.mark.parametrize("has_pip", [True, False])
+def test_packages_are_installed_into_the_environment_of_the_program(installed, monkeypatch, has_pip):
+    """And by their own names: an index may have a package of our name from someone else."""
+    pytest.importorskip("packaging")
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: LINES)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "pip" and has_pip)
+    monkeypatch.setattr(program.sys, "executable", "/my tools/python")
+    start = "'/my tools/python' -m pip install" if has_pip else "uv pip install --python '/my tools/python'"
+    assert program.install_line("train") == f"{start} 'tensorflow<3,>=2.18' 'h5py>=3.10'"
+
+
+def test_without_metadata_packages_are_installed_from_a_clone(installed, monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.requires", missing)
+    assert program.install_line("train").endswith(' install ".[train]" in a clone of the repository')
 
 
 EXAMPLES = "examples:\n  $ a --b c   writes $d\n              the same\n  curl $x\n"

@@ -51,3 +51,36 @@ def test_the_lowest_version_of_a_package_with_missing_wheels_is_that_of_most_pyt
 @pytest.mark.parametrize("name", ["requirements-infer.txt", "requirements-lowest.txt"])
 def test_every_requirement_has_a_version(name):
     assert all(version for _, version, _ in requirements(name)) and len(requirements(name)) >= 9
+
+
+def files_read(name: str) -> set[str]:
+    """A requirements file, and those that it reads (-r)."""
+    lines = (ROOT / name).read_text().splitlines()
+    return {name}.union(*(files_read(line.split()[1]) for line in lines if line.startswith("-r ")))
+
+
+def test_make_installs_again_when_a_file_that_pip_reads_has_changed():
+    makefile = (ROOT / "Makefile").read_text()
+    studio = re.search(r"^define INSTALL_STUDIO\n(.*?)^endef", makefile, re.DOTALL | re.MULTILINE)[1]
+    rules = dict(
+        re.findall(r"^(\.venv\S*): (.*\n(?:\t.*\n)+)", makefile.replace("$(INSTALL_STUDIO)", studio), re.M)
+    )
+
+    def prerequisites(target: str) -> set[str]:
+        direct = set(rules[target].splitlines()[0].split())
+        return direct.union(*(prerequisites(name) for name in direct & rules.keys()))
+
+    installing = {
+        target: set(re.findall(r"-r (\S+)", rule)) for target, rule in rules.items() if " -r " in rule
+    }
+    assert len(installing) >= 6
+    for target, names in installing.items():
+        assert set().union(*map(files_read, names)) <= prerequisites(target), target
+
+
+def test_the_wheel_is_built_without_the_packages_of_the_tests():
+    makefile = (ROOT / "Makefile").read_text()
+    assert (
+        "\nwheel: .venv/.build\n" in makefile and "hatchling" in (ROOT / "requirements-dev.txt").read_text()
+    )
+    assert ".venv/.dev" not in re.search(r"^\.venv/\.build:.*", makefile, re.MULTILINE)[0]

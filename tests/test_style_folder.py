@@ -25,6 +25,7 @@ from transformer.export.style_folder import (
     new_styles_dir,
     own_styles_dir,
     style_info,
+    style_places,
     style_source,
 )
 
@@ -226,7 +227,45 @@ def test_a_folder_in_the_environment_comes_first(installed, style_dirs, monkeypa
     monkeypatch.setenv(STYLES_VARIABLE, str(folder))
     assert own_styles_dir() == new_styles_dir() == folder
     assert find_style("waves") == folder / "waves"
+    shutil.copyfile(folder / "stars" / ONNX_FILE, installed / "waves" / ONNX_FILE)  # else it is a copy
     assert list(named_styles()) == [str(installed / "waves"), "stars", "waves"]
+
+
+def test_a_copy_of_a_shipped_style_is_not_listed_again(installed, monkeypatch):
+    copy = Path(shutil.copytree(installed / "waves", "copies/waves"))
+    shutil.rmtree("checkpoints")
+    Path("copies").rename("checkpoints")
+    assert named_styles() == {"waves": installed / "waves"}
+    monkeypatch.setenv(STYLES_VARIABLE, "checkpoints")
+    assert named_styles() == {"waves": Path("checkpoints/waves")}
+    assert find_style("checkpoints/waves") == Path("checkpoints", copy.name)
+    (installed / "waves" / ONNX_FILE).unlink()  # has its checkpoint only
+    assert named_styles().keys() == {"waves", str(installed / "waves")}
+
+
+def test_a_folder_by_two_names_is_looked_up_once(installed, monkeypatch):
+    monkeypatch.setenv(STYLES_VARIABLE, os.path.relpath(installed))
+    (installed / "stars").symlink_to(installed / "waves")
+    assert style_places() == (Path(os.path.relpath(installed)),)
+    assert list(named_styles()) == ["stars", "waves"]
+    monkeypatch.delenv(STYLES_VARIABLE)
+    monkeypatch.chdir(installed.parent)
+    assert style_places() == (installed,)
+
+
+def test_a_tilde_in_the_variable_is_the_home_folder(installed, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(STYLES_VARIABLE, "~/styles")
+    assert own_styles_dir() == new_styles_dir() == style_places()[0] == tmp_path / "styles"
+
+
+def test_a_variable_that_names_a_file_is_refused_in_one_line(installed, monkeypatch, capsys):
+    import infer
+
+    monkeypatch.setenv(STYLES_VARIABLE, __file__)
+    assert infer.main(["--list-styles"]) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and f"{STYLES_VARIABLE}={__file__}: is no folder; let it name" in line
 
 
 def test_an_empty_variable_names_no_folder(installed, monkeypatch):

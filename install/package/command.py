@@ -62,7 +62,8 @@ def usage() -> str:
             *lines,
             "",
             f"{COMMAND} COMMAND --help describes the flags of a command; --version prints the version.",
-            'Extras are installed with, for example, pip install "fast-style-transfer[train]".',
+            'Extras are installed in a clone of the repository, for example with pip install ".[train]",',
+            'pipx install --force ".[train]" or uv tool install --force ".[train]".',
         ]
     )
 

@@ -33,7 +33,7 @@ class StyleError(ValueError):
 
 def own_styles_dir() -> Path:
     """Returns the folder into which a training writes its style if no other is given."""
-    return Path(os.environ.get(STYLES_VARIABLE) or OWN_STYLES_DIR)
+    return Path(os.path.expanduser(os.environ.get(STYLES_VARIABLE) or OWN_STYLES_DIR))
 
 
 def new_styles_dir() -> Path:
@@ -46,11 +46,21 @@ def style_places() -> tuple[Path, ...]:
 
     Where this project is installed, styles in ./checkpoints come after the shipped ones: the current folder may be
     anyone's, and must not put another network in the place of a shipped style. A folder that the environment names
-    comes before them, because the user has chosen it.
+    comes before them, because the user has chosen it. A folder that is reached by two names is given once.
+    Raises NotADirectoryError if the environment names something else.
     """
+    places = (CHECKPOINTS_DIR, OWN_STYLES_DIR) if IS_INSTALLED else (CHECKPOINTS_DIR,)
     if os.environ.get(STYLES_VARIABLE):
-        return (own_styles_dir(), CHECKPOINTS_DIR)
-    return (CHECKPOINTS_DIR, OWN_STYLES_DIR) if IS_INSTALLED else (CHECKPOINTS_DIR,)
+        places = (_checked(own_styles_dir()), CHECKPOINTS_DIR)
+    return tuple({os.path.realpath(place): place for place in reversed(places)}.values())[::-1]
+
+
+def _checked(folder: Path) -> Path:
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise NotADirectoryError(
+            f"{STYLES_VARIABLE}={printable(folder)}: is no folder; let it name a folder of styles, or unset it"
+        )
+    return folder
 
 
 def find_style(name_or_dir: str, checkpoints_dir: Path | None = None) -> Path:
@@ -100,12 +110,27 @@ def list_styles(checkpoints_dir: Path | None = None) -> list[Path]:
 
 
 def named_styles(checkpoints_dir: Path | None = None) -> dict[str, Path]:
-    """Returns what to give for each style, and its folder: its name, or its path if another place has this name."""
+    """Returns what to give for each style, and its folder: its name, or its path if another place has this name.
+
+    A copy of the style that has its name, such as those of a clone from which the package was installed, is left out.
+    """
     found: dict[str, Path] = {}
     for place in _places(checkpoints_dir):
         for path in _styles_in(place):
-            found[str(path) if path.name in found else path.name] = path
+            if path.name not in found:
+                found[path.name] = path
+            elif not _is_copy(path, found[path.name]):
+                found[str(path)] = path
     return dict(sorted(found.items()))
+
+
+def _is_copy(style_dir: Path, other: Path) -> bool:
+    from filecmp import cmp
+
+    try:
+        return cmp(style_dir / ONNX_FILE, other / ONNX_FILE, shallow=False)
+    except OSError:  # one of them has none
+        return False
 
 
 def hiding_style(style_dir: Path) -> Path | None:
