@@ -98,7 +98,9 @@ class SlowTab:
                 raise self._failure(failure, photo, painting) from failure
 
     def _missing(self) -> str:
-        return self._studio.trainings.missing() if self._studio.trainings is not None else ""
+        """What is not there, in one line without paths of this machine; "" for nothing."""
+        trainings = self._studio.trainings
+        return self._studio.scrubbed(trainings.missing()) if trainings is not None else ""
 
     def _failure(self, failure: SlowFailure, *uploads: Any) -> gr.Error:
         line = str(failure)
