@@ -1,10 +1,9 @@
-"""Trainings and the slow method in the studio: what train.py and infer.py are told, and what is read of them."""
+"""Trainings in the studio: what train.py is told, what is read of it, and what becomes of the files that were sent."""
 
 import os
 import sys
 import threading
 import time
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,10 @@ import pytest
 from cli.flags import UsageError
 from web.studio import trainings as module
 from web.studio.config import StudioConfig
-from web.studio.door_process import DoorProcess, flags_of
-from web.studio.slow_runs import SlowFailure, SlowRequest, slow_pictures
 from web.studio.training_events import Preview, TrainingEvents
 from web.studio.training_requests import TrainingRequest
 from web.studio.trainings import FAILED, FINISHED, IDLE, RUNNING, STARTING, STOPPED, Trainings
 from web.studio.uploads import Upload
-from web.studio.visits import Visits
 
 
 class FakeProcess:
@@ -253,7 +249,8 @@ def test_no_training_outlives_a_studio_that_ends_while_photos_are_copied(
     start, errors = in_thread(lambda: trainings.start(request))
     assert copying.wait(60)
     close, _ = in_thread(trainings.close)
-    wait_for(lambda: trainings._is_closed)
+    while not trainings._is_closed:
+        time.sleep(0.01)
     go.set()
     start.join(60), close.join(60)
     assert FakeProcess.calls == [] and ["about to end" in error for error in errors] == [True]
@@ -517,123 +514,3 @@ def test_a_table_of_losses_is_thinned_out_and_keeps_the_last_step():
     table = loss_table([(step, "total", 1.0) for step in range(1, 5001)], "step")
     assert len(table) <= MOST_POINTS + 1 and table["step"].max() == 5000
     assert list(loss_table([], "step").columns) == ["step", "term", "loss"]
-
-
-def test_no_value_becomes_a_flag_of_its_own():
-    assert flags_of({"name": "--resume", "vgg": None, "steps": 5}) == ["--name=--resume", "--steps=5"]
-    [flag, path] = flags_of({"preview": (Path("-x.png"),)})
-    assert flag == "--preview" and path.startswith("/")
-
-
-def use_doors_in(folder: Path, monkeypatch) -> None:
-    def start(door: str) -> list[str]:
-        return [sys.executable, str(folder / f"{door}.py")]
-
-    monkeypatch.setattr("web.studio.door_process.door_start", start)
-
-
-def door(tmp_path, monkeypatch, program: str) -> DoorProcess:
-    (tmp_path / "door.py").write_text(program)
-    use_doors_in(tmp_path, monkeypatch)
-    return DoorProcess("door", [], tmp_path / "output.log")
-
-
-def test_the_lines_of_a_door_are_read_and_those_of_libraries_are_not(tmp_path, monkeypatch):
-    process = door(
-        tmp_path, monkeypatch, "print('door.py: one'); print('I tensorflow: noise'); print('door.py: two')"
-    )
-    wait_for(lambda: not process.is_running)
-    assert process.lines() == ["one", "two"] and process.status == 0
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
-def test_a_door_is_stopped_by_a_signal_and_killed_if_it_does_not_end(tmp_path, monkeypatch):
-    polite = (
-        "import time\nprint('door.py: on', flush=True)\n"
-        "try: time.sleep(60)\nexcept KeyboardInterrupt: print('door.py: saved')"
-    )
-    process = door(tmp_path, monkeypatch, polite)
-    wait_for(lambda: process.lines() == ["on"])
-    process.end()
-    assert process.lines() == ["on", "saved"] and process.status == 0
-
-    deaf = "import signal, time\nsignal.signal(2, signal.SIG_IGN)\nprint('door.py: on', flush=True)\ntime.sleep(60)"
-    process = door(tmp_path, monkeypatch, deaf)
-    wait_for(lambda: process.lines() == ["on"])
-    process.end(0.2)
-    assert process.status == -9
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
-def test_a_door_that_saves_its_state_is_not_disturbed_by_a_second_stop(tmp_path, monkeypatch):
-    saving = (
-        "import pathlib, time\nprint('door.py: on', flush=True)\n"
-        "try: time.sleep(60)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('door.py: saving', flush=True)\n"
-        f"    while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)\n"
-        "    print('door.py: saved')"
-    )
-    process = door(tmp_path, monkeypatch, saving)
-    wait_for(lambda: process.lines() == ["on"])
-    process.stop()
-    wait_for(lambda: process.lines() == ["on", "saving"])
-    process.stop()  # a double click, another page, the end of the studio
-    time.sleep(0.3)  # a signal would have arrived
-    assert process.is_running
-    (tmp_path / "go").touch()
-    process.end()
-    assert process.lines() == ["on", "saving", "saved"] and process.status == 0
-
-
-def test_only_the_end_of_a_long_log_is_read(tmp_path, monkeypatch):
-    process = door(tmp_path, monkeypatch, "pass")
-    wait_for(lambda: not process.is_running)
-    bar = "".join(f"\r{share}% of it, 1 s passed" for share in range(100))
-    (tmp_path / "output.log").write_text("door.py: early\n" + "noise\n" * 2_000_000 + bar)
-    tracemalloc.start()
-    try:
-        assert process.progress() == "99% of it, 1 s passed" and process.lines() == []
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000  # of 12 MB
-    finally:
-        tracemalloc.stop()
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def slow_request(tiny_inputs, **changes) -> SlowRequest:
-    fields = {
-        "photo": Upload(tiny_inputs / "photos" / "photo0.png", "cat.png"),
-        "painting": Upload(tiny_inputs / "style.png", "wave.png"),
-        "preset": "athalye", "width": 64, "iterations": 3, "initial": "content",
-    }  # fmt: skip
-    return SlowRequest(**{**fields, **changes})
-
-
-@pytest.mark.parametrize(
-    "changes", [{"width": 10_000}, {"iterations": 0}, {"preset": "../x"}, {"initial": "/etc/passwd"}], ids=str
-)
-def test_settings_of_the_slow_method_have_limits(tiny_inputs, changes):
-    with pytest.raises(UsageError):
-        slow_request(tiny_inputs, **changes).check()
-
-
-@pytest.mark.tensorflow
-def test_the_slow_method_makes_a_picture_and_tells_its_losses(tiny_inputs, tmp_path):
-    visit = Visits(tmp_path).visit("a")
-    *_, last = slow_pictures(slow_request(tiny_inputs), visit, tiny_inputs / "vgg.npz", seconds=300)
-    assert not last.is_running and last.iteration == 3
-    assert last.picture.name == "cat_wave.png" and last.picture.is_file()
-    assert {term for _, term, _ in last.losses} == {"content", "style", "total"}
-
-
-def test_a_slow_method_that_fails_gives_its_last_line(tiny_inputs, tmp_path, monkeypatch):
-    use_doors_in(tmp_path, monkeypatch)
-    (tmp_path / "infer.py").write_text("print('infer.py: too small')")
-    with pytest.raises(SlowFailure, match="too small"):
-        list(slow_pictures(slow_request(tiny_inputs), Visits(tmp_path).visit("a"), None, seconds=300))
