@@ -60,6 +60,14 @@ def test_a_wrong_account_is_refused_without_repeating_it(text):
     assert text not in str(caught.value)
 
 
+def test_a_password_that_is_too_long_for_a_file_name_is_taken_and_never_shown(capsys):
+    password = "hunter2" * 1000
+    assert accounts(StudioConfig(auth=(f"ann:{password}",))) == [("ann", password)]
+    with pytest.raises(SystemExit) as caught:
+        studio.parse_args(["--auth", password])
+    assert caught.value.code == 2 and "hunter2" not in capsys.readouterr().err
+
+
 def test_a_file_of_accounts_names_the_line_that_is_wrong(tmp_path):
     path = tmp_path / "accounts.txt"
     for content, expected in {"a:b\nwrong": "line 2", "": "empty", "a:b\na:c": "twice"}.items():

@@ -1,8 +1,9 @@
-"""Trainings and the slow method in the studio: what train.py and infer.py are told, and what is read of them."""
+"""Trainings in the studio: what train.py is told, what is read of it, and what becomes of the files that were sent."""
 
+import os
 import sys
+import threading
 import time
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,10 @@ import pytest
 from cli.flags import UsageError
 from web.studio import trainings as module
 from web.studio.config import StudioConfig
-from web.studio.door_process import DoorProcess, flags_of
-from web.studio.slow_runs import SlowFailure, SlowRequest, slow_pictures
-from web.studio.trainings import FAILED, FINISHED, IDLE, RUNNING, STOPPED, TrainingRequest, Trainings
+from web.studio.training_events import Preview, TrainingEvents
+from web.studio.training_requests import TrainingRequest
+from web.studio.trainings import FAILED, FINISHED, IDLE, RUNNING, STARTING, STOPPED, Trainings
 from web.studio.uploads import Upload
-from web.studio.visits import Visits
 
 
 class FakeProcess:
@@ -138,7 +138,7 @@ def test_one_training_runs_at_a_time(trainings, request_for):
 def test_the_phases_of_a_training(trainings, request_for, tmp_path):
     assert trainings.status().phase == IDLE and not trainings.stop()
     trainings.start(request_for())
-    process = trainings._process
+    process = trainings._run.process
     assert trainings.status().phase == RUNNING
     assert trainings.stop() and process.is_stopped and trainings.status().phase == "stopping"
     process.status, process.said = 130, ["state saved"]
@@ -146,11 +146,11 @@ def test_the_phases_of_a_training(trainings, request_for, tmp_path):
     assert (status.phase, status.line, status.name, status.steps) == (STOPPED, "state saved", "wave", 1500)
 
     trainings.start(request_for(name="sea"))
-    trainings._process.status, trainings._process.said = 1, ["--content-dir: too few photos"]
+    trainings._run.process.status, trainings._run.process.said = 1, ["--content-dir: too few photos"]
     assert trainings.status().phase == FAILED and trainings.status().line.startswith("content_dir: ")
 
     trainings.start(request_for(name="sky"))
-    trainings._process.status = 0
+    trainings._run.process.status = 0
     assert (tmp_path / "runs" / "sky" / "uploads").exists()
     assert trainings.status().phase == FINISHED
     assert not (tmp_path / "runs" / "sky" / "uploads").exists()
@@ -176,11 +176,315 @@ def test_the_preview_grid_tries_three_style_weights_and_writes_no_style(training
     assert trainings.status().is_grid
 
 
-def test_closing_ends_the_training(trainings, request_for):
-    trainings.close()
+def test_closing_ends_the_training_and_no_other_one_starts(trainings, request_for):
     trainings.start(request_for())
     trainings.close()
-    assert trainings._process.status == 130
+    assert trainings._run.process.status == 130 and trainings.status().phase == STOPPED
+    for start in (lambda: trainings.start(request_for(name="b")), lambda: trainings.start_grid(request_for()),
+                  lambda: trainings.resume("wave")):  # fmt: skip
+        with pytest.raises(UsageError, match="about to end"):
+            start()
+    assert len(FakeProcess.calls) == 1
+
+
+@pytest.fixture
+def slow_copies(monkeypatch):
+    """(copying, go): the first says that a copy is under way, and the second lets it go on."""
+    from web.studio import run_folders
+
+    copying, go, copy = threading.Event(), threading.Event(), run_folders.shutil.copyfile
+
+    def slow(source, target):
+        copying.set()
+        assert go.wait(60)
+        return copy(source, target)
+
+    monkeypatch.setattr(run_folders.shutil, "copyfile", slow)
+    yield copying, go
+    go.set()
+
+
+def sent_photos(tiny_inputs) -> tuple[Upload, ...]:
+    return tuple(Upload(path, path.name) for path in sorted((tiny_inputs / "photos").iterdir()))
+
+
+def in_thread(call) -> tuple[threading.Thread, list]:
+    """Runs it beside the test; the list gets its error."""
+    errors: list = []
+
+    def run() -> None:
+        try:
+            call()
+        except UsageError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, errors
+
+
+def test_pages_are_answered_while_photos_are_copied(trainings, request_for, tiny_inputs, slow_copies):
+    copying, go = slow_copies
+    request = request_for(folder="", photos=sent_photos(tiny_inputs))
+    thread, errors = in_thread(lambda: trainings.start(request))
+    assert copying.wait(60)
+    looked, _ = in_thread(trainings.status)
+    looked.join(20)
+    assert not looked.is_alive()
+    status = trainings.status()
+    assert (status.phase, status.name, status.steps) == (STARTING, "wave", 1500)
+    assert trainings.losses() == [] and trainings.previews() == [] and not trainings.stop()
+    with pytest.raises(UsageError, match="runs already"):
+        trainings.start(request_for(name="sea"))
+    go.set()
+    thread.join(60)
+    assert errors == [] and trainings.status().phase == RUNNING
+
+
+def test_no_training_outlives_a_studio_that_ends_while_photos_are_copied(
+    trainings, request_for, tiny_inputs, slow_copies, tmp_path
+):
+    copying, go = slow_copies
+    request = request_for(folder="", photos=sent_photos(tiny_inputs))
+    start, errors = in_thread(lambda: trainings.start(request))
+    assert copying.wait(60)
+    close, _ = in_thread(trainings.close)
+    while not trainings._is_closed:
+        time.sleep(0.01)
+    go.set()
+    start.join(60), close.join(60)
+    assert FakeProcess.calls == [] and ["about to end" in error for error in errors] == [True]
+    assert not (tmp_path / "runs" / "wave" / "uploads").exists()
+
+
+def saved_state(tmp_path, name: str = "wave") -> Path:
+    """The uploads of a run that has saved a state."""
+    state = tmp_path / "runs" / name / "state"
+    state.mkdir(parents=True)
+    (state / "step_00000010.npz").touch()
+    return tmp_path / "runs" / name / "uploads"
+
+
+@pytest.mark.parametrize("status", [1, 130])
+@pytest.mark.parametrize("has_state", [False, True])
+def test_what_was_sent_stays_only_while_it_can_be_resumed(
+    trainings, request_for, tmp_path, status, has_state
+):
+    trainings.start(request_for())
+    uploads = tmp_path / "runs" / "wave" / "uploads"
+    if has_state:
+        saved_state(tmp_path)
+    trainings._run.process.status = status
+    assert uploads.exists()
+    trainings.status()
+    assert uploads.exists() == has_state
+
+
+def test_what_was_sent_is_removed_though_nobody_looks(trainings, request_for, tmp_path):
+    trainings.start(request_for())
+    trainings._run.process.status = 1
+    trainings.start(request_for(name="sea"))
+    assert not (tmp_path / "runs" / "wave" / "uploads").exists()
+    trainings.close()
+    assert not (tmp_path / "runs" / "sea" / "uploads").exists()
+
+
+def test_a_training_of_the_same_name_keeps_its_files_when_the_one_before_is_forgotten(
+    trainings, request_for, tmp_path
+):
+    trainings.start(request_for())
+    trainings._run.process.status = 1
+    trainings.start(request_for())
+    trainings.status()
+    assert (tmp_path / "runs" / "wave" / "uploads" / "painting.png").exists()
+
+
+def test_a_start_that_fails_leaves_no_files(trainings, request_for, tiny_inputs, tmp_path, monkeypatch):
+    photos = (*sent_photos(tiny_inputs), Upload(tmp_path / "missing.png", "missing.png"))
+    monkeypatch.setattr("web.studio.run_folders.RunFolders.check_room", lambda self, uploads: None)
+    with pytest.raises(FileNotFoundError):
+        trainings.start(request_for(folder="", photos=photos))
+    assert not (tmp_path / "runs" / "wave" / "uploads").exists()
+    assert trainings.status().phase == IDLE
+    trainings.start(request_for())
+
+
+def test_the_files_of_stopped_trainings_are_limited(trainings, request_for, tmp_path):
+    uploads = saved_state(tmp_path, "sea")
+    uploads.mkdir()
+    with open(uploads / "painting.png", "wb") as file:
+        file.truncate(int(100 * StudioConfig.max_upload * 1e6))  # takes no room on the disk
+    with pytest.raises(UsageError, match="5000 MB is the limit"):
+        trainings.start(request_for())
+    assert not (tmp_path / "runs" / "wave").exists()
+    uploads.joinpath("painting.png").unlink()
+    trainings.start(request_for())
+
+
+def test_a_studio_removes_what_a_killed_one_has_left(trainings, tmp_path):
+    (tmp_path / "styles" / "done").mkdir(parents=True)
+    (tmp_path / "styles" / "done" / "fast_style_transfer.onnx").touch()
+    folders = {name: saved_state(tmp_path, name) for name in ("done", "stopped")}
+    folders |= {name: tmp_path / "runs" / name / "uploads" for name in ("never saved", "just begun", "other")}
+    for folder in folders.values():
+        (folder / "photos").mkdir(parents=True)
+        (folder / "painting.jpg").touch()
+    (folders["other"] / "letter.txt").touch()  # no file of the studio
+    for name in ("never saved", "stopped", "other"):
+        os.utime(folders[name], (1, 1))
+    Trainings(trainings._config, tmp_path / "private")
+    assert {name for name, folder in folders.items() if folder.exists()} == {"stopped", "just begun", "other"}
+
+
+def test_no_visitor_hides_a_style_that_is_offered(request_for, tmp_path, monkeypatch, style_dirs):
+    from transformer.export import style_folder
+
+    monkeypatch.setattr(module, "DoorProcess", FakeProcess)
+    monkeypatch.setattr(Trainings, "missing", lambda self: "")
+    monkeypatch.setattr(style_folder, "CHECKPOINTS_DIR", style_dirs["waves"].parent)
+    monkeypatch.setenv(style_folder.STYLES_VARIABLE, str(tmp_path / "own"))
+    FakeProcess.calls = []
+    config = StudioConfig(runs_dir=tmp_path / "runs", content_dir=(tmp_path / "photos",))
+    trainings = Trainings(config, tmp_path / "private")
+    for name in ("waves", "Waves"):
+        with pytest.raises(UsageError, match="exists already"):
+            trainings.start(request_for(name=name))
+    assert FakeProcess.calls == []
+    trainings.start(request_for(name="another"))
+
+
+def test_trainings_of_the_command_line_are_not_offered_to_visitors():
+    from cli.train_config import TrainConfig, settled
+
+    log_dir = settled({"style": Path("wave.png"), "content_dir": Path("photos")}).log_dir
+    assert TrainConfig().log_dir is None and log_dir == Path("runs", "wave")
+    assert StudioConfig().runs_dir != log_dir.parent
+
+
+def test_a_resumed_training_gets_the_operators_weights_and_flags(trainings, tmp_path, tiny_inputs):
+    saved_state(tmp_path)
+    trainings.resume("wave")
+    [(_, flags)] = FakeProcess.calls
+    assert f"--vgg={tiny_inputs / 'vgg.npz'}" in flags and flags[-2:] == ["--width", "0.125"]
+
+
+def test_what_is_wrong_with_the_weights_is_told_whole_and_without_paths(tmp_path):
+    pytest.importorskip("gradio", reason="the studio needs gradio")
+    pytest.importorskip("tensorflow", reason="it is named first where it is missing")
+    from types import SimpleNamespace
+
+    from web.studio.slow_tab import SlowTab
+    from web.studio.studio import Studio
+
+    vgg = tmp_path / "vgg.npz"
+    vgg.write_text("no weights")
+    config = StudioConfig(vgg=vgg, runs_dir=tmp_path / "runs")
+    trainings = Trainings(config, tmp_path / "private")
+    studio = Studio(config, None, SimpleNamespace(root=tmp_path / "root"), None, None, trainings)
+    line = SlowTab._missing(SimpleNamespace(_studio=studio))
+    assert line == trainings.missing().replace(str(vgg), "the VGG weights")
+    assert (
+        line.startswith("the VGG19 weights cannot be used: the VGG weights: ") and str(tmp_path) not in line
+    )
+
+
+def test_words_of_a_line_are_not_taken_for_folders(tmp_path):
+    pytest.importorskip("gradio", reason="the studio needs gradio")
+    from types import SimpleNamespace
+
+    from web.studio.studio import Studio
+
+    config = StudioConfig(runs_dir=Path("a"), content_dir=(Path("photos"),), styles_dir=Path("own/styles"))
+    studio = Studio(config, None, SimpleNamespace(root=tmp_path), None, None, None)
+    assert studio.scrubbed("a training reads photos") == "a training reads photos"
+    assert (
+        studio.scrubbed(f"{Path('a').absolute()}/wave and own/styles/x") == "the runs/wave and the styles/x"
+    )
+
+
+def test_what_a_page_reads_of_a_training_does_not_change_under_it(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from web.studio import training_events
+
+    monkeypatch.setattr(training_events, "_array", lambda value: 1.0)
+    events = TrainingEvents(tmp_path)
+    events._take(1, SimpleNamespace(tag="loss/total"))
+    losses, previews = events.losses, events.previews
+    events._take(1, SimpleNamespace(tag="loss/style"))
+    events._take(2, SimpleNamespace(tag="loss/total"))
+    tensor = SimpleNamespace(dtype=7, string_val=[b"1", b"1", b"PNG"])
+    events._take(2, SimpleNamespace(tag="preview/cat", tensor=tensor))
+    assert losses == {1: {"total": 1.0}} and previews == {}
+    assert sorted(events.losses) == [1, 2] and events.previews["cat"].png == b"PNG" and events.step == 2
+
+
+def test_previews_of_two_steps_and_two_trainings_are_different_files(trainings, request_for, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(TrainingEvents, "previews", property(lambda self: dict(shown)))
+
+    def files(step: int, content: bytes) -> Path:
+        shown["cat"] = Preview("cat", step, content)
+        [(path, caption)] = trainings.previews()
+        assert caption == f"cat, step {step}" and Path(path).read_bytes() == content
+        return Path(path)
+
+    trainings.start(request_for())
+    first, second = files(10, b"one"), files(20, b"two")
+    assert first.exists()  # a page may be reading it
+    trainings._run.process.status = 1
+    trainings.start(request_for())
+    assert files(10, b"three") not in (first, second)
+    assert not first.exists()
+
+
+def test_a_preview_is_there_whole_or_not_at_all(trainings, request_for, monkeypatch):
+    monkeypatch.setattr(
+        TrainingEvents, "previews", property(lambda self: {"cat": Preview("cat", 10, "no bytes")})
+    )
+    trainings.start(request_for())
+    with pytest.raises(TypeError):
+        trainings.previews()
+    assert list(trainings._dir.glob("*.png")) == []
+
+
+@pytest.fixture
+def tab(trainings, tmp_path):
+    """The tab of these trainings on a page of its own."""
+    gr = pytest.importorskip("gradio", reason="the studio needs gradio")
+    pytest.importorskip("pandas", reason="tables are pandas'")
+    from types import SimpleNamespace
+
+    from web.studio.studio import Studio
+    from web.studio.training_tab import TrainingTab
+
+    studio = Studio(trainings._config, None, SimpleNamespace(root=tmp_path / "root"), None, None, trainings)
+    with gr.Blocks():
+        yield TrainingTab(studio, (list, []))
+
+
+def test_a_page_notices_the_training_that_another_visitor_starts(tab, trainings, request_for):
+    def looked(known):
+        updates = dict(zip(tab.outputs, tab._looked(known), strict=True))
+        return updates[tab.known], updates[tab.timer], updates[tab.line]
+
+    known = dict(zip(tab.outputs, tab.shown(), strict=True))[tab.known]
+    assert tab.timer.active and tab.timer.value > 2
+    trainings.start(request_for())
+    known, timer, line = looked(known)
+    assert known[0] == RUNNING and timer.value == 2 and "wave runs" in line
+    trainings._run.process.status = 0
+    known, timer, line = looked(known)
+    assert known[0] == FINISHED and timer.active and timer.value > 2 and "is finished" in line
+
+
+def test_a_look_at_a_studio_where_nothing_happens_changes_nothing_on_the_page(tab, trainings, tmp_path):
+    import gradio as gr
+
+    known = dict(zip(tab.outputs, tab.shown(), strict=True))[tab.known]
+    assert tab._looked(known) == [gr.skip()] * len(tab.outputs)
+    saved_state(tmp_path)  # of a training that can be resumed since
+    assert tab._looked(known) != [gr.skip()] * len(tab.outputs)
 
 
 def test_losses_and_previews_are_read_without_tensorflow(tiny_run, tmp_path):
@@ -210,123 +514,3 @@ def test_a_table_of_losses_is_thinned_out_and_keeps_the_last_step():
     table = loss_table([(step, "total", 1.0) for step in range(1, 5001)], "step")
     assert len(table) <= MOST_POINTS + 1 and table["step"].max() == 5000
     assert list(loss_table([], "step").columns) == ["step", "term", "loss"]
-
-
-def test_no_value_becomes_a_flag_of_its_own():
-    assert flags_of({"name": "--resume", "vgg": None, "steps": 5}) == ["--name=--resume", "--steps=5"]
-    [flag, path] = flags_of({"preview": (Path("-x.png"),)})
-    assert flag == "--preview" and path.startswith("/")
-
-
-def use_doors_in(folder: Path, monkeypatch) -> None:
-    def start(door: str) -> list[str]:
-        return [sys.executable, str(folder / f"{door}.py")]
-
-    monkeypatch.setattr("web.studio.door_process.door_start", start)
-
-
-def door(tmp_path, monkeypatch, program: str) -> DoorProcess:
-    (tmp_path / "door.py").write_text(program)
-    use_doors_in(tmp_path, monkeypatch)
-    return DoorProcess("door", [], tmp_path / "output.log")
-
-
-def test_the_lines_of_a_door_are_read_and_those_of_libraries_are_not(tmp_path, monkeypatch):
-    process = door(
-        tmp_path, monkeypatch, "print('door.py: one'); print('I tensorflow: noise'); print('door.py: two')"
-    )
-    wait_for(lambda: not process.is_running)
-    assert process.lines() == ["one", "two"] and process.status == 0
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
-def test_a_door_is_stopped_by_a_signal_and_killed_if_it_does_not_end(tmp_path, monkeypatch):
-    polite = (
-        "import time\nprint('door.py: on', flush=True)\n"
-        "try: time.sleep(60)\nexcept KeyboardInterrupt: print('door.py: saved')"
-    )
-    process = door(tmp_path, monkeypatch, polite)
-    wait_for(lambda: process.lines() == ["on"])
-    process.end()
-    assert process.lines() == ["on", "saved"] and process.status == 0
-
-    deaf = "import signal, time\nsignal.signal(2, signal.SIG_IGN)\nprint('door.py: on', flush=True)\ntime.sleep(60)"
-    process = door(tmp_path, monkeypatch, deaf)
-    wait_for(lambda: process.lines() == ["on"])
-    process.end(0.2)
-    assert process.status == -9
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
-def test_a_door_that_saves_its_state_is_not_disturbed_by_a_second_stop(tmp_path, monkeypatch):
-    saving = (
-        "import pathlib, time\nprint('door.py: on', flush=True)\n"
-        "try: time.sleep(60)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('door.py: saving', flush=True)\n"
-        f"    while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)\n"
-        "    print('door.py: saved')"
-    )
-    process = door(tmp_path, monkeypatch, saving)
-    wait_for(lambda: process.lines() == ["on"])
-    process.stop()
-    wait_for(lambda: process.lines() == ["on", "saving"])
-    process.stop()  # a double click, another page, the end of the studio
-    time.sleep(0.3)  # a signal would have arrived
-    assert process.is_running
-    (tmp_path / "go").touch()
-    process.end()
-    assert process.lines() == ["on", "saving", "saved"] and process.status == 0
-
-
-def test_only_the_end_of_a_long_log_is_read(tmp_path, monkeypatch):
-    process = door(tmp_path, monkeypatch, "pass")
-    wait_for(lambda: not process.is_running)
-    bar = "".join(f"\r{share}% of it, 1 s passed" for share in range(100))
-    (tmp_path / "output.log").write_text("door.py: early\n" + "noise\n" * 2_000_000 + bar)
-    tracemalloc.start()
-    try:
-        assert process.progress() == "99% of it, 1 s passed" and process.lines() == []
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000  # of 12 MB
-    finally:
-        tracemalloc.stop()
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def slow_request(tiny_inputs, **changes) -> SlowRequest:
-    fields = {
-        "photo": Upload(tiny_inputs / "photos" / "photo0.png", "cat.png"),
-        "painting": Upload(tiny_inputs / "style.png", "wave.png"),
-        "preset": "athalye", "width": 64, "iterations": 3, "initial": "content",
-    }  # fmt: skip
-    return SlowRequest(**{**fields, **changes})
-
-
-@pytest.mark.parametrize(
-    "changes", [{"width": 10_000}, {"iterations": 0}, {"preset": "../x"}, {"initial": "/etc/passwd"}], ids=str
-)
-def test_settings_of_the_slow_method_have_limits(tiny_inputs, changes):
-    with pytest.raises(UsageError):
-        slow_request(tiny_inputs, **changes).check()
-
-
-@pytest.mark.tensorflow
-def test_the_slow_method_makes_a_picture_and_tells_its_losses(tiny_inputs, tmp_path):
-    visit = Visits(tmp_path).visit("a")
-    *_, last = slow_pictures(slow_request(tiny_inputs), visit, tiny_inputs / "vgg.npz", seconds=300)
-    assert not last.is_running and last.iteration == 3
-    assert last.picture.name == "cat_wave.png" and last.picture.is_file()
-    assert {term for _, term, _ in last.losses} == {"content", "style", "total"}
-
-
-def test_a_slow_method_that_fails_gives_its_last_line(tiny_inputs, tmp_path, monkeypatch):
-    use_doors_in(tmp_path, monkeypatch)
-    (tmp_path / "infer.py").write_text("print('infer.py: too small')")
-    with pytest.raises(SlowFailure, match="too small"):
-        list(slow_pictures(slow_request(tiny_inputs), Visits(tmp_path).visit("a"), None, seconds=300))

@@ -43,8 +43,9 @@ class StudioConfig(ServiceConfig):
         group=PLACES,
     )  # fmt: skip
     runs_dir: Path = knob(
-        "folder for the states and logs of trainings", Path("runs"), group=PLACES, metavar="FOLDER"
-    )
+        "folder for the states and logs of trainings; visitors may resume those that are there",
+        Path("runs", "studio"), group=PLACES, metavar="FOLDER",
+    )  # fmt: skip
     no_training: bool = knob("leave out training and the slow method", False, group=TRAINING)
     allow_training: bool = knob(
         "offer them to other machines too; without this flag only a --host of this machine without --public-host offers"
@@ -99,7 +100,11 @@ def accounts(config: StudioConfig) -> list[tuple[str, str]]:
 def _pairs(item: str) -> Iterable[tuple[str, str]]:
     """The pairs of one USER:PASSWORD or one file. Messages do not repeat it, because it may be a password."""
     path = Path(item)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:  # such as a password that is too long for a name; the traceback would show it
+        is_file = False
+    if not is_file:
         return [_pair(item, "--auth")]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -86,9 +86,9 @@ class SlowTab:
         if photo is None or painting is None:
             raise shown_error("give a photo and a painting first")
         with told(photo, painting, folders=self._studio.folders()):
-            check_photos((photo, painting), self._studio.maker.max_pixels)
             counts = _whole("width", width), _whole("iterations", iterations)
             asked, visit = SlowRequest(photo, painting, preset, *counts, initial), self._studio.visit(request)
+            check_photos((photo, painting), self._studio.maker.max_pixels)
             if missing := self._missing():
                 raise shown_error(missing)
             try:
@@ -100,7 +100,9 @@ class SlowTab:
                 raise self._failure(failure, photo, painting) from failure
 
     def _missing(self) -> str:
-        return self._studio.trainings.missing() if self._studio.trainings is not None else ""
+        """What is not there, in one line without paths of this machine; "" for nothing."""
+        trainings = self._studio.trainings
+        return self._studio.scrubbed(trainings.missing()) if trainings is not None else ""
 
     def _failure(self, failure: SlowFailure, *uploads: Any) -> gr.Error:
         line = str(failure)

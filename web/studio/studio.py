@@ -49,9 +49,11 @@ class Studio:
 
     def folders(self) -> dict[Path, str]:
         """Paths of this machine that messages may contain, and what is shown in their place. Long ones first."""
+        from loss_net.weights import keras_cache_path
         from transformer.export.style_folder import new_styles_dir, style_places
 
         shown = {
+            keras_cache_path("vgg19").parent: "the downloaded weights",
             self.workspace.root: "the studio's folder",
             **dict.fromkeys((*style_places(), new_styles_dir()), "the styles"),
             self.config.runs_dir: "the runs",
@@ -62,8 +64,10 @@ class Studio:
             shown[self.config.styles_dir] = "the styles"
         if self.config.vgg is not None:
             shown[self.config.vgg] = "the VGG weights"
-        both = {path: text for key, text in shown.items() for path in (key, key.resolve())}
-        return dict(sorted(both.items(), key=lambda item: -len(str(item[0]))))
+        spelled = {path: text for key, text in shown.items() for path in (key, key.absolute(), key.resolve())}
+        # "runs" is a word, and every message may contain it; it tells nothing of this machine either.
+        paths = {path: text for path, text in spelled.items() if len(path.parts) > 1}
+        return dict(sorted(paths.items(), key=lambda item: -len(str(item[0]))))
 
     def close(self) -> None:
         """Ends all work: a training saves its state, and the files of visitors are removed."""

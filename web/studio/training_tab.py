@@ -11,20 +11,21 @@ from web.studio.answers import shown_error, told
 from web.studio.file_inputs import FilesInput, PhotoInput, check_photos
 from web.studio.studio import Studio
 from web.studio.training_plot import loss_table
+from web.studio.training_requests import MOST_NAME_CHARACTERS, MOST_PHOTOS, TrainingRequest
 from web.studio.trainings import (
     FAILED,
     FINISHED,
     IDLE,
-    MOST_NAME_CHARACTERS,
-    MOST_PHOTOS,
     RUNNING,
+    STARTING,
     STOPPED,
     STOPPING,
-    TrainingRequest,
+    UNDER_WAY,
     TrainingStatus,
 )
 
 LOOK_SECONDS = 2.0  # between two looks at a training that runs
+IDLE_SECONDS = 10.0  # between two looks where none is known, because another visitor may start one
 SENT = ""  # in place of a folder: the photos that the visitor sends
 PHOTO_TYPES = ["image"]
 PRESETS = tuple(name for name, preset in LOSS_PRESETS.items() if preset.architecture == "vgg19")
@@ -40,7 +41,7 @@ class TrainingTab:
     def __init__(self, studio: Studio, refresh_styles: tuple[Any, list[Any]]):
         self._studio, self._trainings = studio, studio.trainings
         gr.Markdown(INTRODUCTION)
-        note = self._trainings.missing() or self._trainings.note()
+        note = studio.scrubbed(self._trainings.missing()) or self._trainings.note()
         gr.Markdown(f"**{note}**" if note else "", visible=bool(note), elem_id="train-missing")
         with gr.Row():
             with gr.Column(min_width=320):
@@ -54,14 +55,14 @@ class TrainingTab:
         """What `shown` updates."""
         return [
             self.line, self.plot, self.previews, self.grid, self.start, self.preview, self.stop, self.resume,
-            self.unfinished, self.timer,
+            self.unfinished, self.timer, self.known,
         ]  # fmt: skip
 
     def shown(self) -> list[Any]:
         """Updates of `outputs`: how the training is doing."""
         trainings = self._trainings
         status = trainings.status()
-        runs = status.phase in (RUNNING, STOPPING)
+        runs = status.phase in UNDER_WAY
         unfinished = trainings.unfinished() if not runs else []
         previews, losses = trainings.previews(), trainings.losses()
         return [
@@ -76,8 +77,15 @@ class TrainingTab:
             gr.update(
                 choices=unfinished, value=unfinished[0] if unfinished else None, visible=bool(unfinished)
             ),
-            gr.Timer(LOOK_SECONDS, active=runs),
+            gr.Timer(LOOK_SECONDS if runs else IDLE_SECONDS),
+            _key(status, unfinished),
         ]
+
+    def _looked(self, known: list[Any]) -> list[Any]:
+        """Updates of `outputs`; none while nothing happens, or they would undo what a visitor has chosen meanwhile."""
+        status = self._trainings.status()
+        is_known = status.phase not in UNDER_WAY and _key(status, self._trainings.unfinished()) == known
+        return [gr.skip()] * len(self.outputs) if is_known else self.shown()
 
     def _build_input(self) -> None:
         self.painting = PhotoInput(
@@ -138,7 +146,8 @@ class TrainingTab:
             label="Preview grid: a column for each style weight", interactive=False, type="filepath", visible=False,
             elem_id="grid", buttons=["fullscreen"], alt_text="three photos at three style weights",
         )  # fmt: skip
-        self.timer = gr.Timer(LOOK_SECONDS, active=False)
+        self.timer = gr.Timer(IDLE_SECONDS)
+        self.known = gr.State([])  # what this page shows
 
     def _connect(self, refresh_styles: tuple[Any, list[Any]]) -> None:
         fields = [
@@ -153,9 +162,10 @@ class TrainingTab:
         self.stop.click(self._stop, None, self.outputs, **quiet)
         self.resume.click(self._resume, self.unfinished, self.outputs, **quiet)
         refresh, outputs = refresh_styles
-        self.timer.tick(self.shown, None, self.outputs, **quiet).then(
-            lambda: refresh() if self._trainings.status().phase == FINISHED else [gr.skip()] * len(outputs),
-            None, outputs, **quiet,
+        self.timer.tick(self._looked, self.known, self.outputs, **quiet)
+        self.known.change(
+            lambda known: refresh() if known[:1] == [FINISHED] else [gr.skip()] * len(outputs),
+            self.known, outputs, **quiet,
         )  # fmt: skip
 
     def _start(self, *fields):
@@ -193,6 +203,7 @@ class TrainingTab:
         done = f" after step {status.step} of {status.steps}" if status.steps else ""
         return {
             IDLE: "No training is under way.",
+            STARTING: f"{what} is about to start: its photos are stored.",
             RUNNING: f"{what} runs{f': step {status.step} of {status.steps}' if status.steps else ''}. {said}",
             STOPPING: f"{what} saves its state and ends.",
             STOPPED: f"{what} was stopped{self._kept(status)}.",
@@ -214,6 +225,11 @@ class TrainingTab:
     def _grid(self) -> Any:
         path = self._trainings.grid_path
         return gr.update(value=str(path), visible=True) if path.exists() else gr.update(visible=False)
+
+
+def _key(status: TrainingStatus, unfinished: list[str]) -> list[Any]:
+    """Changes when another training starts, or one ends."""
+    return [status.phase, status.number, status.name, *unfinished]
 
 
 def _request(painting, name, folder, photos, preset, style_weight, steps) -> TrainingRequest:

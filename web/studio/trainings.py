@@ -2,58 +2,43 @@
 
 import contextlib
 import importlib.util
-import re
-import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.flags import UsageError
-from cli.train_config import TrainConfig, settled
-from system.program import ROOT, setup_line
-from transformer.export.style_folder import hiding_style, is_style, new_styles_dir
-from transformer.training.log_folder import CONFIG_FILE, STATE_DIR
-from transformer.training.state import state_paths
+from system.files import write_whole
+from system.program import setup_line
+from transformer.export.style_folder import new_styles_dir
 from web.pictures import without_flags
 from web.studio.config import StudioConfig, folder_name
 from web.studio.door_process import DoorProcess, flags_of
-from web.studio.training_events import TrainingEvents
-from web.studio.uploads import Upload
+from web.studio.run_folders import KEPT_UPLOADS, UPLOADS, RunFolders, remove_inputs, stored_inputs
+from web.studio.training_events import Preview, TrainingEvents
+from web.studio.training_requests import TrainingRequest, check_new, checked_values, grid_weights
 
 DOOR = "train"
-UPLOADS = (
-    "uploads"  # in the folder of a run: the painting and the photos, which a resumed training reads again
-)
-PREVIEWS = tuple(ROOT / "examples" / name for name in ("chelsea.jpg", "coffee.jpg"))
-MOST_NAME_CHARACTERS = 60
-MOST_PHOTOS = 2000  # that a visitor may send
-GRID_WEIGHTS = 3  # columns of the preview grid; each takes a minute or two
-IDLE, RUNNING, STOPPING, FINISHED, STOPPED, FAILED = (
+CLOSE_SECONDS = 10.0  # in which a start that is under way notices the end of the studio
+KEPT_VERSIONS = 2  # of a preview: the newest, and the one before, which a page may still be reading
+IDLE, STARTING, RUNNING, STOPPING, FINISHED, STOPPED, FAILED = (
     "idle",
+    "starting",
     "running",
     "stopping",
     "finished",
     "stopped",
     "failed",
 )
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What a visitor asks for. folder: a name among those of --content-dir; "" means the photos that were sent."""
-
-    painting: Upload
-    name: str
-    folder: str = ""
-    photos: tuple[Upload, ...] = ()
-    preset: str = TrainConfig.preset
-    style_weight: float | None = None
-    steps: int = TrainConfig.steps
+UNDER_WAY = (STARTING, RUNNING, STOPPING)
 
 
 @dataclass(frozen=True)
 class TrainingStatus:
-    """The training, or preview grid, that runs or was the last. step: the last one of which losses are known."""
+    """The training, or preview grid, that runs or was the last.
+
+    step: the last one of which losses are known. number: counts the trainings and grids of this studio.
+    """
 
     phase: str = IDLE
     name: str = ""
@@ -61,6 +46,30 @@ class TrainingStatus:
     steps: int = 0
     line: str = ""  # what train.py said last
     is_grid: bool = False
+    number: int = 0
+
+
+@dataclass
+class _Run:
+    """One training or preview grid, from the start of its process on. inputs: the folder of what was sent for it."""
+
+    process: DoorProcess
+    events: TrainingEvents
+    name: str
+    steps: int
+    inputs: Path
+    number: int
+    is_grid: bool = False
+    is_stopping: bool = False
+    is_cleared: bool = False
+
+    @property
+    def phase(self) -> str:
+        if self.process.is_running:
+            return STOPPING if self.is_stopping else RUNNING
+        if self.process.status == 0:
+            return FINISHED
+        return STOPPED if self.is_stopping else FAILED
 
 
 class Trainings:
@@ -72,25 +81,32 @@ class Trainings:
     def __init__(self, config: StudioConfig, private_dir: Path, more_flags: tuple[str, ...] = ()):
         self._config, self._dir, self.more_flags = config, private_dir / "training", more_flags
         self._styles_dir = (config.styles_dir or new_styles_dir()).absolute()
-        self._runs_dir = config.runs_dir.absolute()
+        self._runs = RunFolders(
+            config.runs_dir.absolute(), self._styles_dir, KEPT_UPLOADS * config.max_upload * 1e6
+        )
         self._folders = {folder_name(folder): folder for folder in config.content_dir}
-        self._lock = threading.Lock()
-        self._process: DoorProcess | None = None
-        self._events: TrainingEvents | None = None
-        self._name, self._steps, self._is_grid, self._is_stopping = "", 0, False, False
+        self._lock = (
+            threading.Lock()
+        )  # of the fields below; held for a moment only, because pages wait for it
+        self._start_lock = threading.Lock()  # held by a start, which may copy photos for minutes
+        self._run: _Run | None = None
+        self._starting: TrainingStatus | None = None
+        self._is_closed = False
+        self._count = self._grids = 0
         self._dir.mkdir(parents=True, exist_ok=True)
+        self._runs.clear_abandoned()
 
     @property
     def grid_path(self) -> Path:
-        """The preview grid, once it is finished."""
-        return self._dir / "preview_grid.png"
+        """The newest preview grid, once it is finished."""
+        return self._grid_path(self._grids)
 
     def folders(self) -> list[str]:
         """The names of the operator's folders of photos."""
         return list(self._folders)
 
     def missing(self) -> str:
-        """What a training needs and is not there, in one line; "" for nothing."""
+        """What a training needs and is not there, in one line; "" for nothing. It may name paths of this machine."""
         if importlib.util.find_spec("tensorflow") is None:
             return f"TensorFlow is not installed: run {setup_line('train')}"
         from loss_net.weights import WeightsError, check_vgg_source
@@ -98,7 +114,7 @@ class Trainings:
         try:
             check_vgg_source(self._config.vgg)
         except WeightsError as error:
-            return f"the VGG19 weights cannot be used: {str(error).rpartition('/')[2]}"
+            return f"the VGG19 weights cannot be used: {error}"
         return ""
 
     def note(self) -> str:
@@ -113,191 +129,188 @@ class Trainings:
 
     def start(self, request: TrainingRequest) -> None:
         """Starts a training. Raises UsageError if it cannot be, or if another one runs."""
-        with self._lock:
-            self._check_free()
-            values = self._checked(request)
-            log_dir = self._log_dir(values["name"])
-            self._check_new(values["name"], log_dir)
-            values |= self._stored_inputs(request, log_dir / UPLOADS)
-            self._run(values["name"], [*flags_of(values), *self.more_flags], values["steps"])
+        values = checked_values(request, self._config, self._folders, self._styles_dir)
+        name = values["name"]
+        with self._claimed(TrainingStatus(STARTING, name, steps=request.steps)):
+            check_new(name, self._config, self._styles_dir)
+            if self._runs.has_state(name):
+                raise UsageError(
+                    f"an unfinished training is called {name}; resume it, or choose another name"
+                )
+            self._runs.check_room((request.painting, *request.photos))
+            log_dir = self._runs.log_dir(name)
+            with self._inputs(request, log_dir / UPLOADS) as inputs:
+                flags = flags_of(values | inputs | {"log_dir": log_dir})
+                self._launch(flags, name, request.steps, log_dir, log_dir / UPLOADS)
 
     def start_grid(self, request: TrainingRequest) -> None:
         """Starts the preview grid: the painting at several style weights. Raises UsageError."""
-        from cli.preview_grid import weights_around
-
-        with self._lock:
-            self._check_free()
-            values = self._checked(request)
-            weight = settled({"style": Path("x"), "content_dir": Path("x"), **_loss_of(values)}).style_weight
-            weights = weights_around(weight)
-            middle = len(weights) // 2
-            chosen = weights[middle - 1 : middle - 1 + GRID_WEIGHTS]
-            self.grid_path.unlink(missing_ok=True)
-            shutil.rmtree(self._dir / UPLOADS, ignore_errors=True)
-            values |= self._stored_inputs(request, self._dir / UPLOADS) | {"log_dir": self._dir / "grid_log"}
-            grid = [
-                f"--preview-grid={self.grid_path}",
-                "--grid-weights",
-                *(f"{weight:g}" for weight in chosen),
-            ]
-            self._run(values["name"], [*flags_of(values), *self.more_flags, *grid], 0, is_grid=True)
+        values = checked_values(request, self._config, self._folders, self._styles_dir)
+        with self._claimed(TrainingStatus(STARTING, values["name"], is_grid=True)):
+            folder, log_dir = self._dir / UPLOADS, self._dir / "grid_log"
+            with self._inputs(request, folder) as inputs:
+                grid = [
+                    f"--preview-grid={self._grid_path(self._grids + 1)}",
+                    "--grid-weights",
+                    *(f"{weight:g}" for weight in grid_weights(values)),
+                ]
+                flags = [*flags_of(values | inputs | {"log_dir": log_dir}), *grid]
+                self._launch(flags, values["name"], 0, log_dir, folder, is_grid=True)
+            self._grids += 1
+            self._grid_path(self._grids - KEPT_VERSIONS).unlink(missing_ok=True)
 
     def resume(self, name: str) -> None:
         """Continues a training that was stopped. Raises UsageError."""
-        with self._lock:
-            self._check_free()
+        with self._claimed():
             if name not in self.unfinished():
                 raise UsageError("there is no unfinished training of this name; choose one of the list")
-            places = {"name": name, "log_dir": self._log_dir(name), "output_dir": self._styles_dir}
-            self._run(name, [*flags_of(places), "--resume"], _steps_of(self._log_dir(name)))
+            log_dir = self._runs.log_dir(name)
+            places = {
+                "name": name,
+                "log_dir": log_dir,
+                "output_dir": self._styles_dir,
+                "vgg": self._config.vgg,
+            }
+            flags = [*flags_of(places), "--resume"]
+            self._launch(flags, name, self._runs.steps_of(name), log_dir, log_dir / UPLOADS)
 
     def unfinished(self) -> list[str]:
         """The names of trainings that can be resumed."""
-        folders = sorted(self._runs_dir.iterdir()) if self._runs_dir.is_dir() else []
-        return [
-            folder.name
-            for folder in folders
-            if state_paths(folder / STATE_DIR) and not is_style(self._styles_dir / folder.name)
-        ]
+        return self._runs.unfinished()
 
     def stop(self) -> bool:
         """Asks the training to save its state and end; returns whether one runs."""
-        process = self._process
-        if process is None or not process.is_running:
-            return False
-        self._is_stopping = True
-        process.stop()
+        with self._lock:
+            run = self._run
+            if run is None or not run.process.is_running:
+                return False
+            run.is_stopping = True
+        run.process.stop()
         return True
 
     def status(self) -> TrainingStatus:
-        """How the training is doing. Removes what a finished one no longer needs."""
-        process, events = self._process, self._events
-        if process is None or events is None:
-            return TrainingStatus()
+        """How the training is doing. Removes what one that has ended no longer needs."""
         with self._lock:
-            events.read()
-        phase = self._phase(process)
-        if phase == FINISHED and not self._is_grid:
-            shutil.rmtree(self._log_dir(self._name) / UPLOADS, ignore_errors=True)
-        said = process.lines()
-        line = process.progress() if self._is_grid and phase == RUNNING else (said[-1] if said else "")
-        return TrainingStatus(phase, self._name, events.step, self._steps, without_flags(line), self._is_grid)
+            self._clear_ended()
+            starting, run = self._starting, self._run
+        if starting is not None or run is None:
+            return starting or TrainingStatus()
+        phase = run.phase  # before the events: those of a training that has ended are all there
+        run.events.read()
+        said = run.process.lines()
+        line = run.process.progress() if run.is_grid and phase == RUNNING else (said[-1] if said else "")
+        return TrainingStatus(
+            phase, run.name, run.events.step, run.steps, without_flags(line), run.is_grid, run.number
+        )
 
     def losses(self) -> list[tuple[int, str, float]]:
         """(step, term, loss) of the training so far."""
-        losses = dict(self._events.losses) if self._events is not None else {}
+        run = self._shown_run()
+        losses = run.events.losses if run is not None else {}
         return [(step, term, value) for step in sorted(losses) for term, value in losses[step].items()]
 
     def previews(self) -> list[tuple[str, str]]:
         """(path, caption) of the newest preview photos, each beside its stylized form."""
-        previews = list(self._events.previews.values()) if self._events is not None else []
-        return [self._written(index, preview) for index, preview in enumerate(previews)]
+        run = self._shown_run()
+        if run is None:
+            return []
+        return [
+            (str(self._written(run, index, preview)), f"{preview.name}, step {preview.step}")
+            for index, preview in enumerate(run.events.previews.values())
+        ]
 
     def close(self) -> None:
-        """Ends the training as `stop` does, and waits until its state is saved."""
-        if self._process is not None:
-            self._process.end()
+        """Ends the training as `stop` does, and waits until its state is saved. No other one can start."""
+        with self._lock:
+            self._is_closed = True
+            run = self._run
+            if run is not None and run.process.is_running:
+                run.is_stopping = True
+        if run is not None:
+            run.process.end()
+        if self._start_lock.acquire(timeout=CLOSE_SECONDS):  # a start removes what it has copied
+            self._start_lock.release()
+        with self._lock:
+            self._clear_ended()
 
-    def _phase(self, process: DoorProcess) -> str:
-        if process.is_running:
-            return STOPPING if self._is_stopping else RUNNING
-        if process.status == 0:
-            return FINISHED
-        return STOPPED if self._is_stopping else FAILED
+    @contextlib.contextmanager
+    def _claimed(self, starting: TrainingStatus | None = None) -> Iterator[None]:
+        """Within this context no other training starts; other pages show `starting`. Raises UsageError."""
+        if not self._start_lock.acquire(blocking=False):
+            raise UsageError("a training runs already, which starts just now; wait for its end, or stop it")
+        try:
+            with self._lock:
+                self._check_free()
+                self._clear_ended()
+            if missing := self.missing():
+                raise UsageError(missing)
+            with self._lock:
+                self._starting = starting
+            yield
+        finally:
+            with self._lock:
+                self._starting = None
+            self._start_lock.release()
 
-    def _run(self, name: str, flags: list[str], steps: int, *, is_grid: bool = False) -> None:
-        log_dir = self._dir / "grid_log" if is_grid else self._log_dir(name)
-        self._events = TrainingEvents(log_dir)
-        self._name, self._steps, self._is_grid, self._is_stopping = name, steps, is_grid, False
-        self._process = DoorProcess(DOOR, flags, self._dir / "output.log")
+    @contextlib.contextmanager
+    def _inputs(self, request: TrainingRequest, folder: Path) -> Iterator[dict[str, Path]]:
+        """Gives the flags of what a visitor has sent. The copies are removed if anything fails before the start."""
+        photos = () if request.folder else request.photos
+        try:
+            painting, content_dir = stored_inputs(request.painting, photos, folder, self._check_open)
+            if request.folder:
+                content_dir = self._folders[request.folder].resolve()
+            yield {"style": painting, "content_dir": content_dir}
+        except BaseException:
+            remove_inputs(folder)
+            raise
+
+    def _launch(
+        self, flags: list[str], name: str, steps: int, log_dir: Path, inputs: Path, *, is_grid: bool = False
+    ) -> None:
+        events = TrainingEvents(log_dir)
+        with self._lock:
+            self._check_open()
+            process = DoorProcess(DOOR, [*flags, *self.more_flags], self._dir / "output.log")
+            self._count += 1
+            self._run = _Run(process, events, name, steps, inputs, self._count, is_grid)
+
+    def _clear_ended(self) -> None:
+        """Removes what was sent for a training that has ended and cannot be resumed. Needs the lock.
+
+        Once for each: its folder may belong to the next training of this name.
+        """
+        run = self._run
+        if run is None or run.is_cleared or run.process.is_running:
+            return
+        run.is_cleared = True
+        if run.is_grid or run.phase == FINISHED:
+            remove_inputs(run.inputs)
+        else:
+            self._runs.clear(run.name)
+
+    def _shown_run(self) -> _Run | None:
+        with self._lock:
+            return self._run if self._starting is None else None
+
+    def _grid_path(self, number: int) -> Path:
+        return self._dir / f"preview_grid{number}.png"
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError("the studio is about to end; start the training when it is there again")
 
     def _check_free(self) -> None:
-        if self._process is not None and self._process.is_running:
-            raise UsageError(f"a training runs already ({self._name}); wait for its end, or stop it")
-        if missing := self.missing():
-            raise UsageError(missing)
+        self._check_open()
+        if self._run is not None and self._run.process.is_running:
+            raise UsageError(f"a training runs already ({self._run.name}); wait for its end, or stop it")
 
-    def _checked(self, request: TrainingRequest) -> dict:
-        """The flags of a training without its inputs, by the rules of train.py. Raises UsageError."""
-        if request.folder and request.folder not in self._folders:
-            raise UsageError("there is no folder of this name; choose one of the list")
-        if not request.folder and not 1 <= len(request.photos) <= MOST_PHOTOS:
-            raise UsageError(f"give 1 to {MOST_PHOTOS} photos to train on, got {len(request.photos)}")
-        if not 1 <= request.steps <= self._config.max_training_steps:
-            raise UsageError(
-                f"steps must be 1 to {self._config.max_training_steps}, got {request.steps}; fewer are faster"
-            )
-        if not re.search(r"\w", request.name) or len(request.name) > MOST_NAME_CHARACTERS:
-            raise UsageError(
-                f"give the style a name of 1 to {MOST_NAME_CHARACTERS} characters, such as my_style"
-            )
-        values = {
-            "name": request.name,
-            "preset": request.preset,
-            "style_weight": request.style_weight,
-            "steps": request.steps,
-            "summary_every": max(1, min(50, request.steps // 50)),
-            "save_every": max(1, min(500, request.steps // 4)),
-            "vgg": self._config.vgg,
-            "output_dir": self._styles_dir,
-            "preview": tuple(path for path in PREVIEWS if path.is_file()),
-        }
-        try:
-            settled({**values, "style": request.painting.path, "content_dir": Path("photos")})
-        except UsageError as error:
-            raise UsageError(without_flags(str(error))) from error
-        return values
-
-    def _check_new(self, name: str, log_dir: Path) -> None:
-        """Raises UsageError for the name of a style or run that exists: no visitor replaces another one's work."""
-        style_dir = self._styles_dir / name
-        if style_dir.exists() or hiding_style(style_dir):
-            raise UsageError(f"a style called {name} exists already; choose another name")
-        if state_paths(log_dir / STATE_DIR):
-            raise UsageError(f"an unfinished training is called {name}; resume it, or choose another name")
-
-    def _stored_inputs(self, request: TrainingRequest, folder: Path) -> dict:
-        """Copies the uploads to where they stay while the training needs them; returns their flags."""
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        painting = folder / f"painting{_plain_suffix(request.painting)}"
-        shutil.copyfile(request.painting.path, painting)
-        log_dir = {"log_dir": folder.parent, "style": painting}
-        if request.folder:
-            return log_dir | {"content_dir": self._folders[request.folder].resolve()}
-        photos = folder / "photos"
-        photos.mkdir()
-        for number, photo in enumerate(request.photos):
-            shutil.copyfile(photo.path, photos / f"photo{number:04}{_plain_suffix(photo)}")
-        return log_dir | {"content_dir": photos}
-
-    def _log_dir(self, name: str) -> Path:
-        return self._runs_dir / name
-
-    def _written(self, index: int, preview) -> tuple[str, str]:
-        path = self._dir / f"preview{index}_{preview.step}.png"
+    def _written(self, run: _Run, index: int, preview: Preview) -> Path:
+        """The file of a preview; each version has a name of its own, and never changes."""
+        path = self._dir / f"shown{index}_{run.number:06}_{preview.step:010}.png"
         if not path.exists():
-            for older in self._dir.glob(f"preview{index}_*.png"):
+            write_whole(path, lambda stream: stream.write(preview.png))
+            for older in sorted(self._dir.glob(f"shown{index}_*.png"))[:-KEPT_VERSIONS]:
                 with contextlib.suppress(OSError):
                     older.unlink()
-            path.write_bytes(preview.png)
-        return str(path), f"{preview.name}, step {preview.step}"
-
-
-def _plain_suffix(upload: Upload) -> str:
-    suffix = Path(upload.name).suffix.lower()
-    return suffix if re.fullmatch(r"\.[a-z0-9]{1,5}", suffix) else ""
-
-
-def _loss_of(values: dict) -> dict:
-    return {name: values[name] for name in ("preset", "style_weight")}
-
-
-def _steps_of(log_dir: Path) -> int:
-    """The number of steps of a run, 0 if its configuration cannot be read."""
-    from system.json_reader import JsonError, read_json_file
-
-    try:
-        return int(read_json_file(log_dir / CONFIG_FILE)["steps"])
-    except (JsonError, KeyError, TypeError, ValueError):
-        return 0
+        return path

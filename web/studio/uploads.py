@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MOST_NAME_CHARACTERS = 60
+# UTF-8 bytes of each part of a name: file systems allow 255 in all, and names of styles and numbers are added.
+MOST_NAME_BYTES = 60
+_MOST_SUFFIX_BYTES = 10
 
 
 class Upload(NamedTuple):
@@ -26,11 +28,16 @@ def shown_name(name: str) -> str:
     """A name of a visitor's file as it may be shown: no path, no control characters, not long."""
     plain = "".join(letter for letter in name.replace("\\", "/").rpartition("/")[2] if letter.isprintable())
     stem, suffix = os.path.splitext(plain)
-    return f"{stem[:MOST_NAME_CHARACTERS]}{suffix[:10]}" or "file"
+    return f"{_cut(stem, MOST_NAME_BYTES)}{_cut(suffix, _MOST_SUFFIX_BYTES)}" or "file"
 
 
 def file_stem(upload: Upload) -> str:
     """The start of the name of a result: letters, digits, - and _ of the visitor's name."""
     stem = Path(upload.name).stem
     plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
-    return plain.strip("_")[:MOST_NAME_CHARACTERS] or "picture"
+    return _cut(plain.strip("_"), MOST_NAME_BYTES) or "picture"
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """The start of a text; no character is cut in two."""
+    return text.encode("utf-8", "ignore")[:most_bytes].decode("utf-8", "ignore")
