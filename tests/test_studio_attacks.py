@@ -285,6 +285,37 @@ def test_a_file_that_is_too_large_for_a_frame_is_not_read(visitor, monkeypatch):
     assert error.startswith("this file is larger than")
 
 
+def send_mask(visitor: StudioClient, page, key: str, *, kind: str = "layer", content: bytes = b"") -> int:
+    """Sends a picture of the mask editor as a browser does after a stroke; returns the status."""
+    editor = next(number for number, part in page.blocks.items() if type(part).__name__ == "MaskInput")
+    fields = {"id": key, "type": kind, "index": "0", "session_hash": visitor.session, "fn_name": "accept_blobs",
+              "component_id": str(editor)}  # fmt: skip
+    answer = visitor.client.post(
+        "/gradio_api/component_server", data=fields, files={"file": ("layer.png", content)}
+    )
+    return answer.status_code
+
+
+def mask_error(visitor: StudioClient, key: str) -> str:
+    message = visitor.call(
+        "PhotoTab._make", file_data(visitor_file(visitor)), {"id": key}, "waves", *PHOTO_FIELDS[1:]
+    )
+    return "" if message["success"] else message["output"]["error"]
+
+
+def test_a_mask_that_others_have_pushed_out_fails_its_event_and_is_not_ignored(visitor, server):
+    _, page, _ = server
+    layer = Path(visitor_file(visitor)).read_bytes()
+    assert send_mask(visitor, page, "mine", content=layer) == 200
+    assert mask_error(visitor, "mine") == ""
+    assert send_mask(visitor, page, "blank", kind="background", content=layer) == 200
+    assert mask_error(visitor, "blank") == ""  # nothing was painted
+    assert send_mask(visitor, page, "mine", content=layer) == 200
+    for number in range(80):
+        assert send_mask(visitor, page, f"other{number}", content=bytes(900_000)) == 200
+    assert mask_error(visitor, "mine") == "the mask has got lost on its way; press the button again"
+
+
 def test_the_name_of_a_file_is_shown_as_text_and_without_its_path(visitor, tmp_path):
     (tmp_path / "words.png").write_text("words")
     place = visitor.upload(tmp_path / "words.png")
