@@ -162,6 +162,30 @@ def test_a_file_inside_of_a_list_is_checked_too(visitor, secret):
     assert error == "this file was not uploaded here; upload it again"
 
 
+def shown_styles(visitor: StudioClient, studio) -> list[str]:
+    """Loads the page; returns the titles of the styles that it shows, in their order."""
+    studio.cards.pictures(wait_seconds=120)
+    gallery = visitor.call("_build_tabs.<locals>.refresh")["output"]["data"][0]["value"]
+    return [picture["caption"] for picture in gallery]
+
+
+def test_a_click_chooses_the_style_that_the_page_shows_also_when_there_are_others_by_now(
+    visitor, server, monkeypatch
+):
+    *_, studio = server
+    assert shown_styles(visitor, studio) == ["Stars", "Waves"]
+    monkeypatch.setattr(
+        type(studio.maker.shelf), "names", lambda self: ["waves"]
+    )  # the first one was removed
+    studio.cards.pictures()
+    for index, style in ((0, "stars"), (1, "waves")):
+        chosen = visitor.call("_chosen_style", None, event_data={"index": index, "value": None})
+        assert chosen["output"]["data"][0] == style
+    for index in (2, -1, "x", [0, 0], None):
+        chosen = visitor.call("_chosen_style", None, event_data={"index": index, "value": None})
+        assert chosen["success"] and chosen["output"]["data"][0] not in ("stars", "waves")
+
+
 @pytest.mark.parametrize("style", ["../waves", "/etc", "nothing", "waves/../stars", "", None])
 def test_a_style_that_is_not_offered_is_refused(visitor, style):
     message = make(visitor, file_data(visitor_file(visitor)), style=style)
