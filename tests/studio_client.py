@@ -34,9 +34,10 @@ class StudioClient:
             if getattr(event.fn, "__qualname__", "") == function
         )
 
-    def call(self, function: str, *values: Any) -> dict[str, Any]:
+    def call(self, function: str, *values: Any, event_data: Any = None) -> dict[str, Any]:
         """Runs an event; returns its last message: {"success": ..., "output": {"data": [...], "error": ...}}."""
-        body = {"data": list(values), "fn_index": self.number(function), "session_hash": self.session}
+        body = {"data": list(values), "fn_index": self.number(function), "session_hash": self.session,
+                "event_data": event_data}  # fmt: skip
         joined = self.client.post("/gradio_api/queue/join", json=body)
         assert joined.status_code == 200, joined.text
         answer = self.client.get("/gradio_api/queue/data", params={"session_hash": self.session})

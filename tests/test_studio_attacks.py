@@ -162,6 +162,30 @@ def test_a_file_inside_of_a_list_is_checked_too(visitor, secret):
     assert error == "this file was not uploaded here; upload it again"
 
 
+def shown_styles(visitor: StudioClient, studio) -> list[str]:
+    """Loads the page; returns the titles of the styles that it shows, in their order."""
+    studio.cards.pictures(wait_seconds=120)
+    gallery = visitor.call("_build_tabs.<locals>.refresh")["output"]["data"][0]["value"]
+    return [picture["caption"] for picture in gallery]
+
+
+def test_a_click_chooses_the_style_that_the_page_shows_also_when_there_are_others_by_now(
+    visitor, server, monkeypatch
+):
+    *_, studio = server
+    assert shown_styles(visitor, studio) == ["Stars", "Waves"]
+    monkeypatch.setattr(
+        type(studio.maker.shelf), "names", lambda self: ["waves"]
+    )  # the first one was removed
+    studio.cards.pictures()
+    for index, style in ((0, "stars"), (1, "waves")):
+        chosen = visitor.call("_chosen_style", None, event_data={"index": index, "value": None})
+        assert chosen["output"]["data"][0] == style
+    for index in (2, -1, "x", [0, 0], None):
+        chosen = visitor.call("_chosen_style", None, event_data={"index": index, "value": None})
+        assert chosen["success"] and chosen["output"]["data"][0] not in ("stars", "waves")
+
+
 @pytest.mark.parametrize("style", ["../waves", "/etc", "nothing", "waves/../stars", "", None])
 def test_a_style_that_is_not_offered_is_refused(visitor, style):
     message = make(visitor, file_data(visitor_file(visitor)), style=style)
@@ -283,6 +307,37 @@ def test_a_file_that_is_too_large_for_a_frame_is_not_read(visitor, monkeypatch):
     monkeypatch.setattr("web.studio.file_inputs.MOST_FRAME_BYTES", 10)
     error = visitor.error("LiveTab._frame", file_data(visitor_file(visitor)), "waves", 256)
     assert error.startswith("this file is larger than")
+
+
+def send_mask(visitor: StudioClient, page, key: str, *, kind: str = "layer", content: bytes = b"") -> int:
+    """Sends a picture of the mask editor as a browser does after a stroke; returns the status."""
+    editor = next(number for number, part in page.blocks.items() if type(part).__name__ == "MaskInput")
+    fields = {"id": key, "type": kind, "index": "0", "session_hash": visitor.session, "fn_name": "accept_blobs",
+              "component_id": str(editor)}  # fmt: skip
+    answer = visitor.client.post(
+        "/gradio_api/component_server", data=fields, files={"file": ("layer.png", content)}
+    )
+    return answer.status_code
+
+
+def mask_error(visitor: StudioClient, key: str) -> str:
+    message = visitor.call(
+        "PhotoTab._make", file_data(visitor_file(visitor)), {"id": key}, "waves", *PHOTO_FIELDS[1:]
+    )
+    return "" if message["success"] else message["output"]["error"]
+
+
+def test_a_mask_that_others_have_pushed_out_fails_its_event_and_is_not_ignored(visitor, server):
+    _, page, _ = server
+    layer = Path(visitor_file(visitor)).read_bytes()
+    assert send_mask(visitor, page, "mine", content=layer) == 200
+    assert mask_error(visitor, "mine") == ""
+    assert send_mask(visitor, page, "blank", kind="background", content=layer) == 200
+    assert mask_error(visitor, "blank") == ""  # nothing was painted
+    assert send_mask(visitor, page, "mine", content=layer) == 200
+    for number in range(80):
+        assert send_mask(visitor, page, f"other{number}", content=bytes(900_000)) == 200
+    assert mask_error(visitor, "mine") == "the mask has got lost on its way; press the button again"
 
 
 def test_the_name_of_a_file_is_shown_as_text_and_without_its_path(visitor, tmp_path):

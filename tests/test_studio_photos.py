@@ -137,31 +137,3 @@ def test_a_picture_is_made_with_views_that_have_no_metadata(style_dirs, photo, t
     assert places[0] == 0 and shares[-1] == 1.0
     with Image.open(result.path) as made, Image.open(result.after) as view:
         assert made.getexif()[0x010E] == "at home" and not view.getexif()
-
-
-def test_titles_of_styles_are_readable():
-    from web.studio.style_cards import title_of
-
-    assert title_of("great_wave") == "Great wave"
-    assert title_of("composition_no_vii") == "Composition no VII"
-
-
-def test_every_style_has_a_card_with_its_source_and_a_picture(style_dirs, tmp_path):
-    from web.pictures import PictureMaker
-    from web.shelf import StyleShelf
-    from web.studio.config import StudioConfig
-    from web.studio.style_cards import CARD_SIDE, StyleCards, choices
-
-    cards = StyleCards(
-        PictureMaker(StudioConfig(), StyleShelf(style_dirs["waves"].parent)), tmp_path / "cards"
-    )
-    assert choices(cards.cards()) == [
-        ("Stars (museum of stars)", "stars"),
-        ("Waves (museum of waves)", "waves"),
-    ]
-    pictures = cards.pictures()
-    assert [title for _, title in pictures] == ["Stars", "Waves"] and cards.names() == ["stars", "waves"]
-    with Image.open(pictures[0][0]) as image:
-        assert image.size == (CARD_SIDE, CARD_SIDE)
-    times = [Path(path).stat().st_mtime_ns for path, _ in pictures]
-    assert [Path(path).stat().st_mtime_ns for path, _ in cards.pictures()] == times  # made once

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from web.pictures import PictureMaker
+from web.shelf import version_of
 from web.turns import Deadline
 
 SIDE = 256  # pixels, longest side
@@ -17,12 +18,12 @@ class StylePreviews:
 
     def __init__(self, maker: PictureMaker, photo_path: Path = EXAMPLE):
         self._maker, self._photo_path = maker, photo_path
-        self._pictures: dict[str, tuple[float, bytes]] = {}  # name -> version of the style, JPEG file
+        self._pictures: dict[str, tuple[int, bytes]] = {}  # name -> version of the style, JPEG file
         self._lock = threading.Lock()
 
     def jpeg(self, name: str, deadline: Deadline) -> bytes:
         """Returns a JPEG file. Raises StyleError, Busy, GaveUp, and RuntimeError without an example photo."""
-        version = self._maker.shelf.folder(name).stat().st_mtime
+        version = version_of(self._maker.shelf.folder(name))
         with self._lock:
             known = self._pictures.get(name)
         if known and known[0] == version:

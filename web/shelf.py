@@ -49,7 +49,7 @@ class StyleShelf:
         grain: see transformer.inference.loading.load_blend. Use the stylizer before the next call.
         """
         folders = [self.folder(name) for name, _ in styles]
-        key = tuple((str(folder), _version(folder)) for folder in folders)
+        key = tuple((str(folder), version_of(folder)) for folder in folders)
         self._let_go(key)
         if key not in self._loaded:
             self._loaded[key] = self._loaded_now(folders)
@@ -75,6 +75,6 @@ class StyleShelf:
         )
 
 
-def _version(folder: Path) -> int:
-    """Changes when a style is trained again."""
+def version_of(folder: Path) -> int:
+    """Changes when a style is trained again. Raises OSError if the folder is not there."""
     return max((path.stat().st_mtime_ns for path in folder.iterdir()), default=0)

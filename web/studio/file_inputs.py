@@ -8,13 +8,12 @@ from typing import Any
 import gradio as gr
 from gradio import component_meta
 from gradio.components.base import server
-from gradio.components.image_editor import EditorDataBlobs
 
+from web.studio.mask_store import LOST_MASK, MaskStore
 from web.studio.uploads import Upload, upload_of
 
 MOST_FRAME_BYTES = 8_000_000  # of a frame of the webcam
 _LAYER_BYTES = 4_000_000  # of one picture of the mask editor, which has 800x800 pixels
-_MASKS = 64  # that wait at the same time for their event
 
 # Gradio writes a stub file beside the module of every class below, which only its own developers need.
 component_meta.create_or_modify_pyi = lambda component_class, class_name, events: None
@@ -107,9 +106,13 @@ class LiveInput(gr.Image):
 
 
 class MaskInput(gr.ImageEditor):
-    """Gives functions the PNG or WebP bytes of what was painted over the photo, None if nothing was."""
+    """Gives functions the PNG or WebP bytes of what was painted over the photo, None if nothing was.
+
+    LOST_MASK if the browser gives the key of a mask that is not there.
+    """
 
     is_template = True  # the browser's part is that of the class above
+    masks = MaskStore()  # of this process; gr.ImageEditor has one without limits
 
     def preprocess(self, payload):
         if payload is None:
@@ -118,21 +121,17 @@ class MaskInput(gr.ImageEditor):
             return _first(
                 [_content(layer.path, _LAYER_BYTES) for layer in payload.layers if layer and layer.path]
             )
-        painted = self.blob_storage.pop(payload.id, None)
-        return _first(painted.layers) if painted else None
+        painted = self.masks.take(str(payload.id))
+        return LOST_MASK if painted is None else painted or None
 
     @server
     def accept_blobs(self, data):
-        """Takes a picture of the editor before its event. They wait in memory, so there is a limit for all of them."""
+        """Takes a picture of the editor before its event."""
         blob = data.files[0][1]
         if len(blob) > _LAYER_BYTES:
             raise ValueError("a picture of the mask editor is too large")
-        while len(self.blob_storage) >= _MASKS:
-            self.blob_storage.pop(next(iter(self.blob_storage)))
-        key, kind = str(data.data["id"]), data.data["type"]
-        mask = self.blob_storage.setdefault(key, EditorDataBlobs(background=None, layers=[], composite=None))
-        if kind == "layer":  # the others show the photo, which is known
-            mask.layers = [*mask.layers[:3], blob]
+        is_layer = data.data["type"] == "layer"  # the others show the photo, which is known
+        self.masks.add(str(data.data["id"]), blob if is_layer else b"")
 
 
 def _first(layers: list) -> bytes | None:

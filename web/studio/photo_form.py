@@ -5,6 +5,7 @@ from pathlib import Path
 from cli.flags import UsageError
 from cli.infer_config import FastConfig
 from web.pictures import PictureRequest
+from web.studio.mask_store import LOST_MASK
 from web.studio.style_cards import StyleCard
 
 NONE = ""  # no second style
@@ -78,6 +79,8 @@ def saved_mask(painted: bytes | None, folder: Path) -> Path | None:
 
     from data.decoding import ImageError, decode_file
 
+    if painted == LOST_MASK:
+        raise UsageError("the mask has got lost on its way; press the button again")
     if not painted:
         return None
     path = folder / "mask.png"

@@ -29,6 +29,8 @@ from web.studio.photo_work import picture, sheet_pictures, view
 from web.studio.studio import Studio
 from web.studio.style_cards import choices, first_choice
 
+LOOK_SECONDS = 3.0  # between two looks at whether pictures of the styles are ready
+
 
 class PhotoTab:
     """Builds the tab inside of a gr.Blocks; `styles` and `second` are read by other parts of the page."""
@@ -44,17 +46,30 @@ class PhotoTab:
 
     def refreshed(self) -> list[Any]:
         """Updates of `outputs`: the styles as they are now."""
-        cards = self._studio.cards.cards()
-        labels = choices(cards)
+        labels = choices(self._studio.cards.cards())
         return [
-            gr.update(value=self._studio.cards.pictures()),
+            *self._refreshed_cards(),
             gr.update(choices=labels),
             gr.update(choices=[("no second style", NONE), *labels]),
         ]
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.gallery, self.style, self.second]
+        return [*self._card_outputs, self.style, self.second]
+
+    @property
+    def _card_outputs(self) -> list[Any]:
+        return [self.gallery, self.gallery_names, self.cards_timer]
+
+    def _refreshed_cards(self) -> list[Any]:
+        """Updates of `_card_outputs`. The timer goes on while pictures are being made."""
+        cards = self._studio.cards
+        pictures = cards.pictures()
+        return [
+            gr.update(value=[(str(picture.path), picture.title) for picture in pictures]),
+            [picture.name for picture in pictures],
+            gr.Timer(LOOK_SECONDS, active=cards.is_making),
+        ]
 
     def _build_input(self) -> None:
         self.photo = PhotoInput(
@@ -66,6 +81,8 @@ class PhotoTab:
             label="Styles (choose one)", columns=4, height=400, allow_preview=False, interactive=False,
             object_fit="cover", elem_id="styles", buttons=[],
         )  # fmt: skip
+        self.gallery_names = gr.State([])  # of the pictures that this page shows
+        self.cards_timer = gr.Timer(LOOK_SECONDS, active=False)
         self.style = gr.Dropdown(choices(cards), value=first_choice(cards), label="Style", elem_id="style")
         self.strength = gr.Slider(0, 100, 100, step=1, label="Strength of the style (%)", elem_id="strength")
         self.keep_colors = gr.Checkbox(False, label="Keep the colors of the photo", elem_id="keep-colors")
@@ -122,8 +139,9 @@ class PhotoTab:
 
     def _connect(self) -> None:
         self.photo.change(self._on_photo, self.photo, self.mask, show_progress="hidden", concurrency_limit=4)
-        self.gallery.select(self._on_style, None, self.style, queue=False, show_progress="hidden")
-        self.sheet.select(_on_sheet_style, self.sheet_names, self.style, queue=False, show_progress="hidden")
+        for gallery, names in ((self.gallery, self.gallery_names), (self.sheet, self.sheet_names)):
+            gallery.select(_chosen_style, names, self.style, queue=False, show_progress="hidden")
+        self.cards_timer.tick(self._refreshed_cards, None, self._card_outputs, show_progress="hidden")
         fields = [
             self.style, self.second, self.share, self.strength, self.keep_colors, self.strokes, self.grain, self.side,
             self.format,
@@ -147,10 +165,6 @@ class PhotoTab:
         with told(photo, folders=self._studio.folders()):
             folder = self._studio.visit(request).new_folder()
             return str(view(photo.path, folder / "photo.png", MASK_SIDE, self._studio.maker.max_pixels))
-
-    def _on_style(self, event: gr.SelectData):
-        names = self._studio.cards.names()
-        return names[event.index] if event.index < len(names) else gr.skip()
 
     def _make(self, photo, painted, request: gr.Request, progress=gr.Progress(), *fields):  # noqa: B008
         if photo is None:
@@ -188,5 +202,7 @@ class PhotoTab:
         self._studio.stop(request)
 
 
-def _on_sheet_style(names: list[str], event: gr.SelectData):
-    return names[event.index] if event.index < len(names) else gr.skip()
+def _chosen_style(names: list[str], event: gr.SelectData):
+    """The style of a picture of a gallery. names: of its pictures, as this page shows them."""
+    index = event.index
+    return names[index] if isinstance(index, int) and 0 <= index < len(names) else gr.skip()

@@ -1,18 +1,26 @@
 """What the page shows of the styles: a small picture in each of them, painter and year."""
 
+import logging
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from system.console import printable
 from web.pictures import PictureMaker
-from web.shelf import StyleShelf
+from web.previews import EXAMPLE
+from web.shelf import StyleShelf, UnknownStyle, version_of
+from web.turns import Deadline, GaveUp
+
+logger = logging.getLogger(__name__)
 
 FIRST = "great_wave"  # if there is one
 CARD_SIDE = 176  # pixels; the pictures are square
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "chelsea.jpg"
 _ROMAN = re.compile("[ivx]+")
-CARD_SECONDS = 60.0  # that the pictures may wait for the network
+CARD_SECONDS = 60.0  # that a picture may wait for the network
+WAIT_SECONDS = 3.0  # that a page waits for pictures which are being made
 
 
 class StyleCard(NamedTuple):
@@ -23,61 +31,97 @@ class StyleCard(NamedTuple):
     source: str
 
 
+class CardPicture(NamedTuple):
+    """The picture of a card."""
+
+    name: str
+    title: str
+    path: Path
+
+
 class StyleCards:
-    """The cards of all styles, and a picture for each, which is made once and kept in cards_dir."""
+    """The cards of all styles, and a picture for each, which is made once and kept in cards_dir.
+
+    A thread makes the pictures, one at a time, and ends when all are there.
+    """
 
     def __init__(self, maker: PictureMaker, cards_dir: Path):
         self._maker, self._cards_dir = maker, cards_dir
-        self._pictures: dict[tuple[str, int], Path] = {}  # of a style and the time of its network
-        self._lock = threading.Lock()
+        self._pictures: dict[
+            tuple[str, int], Path | None
+        ] = {}  # of a style and its version; None: the style cannot be used
+        self._is_making, self._changed = False, threading.Condition()
         cards_dir.mkdir(parents=True, exist_ok=True)
 
     def cards(self) -> list[StyleCard]:
         return [card_of(self._maker.shelf, name) for name in self._maker.shelf.names()]
 
+    @property
+    def is_making(self) -> bool:
+        """Whether pictures are being made now."""
+        return self._is_making
+
     def start(self) -> None:
-        """Makes the pictures in a thread, so that they are there when the first visitor comes."""
-        threading.Thread(target=self.pictures, name="style cards", daemon=True).start()
+        """Makes the pictures that are not there yet, without waiting for them."""
+        with self._changed:
+            if self._is_making or not self._missing():
+                return
+            self._is_making = True
+        threading.Thread(target=self._make_missing, name="style cards", daemon=True).start()
 
-    def pictures(self) -> list[tuple[str, str]]:
-        """Returns (path of the picture, title) of every style that can be used, in the order of `cards`."""
-        with self._lock:
-            return [
-                (str(path), card.title)
-                for card in self.cards()
-                if (path := self._picture(self._maker.shelf.folder(card.name))) is not None
-            ]
+    def pictures(self, wait_seconds: float = WAIT_SECONDS) -> list[CardPicture]:
+        """Returns the pictures that are there, in the order of `cards`; starts those that are not.
 
-    def names(self) -> list[str]:
-        """The names of the styles in the order of `pictures`."""
-        with self._lock:
-            return [
-                card.name
-                for card in self.cards()
-                if self._pictures.get(_key(self._maker.shelf.folder(card.name))) is not None
-            ]
+        wait_seconds: for those that are being made.
+        """
+        self.start()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_making, wait_seconds)
+        return [
+            CardPicture(card.name, card.title, path)
+            for card, key in self._keys()
+            if (path := self._pictures.get(key)) is not None
+        ]
 
-    def _picture(self, style_dir: Path) -> Path | None:
-        """None for a style that cannot be used."""
-        key = _key(style_dir)
-        if key not in self._pictures:
-            self._pictures[key] = self._made(style_dir, len(self._pictures))
-        return self._pictures[key]
+    def _keys(self) -> Iterator[tuple[StyleCard, tuple[str, int]]]:
+        """Each card with the name and version of its style."""
+        for card in self.cards():
+            with suppress(UnknownStyle, OSError):  # removed meanwhile
+                yield card, (card.name, version_of(self._maker.shelf.folder(card.name)))
 
-    def _made(self, style_dir: Path, number: int) -> Path | None:
-        from data.images import save_image
+    def _missing(self) -> list[tuple[str, int]]:
+        return [key for _, key in self._keys() if key not in self._pictures]
+
+    def _make_missing(self) -> None:
         from transformer.export.style_folder import StyleError
+
+        try:
+            for key in self._missing():
+                try:
+                    self._pictures[key] = self._made(key[0])
+                except StyleError:
+                    self._pictures[key] = None
+                except (GaveUp, MemoryError, OSError, ValueError) as error:  # tried again for the next page
+                    logger.warning("no picture was made of the style %s: %s", key[0], printable(error))
+                except (
+                    Exception
+                ):  # a fault of the program, which does not keep the others from their pictures
+                    logger.exception("no picture was made of the style %s", key[0])
+        finally:
+            with self._changed:
+                self._is_making = False
+                self._changed.notify_all()
+
+    def _made(self, name: str) -> Path:
+        from data.images import save_image
         from transformer.inference.limits import DEFAULT_GRAIN
         from transformer.inference.loading import load_stylizer
-        from web.turns import Deadline
 
-        path = self._cards_dir / f"style{number}.jpg"
-        try:
-            with self._maker.turns.turn(Deadline(CARD_SECONDS), is_refused=False):
-                # ONNX Runtime, which is ready at once, and not kept, because a card needs one pass
-                save_image(path, load_stylizer(style_dir, expected_pixels=1, grain=DEFAULT_GRAIN)(_example()))
-        except (StyleError, MemoryError):
-            return None
+        path = self._cards_dir / f"style{len(self._pictures)}.jpg"
+        with self._maker.turns.turn(Deadline(CARD_SECONDS), is_refused=False):
+            # ONNX Runtime, which is ready at once, and not kept, because a card needs one pass
+            stylizer = load_stylizer(self._maker.shelf.folder(name), expected_pixels=1, grain=DEFAULT_GRAIN)
+            save_image(path, stylizer(_example()))
         return path
 
 
@@ -108,10 +152,6 @@ def first_choice(cards: list[StyleCard]) -> str | None:
     """The style that is chosen when the page opens."""
     names = [card.name for card in cards]
     return FIRST if FIRST in names else next(iter(names), None)
-
-
-def _key(style_dir: Path) -> tuple[str, int]:
-    return style_dir.name, max((path.stat().st_mtime_ns for path in style_dir.iterdir()), default=0)
 
 
 def _example() -> Any:
