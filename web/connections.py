@@ -122,7 +122,7 @@ class GuardedConnection(H11Protocol):
             return
         was_body = self.conn.their_state is h11.SEND_BODY
         super().data_received(data)
-        self._pace.received(BODY_BYTES, self.loop.time())
+        self._pace.received(len(data) if was_body else BODY_BYTES, self.loop.time())
         if self.conn.their_state is not h11.IDLE:
             self._header_timer = _cancelled(self._header_timer)
         elif self._header_timer is None:
