@@ -98,7 +98,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def running_service(checkpoints_dir: Path, folder: Path, **options) -> Iterator[Running]:
-    """A service of the styles in a folder. options: fields of ServiceConfig, and those below."""
+    """A service of the styles in a folder. options: of ServiceConfig, and maker_class, header_seconds, body_seconds."""
     from web.config import ServiceConfig
     from web.connections import Connections
     from web.pictures import PictureMaker

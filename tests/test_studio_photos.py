@@ -9,7 +9,7 @@ from PIL import Image
 
 from cli.flags import UsageError
 from web.studio.photo_form import MASK_SIDE, PAINT_OPACITY, request_of, saved_mask
-from web.studio.uploads import MOST_NAME_CHARACTERS, Upload, file_stem, shown_name
+from web.studio.uploads import MOST_NAME_BYTES, Upload, file_stem, shown_name
 
 FIELDS = {"style": "waves", "second": "", "share": 50, "strength": 100, "keep_colors": False, "strokes": "auto",
           "grain": 1.0, "side": "full size", "format": "as the photo"}  # fmt: skip
@@ -94,7 +94,7 @@ def test_a_mask_that_is_larger_than_the_editor_is_refused_before_it_is_decoded(t
     [
         ("cat.jpg", "cat.jpg"), ("../../etc/passwd", "passwd"), ("C:\\photos\\cat.jpg", "cat.jpg"),
         ("a\nb.png", "ab.png"),
-        ("", "file"), ("x" * 300 + ".jpg", "x" * MOST_NAME_CHARACTERS + ".jpg"), ("a/", "file"),
+        ("", "file"), ("x" * 300 + ".jpg", "x" * MOST_NAME_BYTES + ".jpg"), ("a/", "file"),
     ],
 )  # fmt: skip
 def test_the_name_of_an_upload_is_shown_without_its_path(name, expected):

@@ -124,9 +124,10 @@ def test_event_streams_do_not_keep_others_out(opened):
 
 @pytest.mark.tensorflow
 def test_bodies_that_trickle_do_not_keep_others_out(opened):
-    service = opened(body_seconds=0.5, upload_limit=600.0)
+    service = opened(body_seconds=2.0, upload_limit=600.0)
     with contextlib.ExitStack() as stack:
         bodies = connected(service, stack, BODY)
+        wait_until(lambda: len(list(service.folder.iterdir())) == MOST)
 
         def is_answered() -> bool:
             with contextlib.suppress(ConnectionError):
