@@ -41,7 +41,7 @@ class Gate:
     most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). is_local: whether
     the studio listens on this machine only; then requests that name another host are refused (421), as those of a page
     that has rebound its name to 127.0.0.1. is_full: whether no more uploads can be stored (503). It is asked in another
-    thread, before an upload and while uploads come.
+    thread, before an upload and while uploads come. may_be_framed: whether pages of other sites may show the studio.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class Gate:
         most_seconds: float,
         is_local: bool,
         is_full: Callable[[], bool] = lambda: False,
+        may_be_framed: bool = True,
     ):
+        self._may_be_framed = may_be_framed
         self._app, self._is_local, self._most_seconds, self._is_full = app, is_local, most_seconds, is_full
         self._most_upload_bytes = most_upload_bytes + UPLOAD_SLACK_BYTES
 
@@ -115,7 +117,7 @@ class Gate:
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
-            if self._is_local and message["type"] == "http.response.start":
+            if not self._may_be_framed and message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), NO_FRAMES]}
             await send(message)
 
