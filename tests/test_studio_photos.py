@@ -10,6 +10,7 @@ from PIL import Image
 from cli.flags import UsageError
 from web.studio.photo_form import MASK_SIDE, PAINT_OPACITY, request_of, saved_mask
 from web.studio.uploads import MOST_NAME_BYTES, Upload, file_stem, shown_name
+from web.turns import Turns
 
 FIELDS = {"style": "waves", "second": "", "share": 50, "strength": 100, "keep_colors": False, "strokes": "auto",
           "grain": 1.0, "side": "full size", "format": "as the photo"}  # fmt: skip
@@ -115,10 +116,39 @@ def test_the_name_of_a_result_has_letters_and_digits_only(name, expected):
     assert file_stem(Upload(Path("x"), name)) == expected
 
 
-def test_a_picture_is_made_with_views_that_have_no_metadata(style_dirs, photo, tmp_path):
-    from web.pictures import PictureMaker, PictureRequest
+@pytest.fixture
+def maker(style_dirs):
+    from web.pictures import PictureMaker
     from web.shelf import StyleShelf
     from web.studio.config import StudioConfig
+
+    return PictureMaker(StudioConfig(), StyleShelf(style_dirs["waves"].parent))
+
+
+def test_a_view_reserves_its_memory_and_ends_with_the_time_of_its_request(maker, photo, tmp_path):
+    from web.studio.photo_work import view
+    from web.turns import Deadline, GaveUp
+
+    path, target = photo(tmp_path / "cat.png"), tmp_path / "view.jpg"
+    with maker.stages.memory.turn(Deadline(60), takes=1e15), pytest.raises(GaveUp):
+        view(maker, path, target, 100, Deadline(0.01))
+    assert not target.exists()
+    assert view(maker, path, target, 100, Deadline(60)).exists()
+    assert maker.stages.memory.waiting == 0
+
+
+def test_two_views_need_not_wait_for_each_other_where_memory_suffices(maker, photo, tmp_path):
+    from web.studio.photo_work import view
+    from web.turns import Deadline
+
+    path = photo(tmp_path / "cat.png")
+    maker.stages.finishing = Turns(room=2)
+    with maker.reading(path, Deadline(60)):
+        assert view(maker, path, tmp_path / "view.jpg", 100, Deadline(60)).exists()
+
+
+def test_a_picture_is_made_with_views_that_have_no_metadata(maker, photo, tmp_path):
+    from web.pictures import PictureRequest
     from web.studio.photo_work import picture
 
     path = photo(tmp_path / "cat.jpg", height=120, width=160)
@@ -126,7 +156,6 @@ def test_a_picture_is_made_with_views_that_have_no_metadata(style_dirs, photo, t
         exif = image.getexif()
         exif[0x010E] = "at home"
         image.save(path, exif=exif)
-    maker = PictureMaker(StudioConfig(), StyleShelf(style_dirs["waves"].parent))
     places, shares = [], []
     (tmp_path / "results").mkdir()
     result = picture(

@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,6 +144,18 @@ class PictureMaker:
             clock.ends(ENCODING)
             height, width = painted.canvas.shape[:2]
             return Finished(target, height, width, painted.stroke_scale, notes, clock.seconds)
+
+    @contextmanager
+    def reading(self, photo_path: Path, deadline: Deadline) -> Iterator[None]:
+        """Within this context a photo may be decoded, and a smaller copy written: the memory for it is reserved.
+
+        Raises ImageError, MemoryError and GaveUp.
+        """
+        with ExitStack() as held:
+            needed = self._bytes_of(photo_path, PictureRequest(styles=()))
+            self.stages.enter_memory(held, needed, deadline)
+            held.enter_context(self.stages.finishing.turn(deadline))
+            yield
 
     def _bytes_of(self, photo_path: Path, request: PictureRequest) -> float:
         """The memory that a photo and its mask need. Raises ImageError for what is too large or not an image."""

@@ -40,6 +40,7 @@ class Gate:
     most_upload_bytes: of all files of one upload together. most_seconds: that a body may take (408). host_names: what
     requests may call the studio beside the names of this machine (421 for others); None: anything. is_full: whether no
     more uploads can be stored (503). It is asked in another thread, before an upload and while uploads come.
+    may_be_framed: whether pages of other sites may show the studio.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Gate:
         most_seconds: float,
         host_names: frozenset[str] | None,
         is_full: Callable[[], bool] = lambda: False,
+        may_be_framed: bool = True,
     ):
+        self._may_be_framed = may_be_framed
         self._app, self._host_names, self._most_seconds, self._is_full = (
             app,
             host_names,
@@ -114,7 +117,7 @@ class Gate:
         async def noted(message: Message) -> None:
             nonlocal started
             started = True
-            if self._host_names is not None and message["type"] == "http.response.start":
+            if not self._may_be_framed and message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), NO_FRAMES]}
             await send(message)
 

@@ -88,6 +88,7 @@ def mount_page(app: Any, page: StudioBlocks, studio: Studio) -> Any:
         most_seconds=config.upload_limit,
         host_names=config.host_names,
         is_full=lambda: _is_full(studio, STORED_UPLOADS * most_bytes),
+        may_be_framed=not config.is_local,
     )
     studio.workspace.keep_clean(CLEAN_SECONDS, KEEP_SECONDS, config.upload_limit)
     gr.mount_gradio_app(

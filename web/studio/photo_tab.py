@@ -162,9 +162,12 @@ class PhotoTab:
         """Shows the photo in the mask editor, which also tells at once that a file is no photo."""
         if photo is None:
             return None
+        deadline = self._studio.maker.deadline()
         with told(photo, folders=self._studio.folders()):
-            folder = self._studio.visit(request).new_folder()
-            return str(view(photo.path, folder / "photo.png", MASK_SIDE, self._studio.maker.max_pixels))
+            visit = self._studio.visit(request)
+            with visit.work(deadline.cancel):
+                target = visit.new_folder() / "photo.png"
+                return str(view(self._studio.maker, photo.path, target, MASK_SIDE, deadline))
 
     def _make(self, photo, painted, request: gr.Request, progress=gr.Progress(), *fields):  # noqa: B008
         if photo is None:

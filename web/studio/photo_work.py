@@ -1,6 +1,5 @@
 """What the photo tab does: the picture at full size, and smaller copies that the page shows."""
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,6 @@ from web.studio.uploads import Upload, file_stem
 from web.turns import Deadline
 
 VIEW_SIDE = 1280  # pixels, longest side of what the page shows
-
-_decoding = threading.Lock()  # one large photo at a time is in memory for its view
 
 
 class Result(NamedTuple):
@@ -42,17 +39,17 @@ def picture(
     )
     seconds = time.monotonic() - start
     before, after = folder / "before.jpg", folder / "after.jpg"
-    view(upload.path, before, VIEW_SIDE)
-    view(finished.path, after, VIEW_SIDE)
+    view(maker, upload.path, before, VIEW_SIDE, deadline)
+    view(maker, finished.path, after, VIEW_SIDE, deadline)
     return Result(finished.path, before, after, result_line(finished, seconds))
 
 
-def view(path: Path, target: Path, side: int, max_pixels: int | None = None) -> Path:
-    """Writes a small copy of a photo without its metadata. Raises ImageError, also for more than max_pixels."""
+def view(maker: PictureMaker, path: Path, target: Path, side: int, deadline: Deadline) -> Path:
+    """Writes a small copy of a photo without its metadata. Raises what PictureMaker.reading raises."""
     from data.images import load_image, save_image
 
-    with _decoding:
-        save_image(target, load_image(path, max_side=side, max_pixels=max_pixels))
+    with maker.reading(path, deadline):
+        save_image(target, load_image(path, max_side=side, max_pixels=maker.max_pixels))
     return target
 
 
