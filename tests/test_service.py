@@ -218,6 +218,19 @@ def test_openapi_names_every_parameter_and_the_page_loads_nothing(service):
     assert "stroke_scale" in page and not re.search(r"<script|https?://|src=", page)
 
 
+@pytest.mark.parametrize("name", ["stylize", "sheet"])
+def test_openapi_tells_that_an_empty_body_is_refused(service, name):
+    operation = json.loads(service.get("/api/v1/openapi.json").body)["paths"][f"/api/v1/{name}"]["post"]
+    assert operation["requestBody"]["required"]
+    content = {kind: entry["schema"] for kind, entry in operation["requestBody"]["content"].items()}
+    form = content.pop("multipart/form-data")
+    assert form["required"] == ["photo"]
+    bodies = [form["properties"]["photo"], *content.values()]
+    assert all(body["format"] == "binary" and body["minLength"] == 1 for body in bodies)
+    empty = service.request("POST", f"/api/v1/{name}", b"", {"Content-Type": "application/octet-stream"})
+    assert empty.status == 400 and "empty" in empty.error and "400" in operation["responses"]
+
+
 def test_every_answer_of_the_service_forbids_sniffing(service, cat):
     for reply in (service.get("/api/v1/styles"), service.get("/nothing"), service.stylize(cat)):
         assert reply.headers["x-content-type-options"] == "nosniff"
