@@ -102,7 +102,9 @@ def test_a_client_that_goes_away_makes_room(held, cat):
 def test_photos_that_are_not_done_in_time_are_answered_when_the_server_stops(held, cat):
     clients = two_clients(held, cat)
     held.server.should_exit = True
-    wait_until(lambda: held.app.state.service.is_stopping)  # it takes no new photos while those here are finished
+    wait_until(
+        lambda: held.app.state.service.is_stopping
+    )  # it takes no new photos while those here are finished
     for client in clients:
         client.join(60)
         assert client.reply.status == 503 and client.reply.error == "the server is stopping; try again later"
