@@ -258,7 +258,7 @@ def _likeness(content: bytes, expected: bytes) -> str:
 
 def quarters(samples: Sequence[float]) -> list[int]:
     """The largest sample of each quarter."""
-    return [round(max(part)) for part in np.array_split(np.array(samples), 4)]
+    return [round(max(part)) for part in np.array_split(np.array(samples), 4) if len(part)]
 
 
 def planned(options: argparse.Namespace, folder: Path) -> list[list[tuple[Photo, bool]]]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cli.flags import UsageError, report
 from system.console import printable, unfailing_streams
-from system.program import install_line, setup_line
+from system.program import inference_lines, install_line, setup_line
 from system.signals import Interrupted, raised_interrupts
 
 # Packages of requirements.txt that fast inference does not need, so that `make demo` does not install them.
@@ -72,9 +72,8 @@ def _status(
     try:
         return _finished(prog, parse(), run, expected_errors)
     except ModuleNotFoundError as error:
-        if (extra := _extra_of(error.name)) is None:
+        if not (ways := _ways_to_install(error.name)):
             raise
-        ways = dict.fromkeys([setup_line(extra), install_line(extra)])
         report(prog, f"the package {error.name} is not installed; run {' or '.join(ways)}")
         return 1
     except RuntimeError as error:
@@ -99,12 +98,12 @@ def _finished(
         return 2 if isinstance(error, UsageError) else 1
 
 
-def _extra_of(package: str | None) -> str | None:
-    if package in TRAINING_PACKAGES:
-        return "train"
+def _ways_to_install(package: str | None) -> list[str]:
+    """Commands that install a package that is not ours; none for others."""
     if package in INFERENCE_PACKAGES:
-        return "infer"
-    return WEB_PACKAGES.get(package)
+        return inference_lines()
+    extra = "train" if package in TRAINING_PACKAGES else WEB_PACKAGES.get(package)
+    return [] if extra is None else list(dict.fromkeys([setup_line(extra), install_line(extra)]))
 
 
 def _text_of(error: Exception) -> str:

@@ -14,18 +14,12 @@ ROOT_INDEX = sys.maxsize if IS_INSTALLED else 0
 SUBCOMMANDS = {"infer": "stylize"}  # of doors whose subcommand has another name
 # The extras of the installed package, and the files of the same packages in the repository.
 REQUIREMENTS = {
-    "infer": "requirements-infer.txt",  # no extra: the package depends on them
     "train": "requirements.txt",
     "openvino": "requirements-openvino.txt",
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
 }
-MAKE_TARGETS = {
-    "infer": "demo",
-    "train": "install",
-    "studio": "studio",
-    "serve": "serve",
-}  # that install the same packages
+MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve"}  # that install the same packages
 
 
 def prog(door: str) -> str:
@@ -83,6 +77,13 @@ def _packages_of(extra: str) -> list[str]:
         for line in lines
         if line.marker and line.marker.evaluate({"extra": extra}) and not line.marker.evaluate({"extra": ""})
     ]
+
+
+def inference_lines() -> list[str]:
+    """Returns the commands that install what stylizing needs; the installed package comes with it."""
+    if IS_INSTALLED:
+        return ["the installation of this program again, which is incomplete"]
+    return ["make demo", "pip install -r requirements-infer.txt"]
 
 
 def setup_line(extra: str) -> str:

@@ -44,7 +44,8 @@ def test_the_lines_of_a_door_are_read_and_those_of_libraries_are_not(tmp_path, m
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
 def test_a_door_is_stopped_by_a_signal_and_killed_if_it_does_not_end(tmp_path, monkeypatch):
     polite = (
-        "import time\nprint('door.py: on', flush=True)\n"
+        "import signal, time\nsignal.signal(2, signal.default_int_handler)  # ignored in the background of scripts\n"
+        "print('door.py: on', flush=True)\n"
         "try: time.sleep(60)\nexcept KeyboardInterrupt: print('door.py: saved')"
     )
     process = door(tmp_path, monkeypatch, polite)
@@ -62,7 +63,7 @@ def test_a_door_is_stopped_by_a_signal_and_killed_if_it_does_not_end(tmp_path, m
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
 def test_a_door_that_saves_its_state_is_not_disturbed_by_a_second_stop(tmp_path, monkeypatch):
     saving = (
-        "import pathlib, time\nprint('door.py: on', flush=True)\n"
+        "import pathlib, signal, time\nsignal.signal(2, signal.default_int_handler)\nprint('door.py: on', flush=True)\n"
         "try: time.sleep(60)\n"
         "except KeyboardInterrupt:\n"
         "    print('door.py: saving', flush=True)\n"
