@@ -120,6 +120,7 @@ def test_the_limits_of_the_process_count_as_memory(limit):
 @pytest.mark.skipif(
     not Path("/proc/self/status").is_file(), reason="the use of address space is read from /proc"
 )
+@pytest.mark.tensorflow
 def test_tensorflow_is_not_started_where_its_address_space_is_limited(tiny_flags, tmp_path):
     program = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9));"
     program += " import train; sys.exit(train.main(sys.argv[1:]))"
