@@ -1,6 +1,7 @@
 """data/video.py: the frames are replaced, everything else is kept."""
 
 import errno
+import itertools
 import os
 import signal
 import struct
@@ -528,14 +529,14 @@ def test_an_error_of_the_encoder_does_not_stop_the_network(tmp_path):
 
 @pytest.mark.parametrize("moment", ["waiting", "writing"])
 def test_a_signal_stops_the_frames_in_work(clip, tmp_path, monkeypatch, moment):
-    stopped, begun, signals = threading.Event(), [], []
+    stopped, numbers, signals = threading.Event(), itertools.count(1), []
     write = GuardedStream.write
 
     def stylize(image):
-        begun.append(image)
-        if moment == "waiting" and len(begun) == 4:
+        number = next(numbers)  # a length that is looked at later may count the frames of other threads
+        if moment == "waiting" and number == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        if len(begun) > 3 and not stopped.wait(timeout=20):
+        if number > 3 and not stopped.wait(timeout=20):
             raise TimeoutError("nobody said stop")
         return image
 
