@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -41,6 +41,7 @@ _OPTIONS = {"libx264": {"preset": "veryfast"}, "libx265": {"x265-params": "log-l
 # Metadata of streams that is kept, and the names that it has in sources: MP4 files call a title "name".
 _KEPT_METADATA = {"language": ("language",), "title": ("title", "name")}
 MOST_WAITING_BYTES = 2**28  # of sound before the first picture, decoded where it is transcoded
+MOST_REORDERED_SECONDS = 60  # that a frame is decoded before it is shown
 MAX_SIDE = 16384  # pixels; x264 encodes no larger frames
 
 
@@ -96,7 +97,7 @@ class ClipWriter:
             video = self._video
             frame = frame_of(pixels, video.height, video.width, video.pix_fmt, self._tags)
             frame.pts, frame.time_base = self._times.following(source_frame.time), self._time_base
-            self._target.mux(self._video.encode(frame))
+            self._target.mux(self._encoded(frame))
         self.write_sound([])
 
     def write_sound(self, sounds: Sequence[Sound]) -> None:
@@ -127,10 +128,22 @@ class ClipWriter:
                 f"{self._source.path}: contains no readable frame{fault and f': {fault}'}; give another video"
             )
         with self._encoder_errors():
-            self._target.mux(self._video.encode())
+            self._target.mux(self._encoded(None))
             for sound in self._sounds.values():
                 self._target.mux(sound.rest())
             self._target.close()
+
+    def _encoded(self, frame: Any) -> Iterator[Any]:
+        """Yields what the encoder gives for a frame, or at the end for None, with decoding times that can be written.
+
+        For a clip of one frame x265 gives a decoding time that it never set: any number.
+        """
+        for packet in self._video.encode(frame):
+            if packet.pts is not None and packet.dts is not None:
+                earliest = packet.pts - MOST_REORDERED_SECONDS / packet.time_base
+                if not earliest <= packet.dts <= packet.pts:
+                    packet.dts = packet.pts
+            yield packet
 
     @contextlib.contextmanager
     def _encoder_errors(self) -> Iterator[None]:

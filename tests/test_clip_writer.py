@@ -157,3 +157,14 @@ def test_all_tracks_keep_their_language_title_and_default(tmp_path, source, suff
     assert [track[1] for track in after] == ["Voice", "Stimme"]
     if suffix != ".webm":
         assert [track[3] for track in after] == [track[3] for track in before]
+
+
+@pytest.mark.parametrize("dts", [-3374775283233074901, 10**9])
+def test_a_decoding_time_that_the_encoder_never_set_is_replaced(dts):
+    from types import SimpleNamespace
+
+    writer = clip_writer.ClipWriter.__new__(clip_writer.ClipWriter)
+    odd = SimpleNamespace(pts=0, dts=dts, time_base=Fraction(1, 1000))
+    usual = SimpleNamespace(pts=80, dts=-40, time_base=Fraction(1, 1000))
+    writer._video = SimpleNamespace(encode=lambda frame: [odd, usual])
+    assert [packet.dts for packet in writer._encoded(None)] == [0, -40]
