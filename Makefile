@@ -2,10 +2,12 @@
 # make install         set up everything that train.py and infer.py use
 # make studio          set up the studio, and open it at http://127.0.0.1:7860/
 # make serve           set up the HTTP service, and start it
+# make cluster         set up what infer.py and train.py need for --cluster: Ray
 # make wheel           build the package that pip installs, into dist/; see docs/install.md
 # make test            set everything up and run the tests
 # make test-processes  the tests that start, kill and connect whole trainings; minutes
 # make test-browser    the tests of the studio in a browser; they need Chromium
+# make test-cluster    the tests of --cluster, on clusters of this machine; they need Ray; minutes
 # make test-lowest     the tests of inference with the lowest versions of its packages, without TensorFlow
 # make fuzz            damaged pictures, clips and styles, a fixed number of each; minutes
 # make check           linter and formatter, changing nothing
@@ -13,7 +15,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo install studio serve wheel test test-processes test-browser test-lowest fuzz check clean
+.PHONY: demo install studio serve cluster wheel test test-processes test-browser test-cluster test-lowest fuzz check clean
 
 demo: .venv/.infer
 	.venv/bin/python infer.py examples/coffee.jpg --style composition_vii -o out/coffee_composition_vii.png
@@ -28,11 +30,13 @@ studio: .venv/.studio
 serve: .venv/.serve
 	.venv/bin/python serve.py
 
+cluster: .venv/.cluster
+
 wheel: .venv/.build
 	.venv/bin/python -m hatchling build -t wheel -t sdist
 
 test: .venv/.dev
-	.venv/bin/python -m pytest -q -m "not processes and not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
+	.venv/bin/python -m pytest -q -m "not processes and not browser and not cluster" --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-processes: .venv/.dev
 	.venv/bin/python -m pytest -q -m processes
@@ -40,8 +44,11 @@ test-processes: .venv/.dev
 test-browser: .venv/.dev
 	.venv/bin/python -m pytest -q -m browser
 
+test-cluster: .venv/.test-cluster
+	.venv/bin/python -m pytest -q -m cluster
+
 test-lowest: .venv-lowest/.done
-	.venv-lowest/bin/python -m pytest -q -m "not processes and not browser"
+	.venv-lowest/bin/python -m pytest -q -m "not processes and not browser and not cluster"
 
 fuzz: .venv/.dev
 	.venv/bin/python -m fuzz.picture --cases 10000
@@ -94,6 +101,16 @@ define INSTALL_STUDIO
 $(PIP) -r requirements-studio.txt
 	$(PIP) --no-deps -r requirements-infer.txt
 endef
+
+.venv/.cluster: .venv/.infer requirements-cluster.txt
+	@echo "Installing Ray (about 170 MB to download) ..."
+	$(PIP) -r requirements-cluster.txt
+	@touch $@
+
+# An S3-compatible server for the tests.
+.venv/.test-cluster: .venv/.dev .venv/.cluster
+	$(PIP) "moto[server]>=5.2"
+	@touch $@
 
 .venv/.build: .venv/bin/python requirements-dev.txt
 	$(PIP) "$$(grep -o '^hatchling[^ ]*' requirements-dev.txt)"

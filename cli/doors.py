@@ -18,6 +18,7 @@ INFERENCE_PACKAGES = frozenset({"numpy", "PIL", "imageio", "onnxruntime", "onnx"
 WEB_PACKAGES = {"gradio": "studio"} | dict.fromkeys(
     ("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart", "multipart"), "serve"
 )
+CLUSTER_PACKAGES = frozenset({"ray", "pyarrow", "pandas"})
 
 Call = TypeVar("Call")
 Errors = tuple[type[Exception], ...]
@@ -102,7 +103,8 @@ def _ways_to_install(package: str | None) -> list[str]:
     """Commands that install a package that is not ours; none for others."""
     if package in INFERENCE_PACKAGES:
         return inference_lines()
-    extra = "train" if package in TRAINING_PACKAGES else WEB_PACKAGES.get(package)
+    extra = "cluster" if package in CLUSTER_PACKAGES else WEB_PACKAGES.get(package)
+    extra = "train" if package in TRAINING_PACKAGES else extra
     return [] if extra is None else list(dict.fromkeys([setup_line(extra), install_line(extra)]))
 
 

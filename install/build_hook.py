@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 DOORS = ("infer", "train", "export", "serve", "studio")  # those that exist are installed
-FOLDERS = ("cli", "data", "loss_net", "system", "transformer", "web")
+FOLDERS = ("cli", "cluster", "data", "loss_net", "system", "transformer", "web")
 FILES = (
     "checkpoints",
     "examples",

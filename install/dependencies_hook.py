@@ -12,6 +12,7 @@ EXTRA_FILES = {
     "openvino": "requirements-openvino.txt",
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
+    "cluster": "requirements-cluster.txt",
 }
 EXTRAS = {"heic": ["pillow-heif>=1.1"]}  # no file: see README.md
 # gradio 6 refuses Pillow 13, and an extra cannot lift that. So the package allows 12.3: pip takes 13 unless gradio is

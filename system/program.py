@@ -18,8 +18,9 @@ REQUIREMENTS = {
     "openvino": "requirements-openvino.txt",
     "serve": "requirements-serve.txt",
     "studio": "requirements-studio.txt",
+    "cluster": "requirements-cluster.txt",
 }
-MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve"}  # that install the same packages
+MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve", "cluster": "cluster"}  # that install the same packages
 
 
 def prog(door: str) -> str:

@@ -25,7 +25,7 @@ DOORS = {
     "studio.py": 149,
 }  # and how many lines they may have
 ROOMS = ("transformer", "loss_net", "data")
-HALLS = ("cli", "web")
+HALLS = ("cli", "web", "cluster")
 PRODUCT = (*DOORS, *ROOMS, *HALLS, "system")
 WEB_LIBRARIES = {"gradio", "fastapi", "starlette", "uvicorn", "prometheus_client"}
 SLOW_LIBRARIES = {"tensorflow", "keras"}

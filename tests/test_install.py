@@ -20,7 +20,7 @@ from install.source_files import source_files
 pytest.importorskip("hatchling", reason="needs hatchling, which builds the package")
 pytest.importorskip("pip", reason="needs pip, which installs the package")
 
-FOLDERS = ("cli", "data", "loss_net", "system", "transformer", "web")
+FOLDERS = ("cli", "cluster", "data", "loss_net", "system", "transformer", "web")
 # Styles of a user may lie beside the shipped ones.
 SHIPPED = {
     path.parent.name for path in map(Path, source_files(ROOT)) if path.match("checkpoints/*/style.json")
@@ -327,7 +327,7 @@ def test_a_training_writes_into_the_current_folder(run, elsewhere, tiny_inputs, 
 
 
 REPOSITORY_NAMES = re.compile(
-    r"\b(infer|train|export|serve|studio)\.py\b|requirements(-\w+)?\.txt|\bmake (install|studio|serve)\b"
+    r"\b(infer|train|export|serve|studio)\.py\b|requirements(-\w+)?\.txt|\bmake (install|studio|serve|cluster)\b"
 )
 ALLOWED = {
     ("system/program.py", "requirements"),

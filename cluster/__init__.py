@@ -1,0 +1,1 @@
+"""Work on many machines: `infer.py --cluster` and `train.py --cluster`, on Ray."""
