@@ -121,7 +121,8 @@ def _kept_signal_handlers() -> Iterator[None]:
 def _explained(address: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if address == LOCAL or (address == AUTO and not os.environ.get("RAY_ADDRESS")):
-        return f"a local Ray cluster cannot be started ({reason}); check the memory and /tmp, or {install_line('cluster')}"
+        remedy = f"check the free memory and /tmp, or install Ray again: {install_line('cluster')}"
+        return f"a local Ray cluster cannot be started ({reason}); {remedy}"
     return (
         f"--cluster {address}: the cluster cannot be joined ({reason}); check the address, and that RAY_AUTH_TOKEN is"
         " that of the cluster if it asks for one"

@@ -20,7 +20,8 @@ REQUIREMENTS = {
     "studio": "requirements-studio.txt",
     "cluster": "requirements-cluster.txt",
 }
-MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve", "cluster": "cluster"}  # that install the same packages
+# Targets of make that install the same packages.
+MAKE_TARGETS = {"train": "install", "studio": "studio", "serve": "serve", "cluster": "cluster"}
 
 
 def prog(door: str) -> str:
