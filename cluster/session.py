@@ -17,7 +17,7 @@ _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
 # Of the repository, what workers on other machines do not need. Styles travel with the work, see style_parcel.py.
 _NOT_SENT = [
     "checkpoints", "tests", "docs", "benchmarks", "examples", "fuzz", "tools", "install", "out", "dist", "*.egg-info",
-    "runs", "shared", "**/__pycache__", "**/.*",
+    "runs", "shared", "**/__pycache__", "**/.?*",
 ]  # fmt: skip
 
 
