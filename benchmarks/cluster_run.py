@@ -43,7 +43,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.object_store import BUCKET, running_store  # noqa: E402
+from benchmarks.object_store import BUCKET, START_SECONDS, free_port, running_store  # noqa: E402
 from system.machine import available_cores  # noqa: E402
 
 SIDES = (512, 384)
@@ -206,7 +206,7 @@ def network_photos_per_second(photos: Sequence[np.ndarray], style: str) -> float
 class LocalCluster:
     """A Ray cluster of node processes on this machine: a head without CPUs, and nodes with one CPU each.
 
-    environment: of all its processes, and of the commands that join it.
+    environment: of all its processes, and of the commands that join it. Raises RuntimeError if a node does not start.
     """
 
     def __init__(self, nodes: int, environment: Mapping[str, str]):
@@ -220,46 +220,86 @@ class LocalCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TMPDIR": self._folder,
         }
-        os.environ.update(self.environment)
-        from ray.cluster_utils import Cluster
-
-        options = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        self._node_options = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
-        for _ in range(nodes):
-            self.add_node()
-
-    @property
-    def address(self) -> str:
-        return self._cluster.address
+        self.address = f"127.0.0.1:{free_port()}"
+        self._nodes: list[subprocess.Popen] = []
+        try:
+            port = self.address.partition(":")[2]
+            options = {"port": port, "num-cpus": 0, "include-dashboard": "false"}
+            options |= {"dashboard-port": free_port(), "ray-client-server-port": free_port()}
+            self._start("--head", **{**options, "temp-dir": self._folder})
+            for _ in range(nodes):
+                self.add_node()
+        except BaseException:
+            self.close()
+            raise
 
     def add_node(self) -> None:
-        self._cluster.add_node(**self._node_options)
+        self._start("--address", self.address, **{"num-cpus": 1})
+
+    def _start(self, *flags: str, **options: Any) -> None:
+        options |= {"object-store-memory": OBJECT_STORE_BYTES, "node-ip-address": "127.0.0.1"}
+        # Several nodes on one machine must not use the same ports; 0 lets the system choose.
+        options |= {"min-worker-port": 0, "max-worker-port": 0, "dashboard-agent-listen-port": free_port()}
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *flags, "--block"]
+        log = Path(self._folder) / f"node_{len(self._nodes)}.log"
+        with log.open("wb") as stream:
+            command += [f"--{name}={value}" for name, value in options.items()]
+            node = subprocess.Popen(
+                command, stdout=stream, stderr=stream, env={**os.environ, **self.environment}
+            )
+        self._nodes.append(node)
+        end = time.monotonic() + START_SECONDS
+        while "Ray runtime started" not in log.read_text(errors="replace"):
+            if node.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"a node does not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
 
     def kill_node(self) -> None:
         """Kills a node that is not the head, with all its processes."""
-        node = next(iter(self._cluster.worker_nodes))
-        self._cluster.remove_node(node, allow_graceful=False)
+        node = self._nodes.pop(1)
+        _kill_all([psutil.Process(node.pid), *_below(node.pid)])
+        node.wait()
 
     def processes(self) -> list[psutil.Process]:
-        """All processes of the cluster. Ray's own are children of this one, and workers are children of those."""
-        found = []
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if self._folder in " ".join(process.cmdline()) or process.name().startswith("ray::"):
-                    found.append(process)
-        return found
+        """All processes of the cluster."""
+        return [process for node in self._nodes for process in _below(node.pid)]
 
     def kill_worker(self) -> None:
         """Kills the process of a worker that stylizes: the one that has computed most."""
-        actors = [each for each in self.processes() if "MapWorker" in " ".join(each.cmdline())]
+        actors = [each for each in self.processes() if "MapWorker" in _title(each)]
         if not actors:
             raise RuntimeError("no stylizing worker was found among the processes of the cluster")
         max(actors, key=lambda each: sum(each.cpu_times()[:2])).kill()
 
     def close(self) -> None:
-        self._cluster.shutdown()
+        processes = self.processes()
+        for node in self._nodes:
+            node.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for node in self._nodes:
+                node.wait(3)
+        _kill_all([*processes, *(psutil.Process(node.pid) for node in self._nodes if node.poll() is None)])
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _below(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
+
+
+def _kill_all(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 class MemorySamples:

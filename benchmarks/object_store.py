@@ -78,7 +78,7 @@ def running_store(name: str | None = None, rclone: str | None = None) -> Iterato
     Raises FileNotFoundError if its program is not installed, and TimeoutError if it does not answer.
     """
     name = name or ("rclone" if _rclone(rclone) else "moto")
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="store_") as folder, open(Path(folder) / "log", "wb") as log:
         data_dir = Path(folder) / "data"
         data_dir.mkdir()
@@ -115,7 +115,8 @@ def _commands(data_dir: Path, port: int, rclone: str | None) -> dict[str, list[s
     }  # fmt: skip
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 where nobody listens now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
