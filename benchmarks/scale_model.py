@@ -18,12 +18,13 @@ import heapq
 import json
 import math
 import os
+import secrets
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -205,22 +206,24 @@ def measured_rates(folder: Path, style: str, count: int) -> Rates:
     from concurrent.futures import ThreadPoolExecutor
 
     from cli.infer_config import FastConfig
-    from cli.styles import load_styles
+    from cli.painting import PhotoPainter
+    from cli.styles import load_controls, load_styles
     from data.listing import list_images
     from data.photo import load_photo, save_photo
 
     paths = list_images([folder])[:count]
-    stylizer = load_styles(FastConfig(style=style), threads=1)
+    config = FastConfig(style=style)
+    painter = PhotoPainter(load_styles(config, threads=1), load_controls(config), threads=1)
     with tempfile.TemporaryDirectory() as place:
 
         def timed(path: Path) -> tuple[float, ...]:
             times = [time.perf_counter()]
             photo = load_photo(path)
             times.append(time.perf_counter())
-            picture = stylizer(photo.image)
-            times.append(time.perf_counter())
             target = Path(place) / f"{path.stem}.jpg"
-            save_photo(target, picture, photo)
+            canvas = painter.painted(photo, target, lambda is_tiled: nullcontext(lambda share: None)).canvas
+            times.append(time.perf_counter())
+            save_photo(target, canvas, photo)
             times.append(time.perf_counter())
             return (*np.diff(times), path.stat().st_size, target.stat().st_size)
 
@@ -292,7 +295,7 @@ def local_run(
     with tempfile.TemporaryDirectory(prefix="scale_") as folder, local_ray(workers), _sleeping(sleep):
         job = stylizing.Job(
             (store,), store, folder, packed_style(FastConfig(style=style)), math.inf,
-            stylizing.Pool(workers, 1, 0.0),
+            stylizing.Pool(workers, 1, 0.0), secrets.token_hex(8),
         )  # fmt: skip
         numbers = range(photos)
         chosen = [paths[number % len(paths)] for number in numbers]
