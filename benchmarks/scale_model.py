@@ -202,7 +202,7 @@ def predictions(rates: Rates, world: World, engine: Engine, photos: float) -> It
 
 
 def measured_rates(folder: Path, style: str, count: int) -> Rates:
-    """Seconds of one photo on one core, while every core computes photos."""
+    """CPU seconds of one photo, while every core computes photos. What else runs here changes them little."""
     from concurrent.futures import ThreadPoolExecutor
 
     from cli.infer_config import FastConfig
@@ -217,22 +217,25 @@ def measured_rates(folder: Path, style: str, count: int) -> Rates:
     with tempfile.TemporaryDirectory() as place:
 
         def timed(path: Path) -> tuple[float, ...]:
-            times = [time.perf_counter()]
+            times = [time.thread_time()]
             photo = load_photo(path)
-            times.append(time.perf_counter())
+            times.append(time.thread_time())
             target = Path(place) / f"{path.stem}.jpg"
             canvas = painter.painted(photo, target, lambda is_tiled: nullcontext(lambda share: None)).canvas
-            times.append(time.perf_counter())
+            times.append(time.thread_time())
             save_photo(target, canvas, photo)
-            times.append(time.perf_counter())
-            return (*np.diff(times), path.stat().st_size, target.stat().st_size)
+            times.append(time.thread_time())
+            sizes = path.stat().st_size, target.stat().st_size
+            return times[1] - times[0], times[3] - times[2], *sizes
 
         with ThreadPoolExecutor(available_cores()) as pool:
             list(pool.map(timed, paths[: 2 * available_cores()]))
+            start = time.process_time()
             found = np.array(list(pool.map(timed, paths)))
-    decode, network, encode, bytes_in, bytes_out = found.mean(axis=0)
-    spread = found[:, 1].std() / network
-    return Rates(decode, network, encode, spread, bytes_in, bytes_out)
+            whole = (time.process_time() - start) / len(paths)
+    decode, encode, bytes_in, bytes_out = found.mean(axis=0)
+    network = whole - decode - encode  # its runtime has threads of its own
+    return Rates(decode, network, encode, bytes_in=bytes_in, bytes_out=bytes_out)
 
 
 def measured_names(names: int) -> tuple[float, float]:
