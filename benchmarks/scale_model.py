@@ -166,14 +166,15 @@ def steady_rate(
     blocks = max(40, blocks_each * workers)
     simulation = _Simulation(rates, world, workers, engine, cores, seed=0)
     simulation.run(blocks)
-    low, high = np.quantile(simulation.done, (0.3, 0.8))
-    return 0.5 * blocks * engine.block / (high - low)
+    count = len(simulation.done)
+    middle = np.arange(int(0.3 * count), int(0.8 * count))
+    return engine.block * np.polyfit(np.array(simulation.done)[middle], middle, 1)[0]
 
 
 def limits(rates: Rates, world: World, engine: Engine) -> dict[str, float]:
     """Photos per second that each part allows, whatever the number of workers."""
     return {
-        "driver": engine.block / (len(STAGES) * rates.driver_seconds),
+        "driver": engine.block / (len(STAGES) * max(rates.driver_seconds, 1e-9)),
         "PUT requests": world.puts_per_second,
         "GET requests": world.gets_per_second,
     }

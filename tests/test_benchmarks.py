@@ -277,6 +277,84 @@ def test_schedule_and_average_validates_own_and_averaged_weights(tiny_inputs, ta
 
 
 @pytest.mark.processes
+def test_cluster_run_has_hostile_files_that_no_photo_reader_takes(tmp_path):
+    from data.images import ImageError, load_image
+
+    benchmark = import_module("benchmarks.cluster_run")
+    files = [benchmark.hostile_file(number) for number in range(20)]
+    assert len({content for _, content in files}) > 10
+    for number, (suffix, content) in enumerate(files):
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(ImageError):
+            load_image(path)
+
+
+def test_cluster_run_cuts_the_same_different_photos_every_time(photo, tmp_path):
+    benchmark = import_module("benchmarks.cluster_run")
+    photo(tmp_path / "sources" / "wide.jpg", height=100, width=140)
+    photo(tmp_path / "sources" / "high.jpg", height=140, width=100, seed=1)
+    made = []
+    for name in ("first", "second"):
+        hostile = benchmark.write_photos([tmp_path / "sources"], tmp_path / name, count=7, hostile=2)
+        made.append(benchmark.contents(tmp_path / name))
+    assert made[0] == made[1] and len(made[0]) == 7
+    good = {content for name, content in made[0].items() if name not in hostile}
+    assert len(hostile) == 2 and len(good) == 5
+
+
+def test_cluster_run_finds_every_kind_of_fault():
+    faults = import_module("benchmarks.cluster_run").faults
+    expected = {f"{name}_udnie.jpg": name.encode() for name in "abc"}
+    rows = [{"path": f"s3://in/{name}.jpg", "status": "written"} for name in "abc"]
+    failed = {"path": "s3://in/x.jpg", "status": "failed"}
+    good, hostile = ["a.jpg", "b.jpg", "c.jpg"], ["x.jpg"]
+
+    def kinds(pictures: dict, found: list[dict]) -> set[str]:
+        every = faults(expected, good, hostile, pictures, found, was_cut=False)
+        return {kind for kind, names in every.items() if names}
+
+    assert kinds(expected, [*rows, failed]) == set()
+    assert kinds({**expected, "a_udnie.jpg": b"other"}, [*rows, failed]) == {"different"}
+    assert kinds({"a_udnie.jpg": b"a"}, [*rows, failed]) == {"missing"}
+    assert kinds({**expected, ".b.tmp": b""}, [*rows, failed]) == {"unknown"}
+    assert kinds(expected, rows) == {"hostile, not failed", "in no or two rows"}
+    assert kinds(expected, [*rows, rows[0], failed]) == {"written twice", "in no or two rows"}
+    wrong = [{**rows[0], "status": "failed"}, *rows[1:], failed]
+    assert kinds(expected, wrong) == {"good, failed", "not in the report"}
+
+
+@pytest.mark.cluster
+def test_object_store_measures_requests(tables):
+    benchmark = import_module("benchmarks.object_store")
+    lines = tables(benchmark.main, ["--servers", "moto", "--requests", "3", "--listed", "5"])
+    assert [line[1] for line in lines[2:]] == ["GET", "PUT", "list"] and lines[-1][2] == "5"
+
+
+def test_scale_model_grows_with_workers_until_a_part_is_full():
+    model = import_module("benchmarks.scale_model")
+    rates, world, engine = model.Rates(driver_seconds=0.0), model.World(), model.Engine()
+    ideal = 100 / model.photo_seconds(rates)
+    assert model.steady_rate(rates, world, 100, engine) == pytest.approx(ideal, rel=0.05)
+    assert model.steady_rate(rates, world, 100, engine, cores=20) == pytest.approx(ideal / 5, rel=0.05)
+    for slow, known, surroundings in [
+        ("driver", model.Rates(driver_seconds=0.1), world),
+        ("PUT requests", rates, model.World(puts_per_second=100)),
+        ("GET requests", rates, model.World(gets_per_second=100)),
+    ]:
+        limit = model.limits(known, surroundings, engine)[slow]
+        assert limit < ideal
+        assert model.steady_rate(known, surroundings, 100, engine) == pytest.approx(limit, rel=0.05)
+
+
+def test_scale_model_prints_a_row_for_each_number_of_workers(tables, tmp_path):
+    model = import_module("benchmarks.scale_model")
+    (tmp_path / "rates.json").write_text(json.dumps({"network_seconds": 0.1}))
+    lines = tables(model.main, ["predict", "--rates", str(tmp_path / "rates.json"), "--names", "1e6"])
+    rows = [line for line in lines if line[0].isdigit() and len(line) == 6]
+    assert [int(row[0]) for row in rows] == list(model.WORKERS)
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_starts_as_a_command(script):
     command = [sys.executable, f"benchmarks/{script}.py", "--help"]
