@@ -15,7 +15,7 @@ from cli.bars import progress_bar
 from cli.expected_work import pixels_of
 from cli.flags import UsageError, flag, report
 from cli.infer_config import FastConfig
-from cli.outcomes import fault_line, interrupted_text
+from cli.outcomes import interrupted_text
 from cli.styles import check_network, check_styles, picture_name
 from system.program import prog
 from system.signals import Interrupted
@@ -248,7 +248,7 @@ class _Work:
         if not is_shown:
             self._shown += 1
             if self._shown <= MOST_SHOWN:
-                report(PROG, fault_line(Path(address), reason, Path(address)))
+                report(PROG, reason if address in reason else f"{address}: {reason}")
             elif self._shown == MOST_SHOWN + 1:
                 report(PROG, f"more photos failed; the report names all: {self._report_place}")
         self._report.add([self._row(address, None, {**(row or {}), "status": "failed", "reason": reason})])

@@ -221,7 +221,11 @@ def targets_of(
     for (stem, kind), name in zip(split, names, strict=True):
         mark = f"_{kind}" if sharing[name] > 1 else ""
         place = f"{stem}{mark}_{picture_name}{name[1]}"
-        spare = f"{stem}{f'_{kind}' if (stem, '.png') in sharing else mark}_{picture_name}.png"
+        spare = (
+            place
+            if name[1] == ".png"
+            else f"{stem}{f'_{kind}' if (stem, '.png') in sharing else mark}_{picture_name}.png"
+        )
         targets.append(None if place in taken else Target(place, spare))
         taken.add(place)
     return targets

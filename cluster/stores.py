@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from data.images import ImageError
 
 GLOB_CHARACTERS = "*?["
 MOST_BYTES = 2**30  # of one photo
+RETRY_SECONDS = 60.0  # Google's library would try for 15 minutes where nobody answers
 _SCHEMES = "s3://, gs://, az://, or another that fsspec knows"
 
 
@@ -129,24 +131,33 @@ def _s3(_scheme: str, bucket: str) -> Any:
 def _gs(_scheme: str, _bucket: str) -> Any:
     from pyarrow import fs
 
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")  # as Google's own libraries read it
-    if not emulator:
-        return fs.GcsFileSystem()
-    url = urlsplit(emulator if "//" in emulator else f"//{emulator}", scheme="http")
-    return fs.GcsFileSystem(anonymous=True, scheme=url.scheme, endpoint_override=url.netloc)
+    options: dict[str, Any] = {"retry_time_limit": timedelta(seconds=RETRY_SECONDS)}
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):  # as Google's own libraries read it
+        url = urlsplit(emulator if "//" in emulator else f"//{emulator}", scheme="http")
+        options |= {
+            "anonymous": True,
+            "scheme": url.scheme,
+            "endpoint_override": url.netloc,
+            "project_id": "emulator",
+        }
+    return fs.GcsFileSystem(**options)
 
 
 def _az(_scheme: str, _bucket: str) -> Any:
     from pyarrow import fs
 
-    account = os.environ.get("AZURE_STORAGE_ACCOUNT") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT")
     if not account:
         raise ValueError("the environment variable AZURE_STORAGE_ACCOUNT must name the storage account")
-    key = os.environ.get("AZURE_STORAGE_KEY") or os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")
-    options = {} if key is None else {"account_key": key}
-    if endpoint := os.environ.get("AZURE_STORAGE_BLOB_ENDPOINT"):  # of an emulator: http://127.0.0.1:10000
+    options = {}
+    if key := os.environ.get("AZURE_STORAGE_KEY"):  # without it: a managed identity, or az login
+        options["account_key"] = key
+    if endpoint := os.environ.get(
+        "AZURE_STORAGE_BLOB_ENDPOINT"
+    ):  # of an emulator, such as http://127.0.0.1:10000
         url = urlsplit(endpoint)
-        options |= {"blob_storage_authority": url.netloc, "blob_storage_scheme": url.scheme}
+        for kind in ("blob", "dfs"):
+            options |= {f"{kind}_storage_authority": url.netloc, f"{kind}_storage_scheme": url.scheme}
     return fs.AzureFileSystem(account, **options)
 
 
@@ -170,6 +181,8 @@ def _opened(store: Store, path: str) -> Any:
 
 def fault_text(error: Exception) -> str:
     """Returns what went wrong in a store, in one line without the address, which messages name already."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     reason = " ".join(str(reason).split())
     if found := re.search(r"AWS Error (\w+).*?(?:: ([^:]+))?$", reason):
