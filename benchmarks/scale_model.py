@@ -53,6 +53,7 @@ class Rates:
     bytes_out: float = 90_000
     driver_seconds: float = 0.01  # CPU seconds of the driver for each task: one block in one stage
     ray_seconds: float = 0.02  # CPU seconds of Ray's other processes for each task
+    gap_seconds: float = 0.12  # between two tasks of a reader or writer; fitted to `check`, not measured
     name_seconds: float = 10e-6  # to list one name of a manifest
     name_bytes: float = 500.0  # of the driver's memory for one name
     start_seconds: float = 15.0  # from the command to the first picture
@@ -108,7 +109,14 @@ class _Simulation:
         self._start_all(0.0)
         while self._events:
             now, _, stage, block = heapq.heappop(self._events)
-            self._free[stage] += 1
+            if stage.startswith("end of "):  # the pause of a reader or writer is over
+                self._free[stage.removeprefix("end of ")] += 1
+                self._start_all(now)
+                continue
+            if stage == "work":  # Ray Data gives a worker its next task before it has ended this one
+                self._free[stage] += 1
+            else:
+                self._push(now + self._rates.gap_seconds, f"end of {stage}", block)
             follower = {"read": "work", "work": "write"}.get(stage)
             if follower is None:
                 self.done.append(now)
@@ -129,9 +137,11 @@ class _Simulation:
         """The driver gives the task away, which takes its time, and the task runs."""
         self._free[stage] -= 1
         self._driver_free = max(now, self._driver_free) + self._rates.driver_seconds
-        end = getattr(self, f"_{stage}_end")(self._driver_free)
+        self._push(getattr(self, f"_{stage}_end")(self._driver_free), stage, block)
+
+    def _push(self, time_of_event: float, stage: str, block: int) -> None:
         self._order += 1
-        heapq.heappush(self._events, (end, self._order, stage, block))
+        heapq.heappush(self._events, (time_of_event, self._order, stage, block))
 
     def _read_end(self, start: float) -> float:
         world, photos = self._world, self._engine.block
@@ -163,7 +173,7 @@ def steady_rate(
     rates: Rates, world: World, workers: int, engine: Engine, cores: float = math.inf, blocks_each: int = 12
 ) -> float:
     """Photos per second of many blocks, without the start and the end, where not all workers work."""
-    blocks = max(40, blocks_each * workers)
+    blocks = max(400, blocks_each * workers)
     simulation = _Simulation(rates, world, workers, engine, cores, seed=0)
     simulation.run(blocks)
     count = len(simulation.done)
