@@ -9,6 +9,8 @@ next run. The cluster is a head without CPUs and nodes with one CPU each; the co
 
 network: photos per second of the network alone, which computes photos in memory on both cores, before and after.
 pictures: from the first to the last picture in the store. command: from its start to its end.
+CPU time: of all processes, for each picture. What else runs on the machine changes it less than photos per second; with
+--kill, it lacks the time of the processes that have ended.
 memory: proportional set sizes of all processes of the cluster and of the command, by tenths of the run.
 --kill: in the middle, a worker is killed, a node is killed and another one added, or the command is killed and given
 again. Then too each good photo must have its picture, byte for byte that of the reference, and there is nothing else.
@@ -181,8 +183,11 @@ def write_reference(photos_dir: Path, pictures_dir: Path, style: str) -> None:
         raise RuntimeError(f"the reference could not be made: {ended.stderr[-2000:]}")
 
 
-def network_photos_per_second(photos: Sequence[np.ndarray], style: str) -> float:
-    """The network alone, as infer.py loads it for a folder: as many photos side by side as cores, one thread each."""
+def network_speed(photos: Sequence[np.ndarray], style: str) -> tuple[float, float]:
+    """The network alone, as infer.py loads it for a folder: as many photos side by side as cores, one thread each.
+
+    Returns photos per second, and CPU seconds for each.
+    """
     from cli.infer_config import FastConfig
     from cli.styles import load_styles
     from system.threads import in_order
@@ -195,9 +200,10 @@ def network_photos_per_second(photos: Sequence[np.ndarray], style: str) -> float
             future.result()
 
     run(photos[: 2 * workers])
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     run(photos)
-    return len(photos) / (time.perf_counter() - start)
+    passed = time.perf_counter() - start
+    return len(photos) / passed, (time.process_time() - cpu) / len(photos)
 
 
 # The cluster and what happens to it
@@ -302,18 +308,22 @@ def _kill_all(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
-class MemorySamples:
-    """Proportional set sizes in bytes over time, of the cluster and of the command: shared pages count once."""
+class Samples:
+    """What the cluster and the command have taken over time.
+
+    cluster, command: proportional set sizes in bytes, which count shared pages once. cpu: seconds, of both together.
+    """
 
     def __init__(self, cluster: LocalCluster, command_pids: Iterable[int]):
         self.times: list[float] = []
         self.cluster: list[int] = []
         self.command: list[int] = []
+        self.cpu: list[float] = []
         self._cluster, self._pids = cluster, command_pids
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "MemorySamples":
+    def __enter__(self) -> "Samples":
         self._thread.start()
         return self
 
@@ -328,6 +338,17 @@ class MemorySamples:
             processes = [each for each in self._cluster.processes() if each.pid not in pids]
             self.cluster.append(sum(map(_pss, (each.pid for each in processes))))
             self.command.append(sum(map(_pss, pids)))
+            self.cpu.append(sum(map(_cpu_seconds, {*pids, *(each.pid for each in processes)})))
+
+    def cpu_for_each(self, written: Sequence[float]) -> float:
+        """CPU seconds for each picture, between the first and the last sample while pictures were written."""
+        times, cpu = np.array(self.times), np.array(self.cpu)
+        inside = np.flatnonzero((times >= min(written)) & (times <= max(written)))
+        if len(inside) < 2:
+            return float("nan")
+        low, high = inside[[0, -1]]
+        between = sum(times[low] < moment <= times[high] for moment in written)
+        return float((cpu[high] - cpu[low]) / between) if between else float("nan")
 
     def tenths(self, start: float, end: float) -> list[tuple[float, float]]:
         """Mean GB of the cluster and of the command in each tenth of the time between two moments."""
@@ -335,6 +356,13 @@ class MemorySamples:
         edges = np.linspace(start, end, 11)
         parts = [sizes[(times >= low) & (times < high)] for low, high in zip(edges, edges[1:], strict=False)]
         return [tuple(part.mean(axis=0)) for part in parts if len(part)]
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        return sum(psutil.Process(pid).cpu_times()[:2])
+    except psutil.Error:  # it has ended
+        return 0.0
 
 
 def _pss(pid: int) -> int:
@@ -467,20 +495,21 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _print_table(options: argparse.Namespace, run: Run, facts: Mapping[str, Any]) -> None:
     network, times = facts["network"], facts["times"]
-    rate, steady = (
-        facts["pictures"] / np.ptp(times),
-        0.8 * facts["pictures"] / np.ptp(np.quantile(times, (0.1, 0.9))),
-    )
-    bare = sum(network) / len(network)
+    rate = facts["pictures"] / np.ptp(times)
+    steady = 0.8 * facts["pictures"] / np.ptp(np.quantile(times, (0.1, 0.9)))
+    (before, after), (bare, bare_cpu) = [speed for speed, _ in network], np.mean(network, axis=0)
+    # The pictures whose times rclone spoils, see main, are not among the times.
+    cpu = facts["cpu"] * len(times) / facts["pictures"]
     print(
         f"{options.count} photos, {options.hostile} of them hostile, {options.nodes} nodes of one CPU,"
         f" style {options.style}, {facts['server']}, killed: {options.kill or 'nothing'}"
     )
-    print(
-        f"network     {network[0]:6.2f} photos/s before, {network[1]:.2f} after, on {available_cores()} cores"
-    )
+    print(f"network     {before:6.2f} photos/s before, {after:.2f} after, on {available_cores()} cores")
     print(f"pictures    {rate:6.2f} photos/s from the first to the last, {rate / bare:.1%} of the network")
     print(f"            {steady:6.2f} photos/s in the middle 80 %, {steady / bare:.1%} of the network")
+    print(
+        f"CPU time    {cpu:6.3f} s for a picture, {bare_cpu:.3f} s of the network alone: {bare_cpu / cpu:.1%}"
+    )
     whole = options.count / run.seconds
     first = min(times) - facts["start"]
     print(
@@ -529,7 +558,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     good = sorted(path for path in photos_dir.iterdir() if path.name not in hostile)
     images = [load_image(path) for path in good[: options.network_photos]]
-    facts: dict[str, Any] = {"network": [network_photos_per_second(images, options.style)]}
+    facts: dict[str, Any] = {"network": [network_speed(images, options.style)]}
     run = Run()
     with (
         running_store(options.server) as store,
@@ -538,7 +567,7 @@ def main(arguments: list[str] | None = None) -> int:
         files = store.files()
         _uploaded(files, contents(photos_dir))
         cpu, facts["start"] = store.cpu_seconds(), time.time()
-        with MemorySamples(cluster, run.pids) as memory:
+        with Samples(cluster, run.pids) as memory:
             stylize(run, cluster, files, options.style, len(good) // 2, options.kill)
         facts |= {"server": store.name, "server_cpu": store.cpu_seconds() - cpu}
         times = pictures_in(files)
@@ -548,10 +577,11 @@ def main(arguments: list[str] | None = None) -> int:
         # Of times that end in a zero, rclone leaves out the zero, which pyarrow does not understand and takes for 1970.
         facts["times"] = [written for written in times.values() if written > facts["start"]]
         facts["pictures"] = len(times)
+        facts["cpu"] = memory.cpu_for_each(facts["times"])
         facts["memory"] = memory.tenths(min(facts["times"]), max(facts["times"]))
         facts["rows"] = report_rows(files)
         pictures = _downloaded(files, times)
-    facts["network"].append(network_photos_per_second(images, options.style))
+    facts["network"].append(network_speed(images, options.style))
     was_cut = options.kill == "driver"
     facts["faults"] = faults(
         expected, [path.name for path in good], hostile, pictures, facts["rows"], was_cut=was_cut
