@@ -311,14 +311,14 @@ def _kill_all(processes: Iterable[psutil.Process]) -> None:
 class Samples:
     """What the cluster and the command have taken over time.
 
-    cluster, command: proportional set sizes in bytes, which count shared pages once. cpu: seconds, of both together.
+    cluster, command: proportional set sizes in bytes, which count shared pages once. cpu: seconds of processes by name.
     """
 
     def __init__(self, cluster: LocalCluster, command_pids: Iterable[int]):
         self.times: list[float] = []
         self.cluster: list[int] = []
         self.command: list[int] = []
-        self.cpu: list[float] = []
+        self.cpu: list[Counter[str]] = []
         self._cluster, self._pids = cluster, command_pids
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -338,17 +338,21 @@ class Samples:
             processes = [each for each in self._cluster.processes() if each.pid not in pids]
             self.cluster.append(sum(map(_pss, (each.pid for each in processes))))
             self.command.append(sum(map(_pss, pids)))
-            self.cpu.append(sum(map(_cpu_seconds, {*pids, *(each.pid for each in processes)})))
+            self.cpu.append(Counter())
+            for pid in {*pids, *(each.pid for each in processes)}:
+                self.cpu[-1] += _cpu_seconds(pid, is_command=pid in pids)
 
-    def cpu_for_each(self, written: Sequence[float]) -> float:
-        """CPU seconds for each picture, between the first and the last sample while pictures were written."""
-        times, cpu = np.array(self.times), np.array(self.cpu)
+    def cpu_for_each(self, written: Sequence[float]) -> dict[str, float]:
+        """CPU seconds for each picture by the name of the process, between the first and the last sample of the run."""
+        times = np.array(self.times)
         inside = np.flatnonzero((times >= min(written)) & (times <= max(written)))
         if len(inside) < 2:
-            return float("nan")
+            return {}
         low, high = inside[[0, -1]]
         between = sum(times[low] < moment <= times[high] for moment in written)
-        return float((cpu[high] - cpu[low]) / between) if between else float("nan")
+        spent = Counter(self.cpu[high])
+        spent.subtract(self.cpu[low])  # the difference of two counters would leave out what is negative
+        return {name: seconds / max(1, between) for name, seconds in spent.most_common()}
 
     def tenths(self, start: float, end: float) -> list[tuple[float, float]]:
         """Mean GB of the cluster and of the command in each tenth of the time between two moments."""
@@ -358,11 +362,19 @@ class Samples:
         return [tuple(part.mean(axis=0)) for part in parts if len(part)]
 
 
-def _cpu_seconds(pid: int) -> float:
+def _cpu_seconds(pid: int, *, is_command: bool) -> Counter[str]:
+    """Seconds by name. Names of Ray's processes for tasks change with the task, so these have one name together."""
     try:
-        return sum(psutil.Process(pid).cpu_times()[:2])
-    except psutil.Error:  # it has ended
-        return 0.0
+        process = psutil.Process(pid)
+        title = process.cmdline()
+        name = process.name()
+        if title[0].startswith("ray::"):
+            name = "stylizing" if "MapWorker" in title[0] else "reading, writing, agents"
+        elif name.startswith("python"):
+            name = next((Path(word).stem for word in title[1:] if word.endswith(".py")), name)
+        return Counter({"the command" if is_command else name: sum(process.cpu_times()[:2])})
+    except (psutil.Error, IndexError):  # it has ended
+        return Counter()
 
 
 def _pss(pid: int) -> int:
@@ -499,7 +511,8 @@ def _print_table(options: argparse.Namespace, run: Run, facts: Mapping[str, Any]
     steady = 0.8 * facts["pictures"] / np.ptp(np.quantile(times, (0.1, 0.9)))
     (before, after), (bare, bare_cpu) = [speed for speed, _ in network], np.mean(network, axis=0)
     # The pictures whose times rclone spoils, see main, are not among the times.
-    cpu = facts["cpu"] * len(times) / facts["pictures"]
+    shares = {name: seconds * len(times) / facts["pictures"] for name, seconds in facts["cpu"].items()}
+    cpu = sum(shares.values()) or float("nan")
     print(
         f"{options.count} photos, {options.hostile} of them hostile, {options.nodes} nodes of one CPU,"
         f" style {options.style}, {facts['server']}, killed: {options.kill or 'nothing'}"
@@ -510,6 +523,7 @@ def _print_table(options: argparse.Namespace, run: Run, facts: Mapping[str, Any]
     print(
         f"CPU time    {cpu:6.3f} s for a picture, {bare_cpu:.3f} s of the network alone: {bare_cpu / cpu:.1%}"
     )
+    print(f"            {', '.join(f'{name} {seconds:.4f}' for name, seconds in list(shares.items())[:7])}")
     whole = options.count / run.seconds
     first = min(times) - facts["start"]
     print(
