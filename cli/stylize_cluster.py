@@ -279,12 +279,14 @@ def pool_of(config: FastConfig, resources: Mapping[str, float]) -> Any:
     cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
     present = {name: resources.get(name, 0) for name in ("CPU", "GPU")}
     fitting = int(min(present["CPU"] // cpus, present["GPU"] // gpus if gpus else math.inf))
+    if config.workers is not None:  # a cluster that grows by itself may have no machine yet
+        return Pool(config.workers, cpus, gpus)
     if fitting < 1:
         raise ClusterError(
             f"the cluster has {present['CPU']:g} CPUs and {present['GPU']:g} GPUs, too few for a worker with {cpus}"
             f" CPUs and {gpus:g} GPUs; lower --cpus-per-worker or --gpus-per-worker, or add machines"
         )
-    return Pool(min(fitting, config.workers or fitting), cpus, gpus)
+    return Pool(fitting, cpus, gpus)
 
 
 def _suffix_rule(config: FastConfig) -> Any:

@@ -1,5 +1,6 @@
 """What a worker does with one photo: the bytes of its file in, those of its picture out, the same as on one machine."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from pathlib import Path
 from cluster.style_parcel import StyleParcel
 from system.console import printable
 
-_NAME_BYTES = (
-    200  # of a photo's name in the folder of a worker; file systems allow 255 for a name and its suffix
-)
+# Where the files of one photo are for a moment: in memory, if there is room. On a disk each picture waits for it, because
+# pictures are written as safely as those that users keep.
+MEMORY_FOLDER = Path("/dev/shm")
+_LEAST_ROOM = 2**30  # bytes
+_MOST_BYTES_IN_MEMORY = 2**23  # of a photo's file
+_NAME_BYTES = 200  # of a photo's name there; file systems allow 255 for a name and its suffix
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Painter:
         name: the address of the photo, which messages name. content: its file. place: where its picture will be.
         """
         start = time.perf_counter()
-        with self._faults(name) as faults, tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+        temporary = tempfile.TemporaryDirectory(prefix="fast_style_transfer_", dir=_folder_for(content))
+        with self._faults(name) as faults, temporary as folder:
             photo_path = Path(folder) / _short(name)
             faults.local = str(photo_path)
             photo_path.write_bytes(content)
@@ -107,6 +112,13 @@ class Painter:
 class _Faults:
     reason = ""
     local = ""  # the path of the photo in the folder of the worker
+
+
+def _folder_for(content: bytes) -> Path | None:
+    """The folder for the files of one photo; None means that of temporary files."""
+    if len(content) > _MOST_BYTES_IN_MEMORY or not MEMORY_FOLDER.is_dir():
+        return None
+    return MEMORY_FOLDER if shutil.disk_usage(MEMORY_FOLDER).free >= _LEAST_ROOM else None
 
 
 def _short(name: str) -> str:
