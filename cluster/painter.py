@@ -11,8 +11,8 @@ from pathlib import Path
 from cluster.style_parcel import StyleParcel
 from system.console import printable
 
-# Where the files of one photo are for a moment: in memory, if there is room. On a disk each picture waits for it, because
-# pictures are written as safely as those that users keep.
+# Where the files of one photo are for a moment: in memory, if there is room. On a disk each picture waits for the disk,
+# because pictures are written as safely as those that users keep.
 MEMORY_FOLDER = Path("/dev/shm")
 _LEAST_ROOM = 2**30  # bytes
 _MOST_BYTES_IN_MEMORY = 2**23  # of a photo's file
@@ -66,8 +66,10 @@ class Painter:
         name: the address of the photo, which messages name. content: its file. place: where its picture will be.
         """
         start = time.perf_counter()
-        temporary = tempfile.TemporaryDirectory(prefix="fast_style_transfer_", dir=_folder_for(content))
-        with self._faults(name) as faults, temporary as folder:
+        with (
+            self._faults(name) as faults,
+            tempfile.TemporaryDirectory(prefix="fast_style_transfer_", dir=_folder_for(content)) as folder,
+        ):
             photo_path = Path(folder) / _short(name)
             faults.local = str(photo_path)
             photo_path.write_bytes(content)
