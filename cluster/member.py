@@ -71,19 +71,24 @@ def run_member(desk: Any, member: int, task: Task, environment: Mapping[str, str
     """
     import ray
 
-    if ray.get(desk.begin.remote(member, task.step, platform.node())):
+    if _answer(desk.begin.remote(member, task.step, platform.node())):
         return
     if task.is_done:  # by the workers that were lost at the very end
-        ray.get(desk.end.remote(member, 0))
+        _answer(desk.end.remote(member, 0))
         return
     gpus = [str(number) for number in ray.get_runtime_context().get_accelerator_ids().get("GPU", [])]
     status = run_child(
         task.command(),
         child_environment(environment, threads=task.threads, gpus=gpus),
         task.directory if os.path.isdir(task.directory) else None,
-        lambda lines: ray.get(desk.exchange.remote(member, lines)),
+        lambda lines: _answer(desk.exchange.remote(member, lines)),
     )
-    is_ordered = bool(ray.get(desk.exchange.remote(member, [])))
-    ray.get(desk.end.remote(member, status))
+    is_ordered = bool(_answer(desk.exchange.remote(member, [])))
+    _answer(desk.end.remote(member, status))
     if was_lost(status) and not is_ordered:
         raise LostProcess(f"status {status}")
+
+
+def _answer(reference: Any) -> Any:
+    """Returns what the desk answers. While ray.get waits, Ray gives the CPU cores of the waiting worker to others."""
+    return reference.future().result()

@@ -1,5 +1,7 @@
 """One style trained by several workers together, through Ray Train, which starts all again if one of them is lost."""
 
+import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,9 @@ from cluster.driver import follow
 from cluster.member import Task, run_member
 from cluster.resources import Share
 from cluster.session import ClusterError
+from system.held_stderr import stderr_held
 
+_RAY_DIR = "ray_train"  # in the log folder, while the job runs
 STARTS_IN_VAIN = 60  # of the workers, a minute each: so long it waits for machines in place of lost ones
 
 
@@ -30,6 +34,7 @@ def train_together(
     desk = open_desk(is_group=True)
     fit = _Fit(_trainer(desk, task, share, workers, storage_dir))
     received = follow(desk, fit.is_done, show, say)
+    shutil.rmtree(storage_dir / _RAY_DIR, ignore_errors=True)  # a mark by which Ray Train knows the folder again
     if fit.error is not None:
         reason = " ".join(str(fit.error).split())[-300:]
         raise ClusterError(f"Ray Train could not train ({reason}); the same command goes on") from fit.error
@@ -37,9 +42,11 @@ def train_together(
 
 
 def _trainer(desk: Any, task: Task, share: Share, workers: int, storage_dir: Path) -> Any:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.tensorflow import TensorflowTrainer
-    from ray.train.v2.api.config import LoggingConfig
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with stderr_held():  # of TensorFlow, which Ray imports
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.tensorflow import TensorflowTrainer
+        from ray.train.v2.api.config import LoggingConfig
 
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
     # Every restart is counted by the desk, which ends the job where restarts bring no progress.
@@ -51,7 +58,7 @@ def _trainer(desk: Any, task: Task, share: Share, workers: int, storage_dir: Pat
             num_workers=workers, use_gpu=bool(share.gpus), resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name="ray_train",
+            name=_RAY_DIR,
             storage_path=str(storage_dir),
             failure_config=failures,
             logging_config=LoggingConfig(log_level="ERROR"),
