@@ -268,9 +268,9 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
 
 def expected_errors() -> tuple[type[Exception], ...]:
     """Errors that users can cause: one line on stderr. All others keep their traceback."""
+    from cluster.session import ClusterError
     from data.images import ImageError
     from loss_net.weights import WeightsError
-    from cluster.session import ClusterError
     from transformer.export.style_folder import StyleError
     from transformer.training.state import StateError
 

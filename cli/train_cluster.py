@@ -14,7 +14,7 @@ from cli.flags import UsageError, as_flags, flag, report
 from cli.train_config import BASE, NO_START, TrainConfig, file_settings, settings_from_json, settled
 from system.console import printable
 from system.program import prog
-from system.signals import EXIT_STATUS, Interrupted
+from system.signals import Interrupted
 
 PROG = prog("train")
 LOGS_DIR = "workers"  # in the log folder of a style
@@ -36,7 +36,9 @@ def train_on_cluster(options: argparse.Namespace) -> int:
     return _train_gallery(options) if options.styles_from is not None else _train_one(options)
 
 
-def prepared(options: argparse.Namespace, values: Mapping[str, Any], *, checks_shared: bool = True) -> Prepared:
+def prepared(
+    options: argparse.Namespace, values: Mapping[str, Any], *, checks_shared: bool = True
+) -> Prepared:
     """The training of one style with these settings, checked like a training on this machine.
 
     checks_shared: also what other styles of the call read alike. Raises what those checks raise.
@@ -116,7 +118,9 @@ def _train_one(options: argparse.Namespace) -> int:
         report_finished(config, training.step)
         return 0
     if (config.batch_size or options.workers) % options.workers:
-        raise UsageError(f"--batch-size must be a multiple of --workers {options.workers}, got {config.batch_size}")
+        raise UsageError(
+            f"--batch-size must be a multiple of --workers {options.workers}, got {config.batch_size}"
+        )
     with joined_cluster(options.cluster), ExitStack() as files:
         nodes = nodes_of_cluster()
         share = share_of(nodes, options.workers, cpus_each=options.cpus_each)
@@ -124,7 +128,7 @@ def _train_one(options: argparse.Namespace) -> int:
             _report_waiting(f"{options.workers} workers need", share, places(nodes, share), "--workers")
         task = _task(training, options, share, _gpu_precision(share, options, training))
         show = _Workers(config.log_dir / LOGS_DIR, files)
-        received = train_together(task, share, options.workers, config.log_dir, show, _say)
+        received = train_together(task, share, options.workers, config.log_dir, show, show.stopping)
     if received and not task.is_done:
         raise _interrupted(received, f"step {task.step} is saved; the same command goes on")
     return show.status
@@ -139,8 +143,8 @@ def _report_waiting(who: str, share: Any, count: int, remedy: str) -> None:
     )
 
 
-def _say(line: str) -> None:
-    report(PROG, line)
+def _report_stopping(name: str) -> None:
+    report(PROG, f"{name}: the state is being saved; once more ends at once")
 
 
 def _interrupted(name: str, done: str) -> Interrupted:
@@ -193,14 +197,22 @@ class _Workers:
                 report(PROG, f"a worker was lost; all workers start again, from step {news.step}")
         elif news.kind == desk.LINE:
             log.write(news.value)
-            if news.member == 0:
+            if news.member == 0 and not self._is_stopping:
                 _show_line(news.value)
         elif news.kind == desk.GIVEN_UP:
             self.status = 1
             if news.member == 0:
-                report(PROG, f"given up: the training was lost {desk.MOST_STARTS} times at step {news.step}; see {log.path}")
+                report(
+                    PROG,
+                    f"given up: the training was lost {desk.MOST_STARTS} times at step {news.step}; see {log.path}",
+                )
         elif news.value and not was_lost(news.value):
             self._show_fault(news.member, news.value, log)
+
+    def stopping(self, name: str) -> None:
+        """Tells of a signal. What the chief says from now on is for the single process that it is not."""
+        self._is_stopping = True
+        _report_stopping(name)
 
     def _log(self, member: int) -> _Log:
         if member not in self._logs:
@@ -240,7 +252,7 @@ def _train_gallery(options: argparse.Namespace) -> int:
                 for style in waiting
             ]
             show = _Gallery(waiting, tasks, files)
-            received, faults = train_side_by_side(tasks, share, show, _say)
+            received, faults = train_side_by_side(tasks, share, show, _report_stopping)
             show.add(faults)
     _report_table(styles)
     if received and any(style.outcome == STOPPED for style in styles):
@@ -392,5 +404,3 @@ def _report_table(styles: list[_Style]) -> None:
         minutes = f", {style.minutes:.1f} minutes" if style.begun else ""
         log = f"; log: {style.log_path}" if style.log_path else ""
         _show_line(f"  {style.name:{width}}  {style.outcome}{minutes}{log}")
-
-

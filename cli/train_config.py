@@ -289,7 +289,7 @@ def _add_cluster_flags(group: Any) -> None:
         "--cpus-each",
         type=_count,
         metavar="N",
-        help="with --cluster: CPU cores of each worker or style (default: as many as let all run at once; with GPUs: 1)",
+        help="with --cluster: CPU cores of each worker or style (default: as many as let all run at once; 1 with GPUs)",
     )
 
 
@@ -312,7 +312,9 @@ def _count(text: str) -> int:
 def cluster_fault(options: argparse.Namespace) -> str:
     """What is wrong with the flags of a call on a cluster, or ""."""
     if options.cluster is None:
-        flags = [name for name in ("workers", "styles_from", "cpus_each") if getattr(options, name) is not None]
+        flags = [
+            name for name in ("workers", "styles_from", "cpus_each") if getattr(options, name) is not None
+        ]
         return f"{flag(flags[0])} needs --cluster: add it, or --cluster HOST:PORT" if flags else ""
     if os.environ.get("TF_CONFIG"):
         return "--cluster sets TF_CONFIG itself; unset the variable, or train without --cluster"

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cli.tf_config import cluster_size, is_chief
 from cli.flags import UsageError, flag
 from cli.memory import check_free, is_cpu_only
+from cli.tf_config import cluster_size, is_chief
 from cli.train_config import PREVIEW_SIDE, VALIDATION_SIDE, TrainConfig, log_dir_of
 from cli.training_network import load_start
 from cli.training_report import MEMORY_REMEDY, MEMORY_TOLERANCE, bytes_per_replica

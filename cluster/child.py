@@ -12,8 +12,8 @@ from transformer.training.cluster_config import LOST_STATUS, RESTARTS_VARIABLE
 
 SAVE, KILL = "save", "kill"  # orders: save the state and end; end at once
 POLL_SECONDS = 0.5  # between exchanges of lines and orders
-# Linux kills the child with the thread that started it, however that ends; an exec keeps this. The thread may have ended
-# before it is asked for, and the child then has another parent.
+# Linux kills the child with the thread that started it, however that ends; an exec keeps this. If the thread has ended
+# before this is asked for, the child has another parent.
 _START = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)

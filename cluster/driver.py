@@ -13,12 +13,13 @@ POLL_SECONDS = 0.5
 
 
 def follow(
-    desk: Any, is_done: Callable[[], bool], show: Callable[[News], None], say: Callable[[str], None]
+    desk: Any, is_done: Callable[[], bool], show: Callable[[News], None], stopping: Callable[[str], None]
 ) -> str:
     """Shows the news of a job until it is done; returns the name of the signal that stopped it, or "".
 
-    The first signal makes all members save their state and end. A second one raises Interrupted; the members end with
-    the connection to the cluster. Raises ClusterError if the cluster is lost.
+    stopping: is called with the name of the first signal, which makes all members save their state and end. A second
+    one raises Interrupted; the members end with the connection to the cluster.
+    Raises ClusterError if the cluster is lost.
     """
     import ray
 
@@ -32,7 +33,7 @@ def follow(
                 if interrupts.received and not is_told:
                     ray.get(desk.command.remote(SAVE))
                     is_told = True
-                    say(f"{interrupts.received}: the state is being saved; once more ends at once")
+                    stopping(interrupts.received)
             except ray.exceptions.RayError as error:
                 reason = " ".join(str(error).split())[:200]
                 raise ClusterError(f"the cluster was lost ({reason}); the same command goes on") from error

@@ -10,7 +10,7 @@ from cluster.resources import Share
 
 
 def train_side_by_side(
-    tasks: Sequence[Task], share: Share, show: Callable[[News], None], say: Callable[[str], None]
+    tasks: Sequence[Task], share: Share, show: Callable[[News], None], stopping: Callable[[str], None]
 ) -> tuple[str, dict[int, str]]:
     """Trains the styles; returns the name of the signal that stopped them, or "", and what Ray could not run.
 
@@ -30,7 +30,7 @@ def train_side_by_side(
         ready, waiting = ray.wait(references, num_returns=len(references), timeout=0)
         return not waiting
 
-    received = follow(desk, is_done, show, say)
+    received = follow(desk, is_done, show, stopping)
     return received, dict(_faults(references))
 
 

@@ -14,10 +14,11 @@ AUTO, LOCAL = "auto", "local"
 ADDRESSES = "auto, local, HOST:PORT or ray://HOST:PORT"
 # Ray reports usage to its makers unless this says no. It must be set before Ray is imported.
 _NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
-# Of the repository, what workers on other machines do not need. Styles travel with the work, see style_parcel.py.
+# Of the repository, what workers on other machines do not need. Styles travel with the work, see style_parcel.py; the
+# base is what trainings start from.
 _NOT_SENT = [
-    "checkpoints", "tests", "docs", "benchmarks", "examples", "fuzz", "tools", "install", "out", "dist", "*.egg-info",
-    "runs", "shared", "**/__pycache__", "**/.*",
+    "checkpoints/*", "!checkpoints/base", "tests", "docs", "benchmarks", "examples", "fuzz", "tools", "install", "out",
+    "dist", "*.egg-info", "runs", "shared", "**/__pycache__", ".?*",
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def train_together(
     workers: int,
     storage_dir: Path,
     show: Callable[[News], None],
-    say: Callable[[str], None],
+    stopping: Callable[[str], None],
 ) -> str:
     """Trains one style in `workers` processes; returns the name of the signal that stopped it, or "".
 
@@ -33,8 +33,10 @@ def train_together(
     """
     desk = open_desk(is_group=True)
     fit = _Fit(_trainer(desk, task, share, workers, storage_dir))
-    received = follow(desk, fit.is_done, show, say)
-    shutil.rmtree(storage_dir / _RAY_DIR, ignore_errors=True)  # a mark by which Ray Train knows the folder again
+    received = follow(desk, fit.is_done, show, stopping)
+    shutil.rmtree(
+        storage_dir / _RAY_DIR, ignore_errors=True
+    )  # a mark by which Ray Train knows the folder again
     if fit.error is not None:
         reason = " ".join(str(fit.error).split())[-300:]
         raise ClusterError(f"Ray Train could not train ({reason}); the same command goes on") from fit.error

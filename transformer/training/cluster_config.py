@@ -6,8 +6,8 @@ from typing import Any
 
 from system.json_reader import parse_json
 
-# Set in the environment of a worker whose starter, such as Ray, starts all workers again if one of them is lost. Without
-# it, a worker waits for the lost one. The worker then ends with LOST_STATUS: EX_TEMPFAIL of sysexits.h.
+# Set in the environment of a worker whose starter, such as Ray, starts all workers again if one of them is lost. The
+# others then end with LOST_STATUS, EX_TEMPFAIL of sysexits.h. Without it, they wait for the lost one.
 RESTARTS_VARIABLE = "FAST_STYLE_TRANSFER_RESTARTS"
 LOST_STATUS = 75
 
