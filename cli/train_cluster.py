@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from cli.flags import UsageError, as_flags, flag, report
-from cli.train_config import BASE, NO_START, TrainConfig, file_settings, settings_from_json, settled
+from cli.train_config import (
+    BASE,
+    NO_START,
+    TrainConfig,
+    changes,
+    file_settings,
+    settings_from_json,
+    settled,
+)
 from system.console import printable
 from system.program import prog
 from system.signals import Interrupted
@@ -59,6 +67,7 @@ def prepared(
     config = settled({**previous, **values})
     config = _with_whole_paths(config if saved is not None else with_start(config))
     step = saved.step if saved is not None else 0
+    list(changes(config, previous, step))  # raises for one that cannot be; the chief reports the others
     if is_finished(config, saved) and not options.overwrite:
         return Prepared(config, step, is_new=False, is_finished=True)
     if checks_shared:
@@ -299,11 +308,12 @@ def _checked_styles(options: argparse.Namespace) -> list[_Style]:
 
 def _checked_style(options: argparse.Namespace, values: Mapping[str, Any]) -> _Style:
     from data.images import ImageError
+    from transformer.training.state import StateError
 
     settled(values)  # a fault in the flags, or a name that no style can have
     try:
         training = prepared(options, values, checks_shared=False)
-    except (ImageError, OSError) as error:
+    except (ImageError, StateError, OSError) as error:
         report(PROG, f"{values['name']}: {error}")
         return _Style(values["name"], None, f"not started: {error}", is_failed=True)
     style = _Style(values["name"], training)
