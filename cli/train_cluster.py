@@ -171,19 +171,23 @@ class _Log:
     lines: list[str] = field(default_factory=list)
 
     def write(self, line: str) -> None:
+        self._append(line)
+        self.lines = [*self.lines, line][-SHOWN_LINES:]
+
+    def begin(self, news: Any) -> None:
+        """Notes that the process starts, again perhaps; its last lines are those of this start."""
+        step = f", from step {news.step}" if news.step else ""
+        self._append(f"-- {time.strftime('%Y-%m-%d %H:%M:%S')}: starts on {news.value}{step}")
+        self.lines = []
+
+    def _append(self, line: str) -> None:
         self.stream.write(f"{line}\n")
         self.stream.flush()
-        self.lines = [*self.lines, line][-SHOWN_LINES:]
 
 
 def _opened(path: Path, files: ExitStack) -> _Log:
     path.parent.mkdir(parents=True, exist_ok=True)
     return _Log(path, files.enter_context(path.open("a", encoding="utf-8", errors="surrogateescape")))
-
-
-def _begun_line(news: Any) -> str:
-    step = f", from step {news.step}" if news.step else ""
-    return f"-- {time.strftime('%Y-%m-%d %H:%M:%S')}: starts on {news.value}{step}"
 
 
 class _Workers:
@@ -201,7 +205,7 @@ class _Workers:
 
         log = self._log(news.member)
         if news.kind == desk.BEGUN:
-            log.write(_begun_line(news))
+            log.begin(news)
             if news.member == 0 and news.starts > 1:
                 report(PROG, f"a worker was lost; all workers start again, from step {news.step}")
         elif news.kind == desk.LINE:
@@ -387,7 +391,7 @@ class _Gallery:
 
     def _begin(self, style: _Style, news: Any, log: _Log) -> None:
         style.begun = style.begun or time.monotonic()
-        log.write(_begun_line(news))
+        log.begin(news)
         what = f"lost; starts again on {news.value}" if news.starts > 1 else f"starts on {news.value}"
         report(PROG, f"{style.name}: {what}" + (f", from step {news.step}" if news.step else ""))
 
