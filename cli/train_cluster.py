@@ -214,11 +214,8 @@ class _Workers:
                 _show_line(news.value)
         elif news.kind == desk.GIVEN_UP:
             self.status = 1
-            if news.member == 0:
-                report(
-                    PROG,
-                    f"given up: the training was lost {desk.MOST_STARTS} times at step {news.step}; see {log.path}",
-                )
+            lost = f"the training was lost {desk.MOST_STARTS} times at step {news.step}"
+            report(PROG, f"given up: {lost}; see the logs in {log.path.parent}")
         elif news.value and not was_lost(news.value):
             self._show_fault(news.member, news.value, log)
 

@@ -44,7 +44,7 @@ class Desk:
         self._starts_from[key] = self._starts_from.get(key, 0) + 1
         if self._starts_from[key] > MOST_STARTS:
             self._news.append(News(member, GIVEN_UP, None, step))
-            self._stop_group()
+            self._stop_group()  # whose other members are given up by it, without a word
             return KILL
         self._starts[member] = self._starts.get(member, 0) + 1
         self._news.append(News(member, BEGUN, host, step, self._starts[member]))

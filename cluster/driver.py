@@ -1,7 +1,9 @@
 """The driver of a job: shows what its members say until the job is done, and stops it at a signal."""
 
+import io
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 from cluster.child import SAVE
@@ -23,7 +25,9 @@ def follow(
     """
     import ray
 
-    with NotedInterrupts() as interrupts:
+    # When a worker or node is lost, Ray prints the state of its parts to stdout, which has none of our lines.
+    quiet = redirect_stdout(io.StringIO())
+    with NotedInterrupts() as interrupts, quiet:
         is_told = False
         while True:
             is_last = is_done()  # before the news are taken: then these are the last ones
