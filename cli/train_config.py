@@ -262,7 +262,7 @@ def add_call_flags(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="the style weights of --preview-grid (default: five around the preset's)",
     )
-    _add_cluster_flags(parser.add_argument_group("on many machines, see docs/cluster.md"))
+    _add_cluster_flags(parser.add_argument_group("on many machines, with Ray"))
 
 
 def _add_cluster_flags(group: Any) -> None:
