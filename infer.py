@@ -12,17 +12,9 @@ import os
 import sys
 from dataclasses import replace
 
+from cli.addresses import Address, place_of
 from cli.doors import run_door
-from cli.flags import (
-    Parser,
-    UsageError,
-    add_flags,
-    check_ranges,
-    flag,
-    given_flags,
-    help_formatter,
-    path_of,
-)
+from cli.flags import Parser, UsageError, add_flags, check_ranges, flag, given_flags, help_formatter
 from cli.infer_config import GROUPS, FastConfig, SharedConfig, SlowConfig
 from system.program import command, examples, prog
 
@@ -40,6 +32,8 @@ examples:
   $ cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
   $ clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
   $ clips/ --style great_wave -o art/            a folder of videos
+  $ s3://bucket/in -o s3://bucket/out --style udnie --cluster
+                                                 millions of photos, on a Ray cluster
   $ --webcam --style udnie                       what a camera sees, live in a window
   $ cat.jpg --blend great_wave:2 starry_night:1  two styles mixed
   $ cat.jpg --mode optimize --style-images painting.jpg --width 384
@@ -90,7 +84,7 @@ def _build_parser() -> Parser:
     parser.add_argument(
         "photos",
         nargs="*",
-        type=path_of,
+        type=place_of,
         metavar="PHOTO|FOLDER|VIDEO",
         help="photos, videos, and folders of photos or of videos",
     )
@@ -100,6 +94,15 @@ def _build_parser() -> Parser:
 
 
 def _check_together(config: SharedConfig) -> None:
+    if getattr(config, "cluster", None) is not None:
+        from cli.stylize_cluster import check_config
+
+        return check_config(config)
+    for place in (*config.photos, config.output):
+        if isinstance(place, Address):
+            raise UsageError(
+                f"{place}: object stores need --cluster; add it, or copy the files to this machine"
+            )
     if isinstance(config, SlowConfig):
         from cli.optimize import check_config
     elif config.webcam is not None:
@@ -129,6 +132,10 @@ def run(config: SharedConfig) -> int:
         from cli.webcam import show_webcam
 
         return show_webcam(config)
+    if config.cluster is not None:
+        from cli.stylize_cluster import stylize_on_cluster
+
+        return stylize_on_cluster(config)
     from cli.stylize_video import clip_inputs_of
 
     clip_inputs = clip_inputs_of(config)
@@ -157,6 +164,8 @@ def expected_errors(config: SharedConfig) -> tuple[type[Exception], ...]:
     """Errors that users can cause: one line on stderr. All others keep their traceback."""
     if isinstance(config, SlowConfig):
         from cli.optimize import expected_errors
+    elif getattr(config, "cluster", None) is not None:
+        from cli.stylize_cluster import expected_errors
     else:
         from cli.styles import expected_errors
     return (OSError, MemoryError, *expected_errors())

@@ -11,16 +11,21 @@ PIXELS_PER_BYTE = 3.0  # of photos as JPEG files; other formats have fewer
 
 def expected_pixels(config: FastConfig, photos: Sequence[Path]) -> float:
     """Returns about how many pixels the network will compute for `photos` together."""
-    return sum(_pixels(config, path) for path in photos)
+    return sum(pixels_of(config, _size(path)) for path in photos)
 
 
-def _pixels(config: FastConfig, path: Path) -> float:
+def _size(path: Path) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:  # is reported when the photo is read
+        return 0
+
+
+def pixels_of(config: FastConfig, file_bytes: int) -> float:
+    """Returns about how many pixels the network will compute for a photo whose file has `file_bytes`."""
     from data.enlarging import LARGE_PIXELS
 
-    try:
-        pixels = PIXELS_PER_BYTE * os.path.getsize(path)
-    except OSError:  # is reported when the photo is read
-        return 0.0
+    pixels = PIXELS_PER_BYTE * file_bytes
     if config.max_side is not None:
         pixels = min(pixels, float(config.max_side) ** 2)
     return min(pixels, LARGE_PIXELS) if config.stroke_scale is None else pixels / config.stroke_scale**2

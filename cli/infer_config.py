@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.addresses import Address, place_of
 from cli.flags import FLOAT_LIMIT, knob, number, path_of, whole_number
 from system.arguments import shown
 from system.program import IS_INSTALLED
@@ -17,10 +18,11 @@ SHARED = "both modes"
 PICTURE = "the picture (--mode fast)"
 MANY = "folders, videos and large photos (--mode fast)"
 NETWORK = "the network (--mode fast)"
+CLUSTER = "many machines (--mode fast)"
 SLOW = "the slow method (--mode optimize)"
 SLOW_LOSS = "its loss (--mode optimize)"
 SLOW_STEPS = "its optimization (--mode optimize)"
-GROUPS = (STYLE, SHARED, PICTURE, MANY, NETWORK, SLOW, SLOW_LOSS, SLOW_STEPS)
+GROUPS = (STYLE, SHARED, PICTURE, MANY, NETWORK, CLUSTER, SLOW, SLOW_LOSS, SLOW_STEPS)
 # Where --style and --sheet look for styles.
 AMONG_STYLES = "that --list-styles prints" if IS_INSTALLED else "in checkpoints/"
 OF_STYLES = "that --list-styles prints" if IS_INSTALLED else "of checkpoints/"
@@ -67,6 +69,16 @@ def device_name(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not {DEVICES}") from error
 
 
+def cluster_address(text: str) -> str:
+    """auto, local, HOST:PORT or ray://HOST:PORT."""
+    from cluster.session import check_address
+
+    try:
+        return check_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}") from error
+
+
 def height_by_width(text: str) -> tuple[int, int]:
     """HxW in pixels: 300x500 is 300 rows by 500 columns."""
     height, _, width = text.partition("x")
@@ -88,12 +100,12 @@ def _pixels(text: str) -> int:
 class SharedConfig:
     """Flags of both modes."""
 
-    photos: tuple[Path, ...] = ()  # positional
+    photos: tuple[Path | Address, ...] = ()  # positional
     output: Path | None = knob(
         "the picture or video to write, or the folder for several (default: the current folder; cat.jpg becomes"
         " cat_STYLE.jpg, see --format, clip.mov becomes clip_STYLE.mp4, and an animated GIF or WebP stays one; --mode"
-        " optimize and --sheet write .png)",
-        group=SHARED, short="-o",
+        " optimize and --sheet write .png); with --cluster also an address such as s3://BUCKET/FOLDER",
+        group=SHARED, short="-o", parse=place_of,
     )  # fmt: skip
     max_side: int | None = knob(
         "shrink photos whose longest side is longer than this; the picture has the smaller size too",
@@ -202,6 +214,36 @@ class FastConfig(SharedConfig):
         False,
         group=NETWORK,
     )
+
+    cluster: str | None = knob(
+        "stylize on a Ray cluster: local (this machine), HOST:PORT, ray://HOST:PORT, or auto, a running cluster or"
+        " otherwise this machine (default: auto); photos may then also be patterns such as 'photos/*.jpg', addresses"
+        " such as s3://BUCKET/FOLDER, and manifests that name photos (.txt, .lst: one per line; .parquet: the column"
+        " path); pictures that exist are left out; needs the package ray",
+        group=CLUSTER, metavar="ADDRESS", parse=cluster_address, bare="auto",
+    )  # fmt: skip
+    workers: int | None = knob(
+        "most workers at the same time; each holds the style in its memory (default: what the CPUs or GPUs of the"
+        " cluster allow)",
+        group=CLUSTER, at_least=1,
+    )  # fmt: skip
+    cpus_per_worker: int = knob(
+        "CPUs of each worker, which computes so many photos side by side",
+        1,
+        group=CLUSTER,
+        at_least=1,
+        at_most=1024,
+    )
+    gpus_per_worker: float = knob(
+        "GPUs of each worker; 0.5 lets two workers share one; needs an ONNX Runtime for GPUs on the machines of the"
+        " cluster",
+        0.0, group=CLUSTER, metavar="GPUS", at_least=0, at_most=64,
+    )  # fmt: skip
+    report: Path | None = knob(
+        "folder or address for the report of --cluster, Parquet files with a row for each photo: status, reason,"
+        " seconds and sizes (default: _report in the folder of -o)",
+        group=CLUSTER, metavar="FOLDER", parse=place_of,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """The driver of a job: shows what its members say until the job is done, and stops it at a signal."""
 
-import io
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from typing import Any
 
 from cluster.child import SAVE
@@ -25,9 +23,7 @@ def follow(
     """
     import ray
 
-    # When a worker or node is lost, Ray prints the state of its parts to stdout, which has none of our lines.
-    quiet = redirect_stdout(io.StringIO())
-    with NotedInterrupts() as interrupts, quiet:
+    with NotedInterrupts() as interrupts:
         is_told = False
         while True:
             is_last = is_done()  # before the news are taken: then these are the last ones

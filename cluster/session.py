@@ -2,26 +2,33 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
+import shutil
 import socket
-from collections.abc import Iterator, Mapping
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from system.held_stderr import stderr_held
 from system.program import IS_INSTALLED, ROOT, install_line
 
 AUTO, LOCAL = "auto", "local"
 ADDRESSES = "auto, local, HOST:PORT or ray://HOST:PORT"
 # Ray reports usage to its makers unless this says no. It must be set before Ray is imported.
-_NO_REPORTS = {"RAY_USAGE_STATS_ENABLED": "0"}
-# Of the repository, what workers on other machines do not need. Styles travel with the work, see style_parcel.py; the
-# base is what trainings start from.
-_NOT_SENT = [
-    "checkpoints/*", "!checkpoints/base", "tests", "docs", "benchmarks", "examples", "fuzz", "tools", "install", "out",
-    "dist", "*.egg-info", "runs", "shared", "**/__pycache__", ".?*",
-]  # fmt: skip
-
-
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise lines for Ray's developers reach the terminal. Its log files tell what happens to processes.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+# Of the repository, what workers on other machines need. Styles travel with the work, see style_parcel.py.
+_SENT_FOLDERS = ("cli", "cluster", "data", "loss_net", "system", "transformer")
+_BASE_DIR = Path("checkpoints") / "base"  # what trainings start from
+MESSAGE_SECONDS = 60.0  # between two lines about lost workers
 CONNECT_SECONDS = (
     10.0  # until an address counts as one where nobody answers; Ray itself would wait for minutes
 )
@@ -42,21 +49,25 @@ def check_address(address: str) -> str:
 
 
 @contextlib.contextmanager
-def joined_cluster(address: str) -> Iterator[Mapping[str, float]]:
+def joined_cluster(
+    address: str, on_message: Callable[[str], object] = lambda message: None
+) -> Iterator[Mapping[str, float]]:
     """Within this context this process is a driver of a cluster. Gives the cluster's resources, such as {"CPU": 8.0}.
 
     address: "auto" is the cluster that the environment variable RAY_ADDRESS names or that runs on this machine, and
     otherwise a local one. "local" is a cluster of this machine alone, which ends with the context. Signals stay with
-    the handlers that they had.
+    the handlers that they had. on_message: is told in one line that a worker was lost, at most once a minute.
 
     Raises ClusterError, and ModuleNotFoundError where Ray is not installed.
     """
     ray = _import_ray()
     # Once it is connected, Ray prints to stderr what concerns its developers; the files of its session keep it.
     options = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": True}
-    with _kept_signal_handlers():
+    with _kept_signal_handlers(), tempfile.TemporaryDirectory(prefix="fast_style_transfer_") as folder:
         try:
-            _connect(ray, address, options)
+            _shorten_messages(ray, on_message)
+            with stderr_held():  # C++ says there which environment variable it has read
+                _connect(ray, address, options, Path(folder))
         except Exception as error:
             ray.shutdown()
             raise ClusterError(_explained(address, error)) from error
@@ -66,27 +77,45 @@ def joined_cluster(address: str) -> Iterator[Mapping[str, float]]:
         ray.shutdown()
 
 
+def _shorten_messages(ray: Any, on_message: Callable[[str], object]) -> None:
+    """Ray prints a paragraph for each lost process; one line is enough. Its dashboard and log files have the rest."""
+    last = -math.inf
+
+    def told(data: Mapping[str, Any], *_ignored: Any, **_also: Any) -> None:
+        nonlocal last
+        text = " ".join(map(str, data.get("lines", ())))
+        if re.search(r"died|marked dead|unavailable", text) and time.monotonic() - last > MESSAGE_SECONDS:
+            last = time.monotonic()
+            on_message("a worker or machine of the cluster was lost; Ray repeats its work")
+
+    if hasattr(ray._private.worker, "print_to_stdstream"):  # no public way is known
+        ray._private.worker.print_to_stdstream = told
+
+
 def _import_ray() -> Any:
-    for name, value in _NO_REPORTS.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"ray\.data\..*"
+    )  # advice for its developers
     return ray
 
 
-def _connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:
+def _connect(ray: Any, address: str, options: Mapping[str, Any], folder: Path) -> None:
     if address == AUTO and os.environ.get("RAY_ADDRESS", LOCAL) != LOCAL:
         address = os.environ["RAY_ADDRESS"]
     if address == AUTO:
         with contextlib.suppress(ConnectionError):
-            ray.init(AUTO, **_joining(options))
+            ray.init(AUTO, **_joining(options, folder))
             return
     if address in (AUTO, LOCAL):
         # Its ports are open to other machines, but a local cluster asks for a token, see Ray's "token authentication".
         ray.init(LOCAL, **options)
     else:
         _check_answers(address)
-        ray.init(address, **_joining(options))
+        ray.init(address, **_joining(options, folder))
 
 
 def _check_answers(address: str) -> None:
@@ -95,11 +124,23 @@ def _check_answers(address: str) -> None:
     socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
-def _joining(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options for a cluster that runs already. Its nodes get this program, unless they have it installed."""
+def _joining(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The options for a cluster that runs already. Its machines get this program, unless it is installed.
+
+    They get a copy of its modules and of the base alone: whatever else lies in the repository would be sent too.
+    """
     options = {name: value for name, value in options.items() if name != "include_dashboard"}
-    environment = {} if IS_INSTALLED else {"working_dir": str(ROOT), "excludes": _NOT_SENT}
-    return {**options, "runtime_env": environment}
+    if IS_INSTALLED:
+        return options
+    for path in (
+        *ROOT.glob("*.py"),
+        *(path for name in _SENT_FOLDERS for path in (ROOT / name).rglob("*.py")),
+        *(ROOT / _BASE_DIR).glob("*.*"),
+    ):
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return {**options, "runtime_env": {"working_dir": str(folder)}}
 
 
 @contextlib.contextmanager

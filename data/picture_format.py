@@ -29,10 +29,7 @@ def picture_suffix(photo_path: Path, *, max_side: int | None = None) -> str:
     suffix says.
     max_side: the longest side of the picture, where it is smaller than the photo.
     """
-    suffix = photo_path.suffix.lower()
-    suffix = ".jpg" if suffix in JPEG_SUFFIXES else suffix  # which every program knows
-    if suffix not in SAVE_SUFFIXES:
-        return ".png"
+    suffix = suffix_by_name(photo_path)
     if suffix in ALPHA_SUFFIXES & DEEP_SUFFIXES or not _may_hold_more(photo_path, suffix):
         return suffix
     try:
@@ -40,6 +37,13 @@ def picture_suffix(photo_path: Path, *, max_side: int | None = None) -> str:
     except ImageError:
         return suffix  # whoever reads the photo next reports the fault
     return suffix if _holds(suffix, picture, max_side) else ".png"
+
+
+def suffix_by_name(photo_path: Path) -> str:
+    """Returns the suffix of the picture of a photo, as far as the name of the photo tells."""
+    suffix = photo_path.suffix.lower()
+    suffix = ".jpg" if suffix in JPEG_SUFFIXES else suffix  # which every program knows
+    return suffix if suffix in SAVE_SUFFIXES else ".png"
 
 
 def _may_hold_more(path: Path, suffix: str) -> bool:

@@ -5,6 +5,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 COMMAND = "fast-style-transfer"
 IS_INSTALLED = __name__.count(".") > 1  # fast_style_transfer.system.program
@@ -75,10 +76,15 @@ def _packages_of(extra: str) -> list[str]:
     except (ImportError, PackageNotFoundError):
         return []
     return [
-        f"{line.name}{line.specifier}"
+        f"{line.name}{_extras_of(line)}{line.specifier}"
         for line in lines
         if line.marker and line.marker.evaluate({"extra": extra}) and not line.marker.evaluate({"extra": ""})
     ]
+
+
+def _extras_of(requirement: Any) -> str:
+    """Returns for example "[data,train]", or ""."""
+    return f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
 
 
 def inference_lines() -> list[str]:

@@ -263,8 +263,13 @@ print(*map(install_line, REQUIREMENTS), sep="\\n")
 
 def test_missing_packages_are_installed_by_their_names_for_the_python_of_the_command(run, environment):
     lines = run("-c", INSTALL).stdout.splitlines()
-    assert len(lines) == 4 and all(str(bin_of(environment) / "python") in line for line in lines)
-    assert "tensorflow" in lines[0] and "gradio" in lines[3] and not any(COMMAND in line for line in lines)
+    assert len(lines) == 5 and all(str(bin_of(environment) / "python") in line for line in lines)
+    assert (
+        "tensorflow" in lines[0]
+        and "gradio" in lines[3]
+        and "ray[data,default,train]" in lines[4]
+        and not any(COMMAND in line for line in lines)
+    )
 
 
 def test_own_styles_are_listed_beside_the_shipped_ones(run, elsewhere):
