@@ -65,7 +65,7 @@ def prepared(
     saved = saved_run(values, options.resume or (None if options.overwrite else "auto"))
     previous = settings_from_json(saved.info["config"], f"{saved.path}") if saved is not None else {}
     config = settled({**previous, **values})
-    config = _with_whole_paths(config if saved is not None else with_start(config))
+    config = _with_whole_paths(config if saved is not None else with_start(config), is_new=saved is None)
     step = saved.step if saved is not None else 0
     list(changes(config, previous, step))  # raises for one that cannot be; the chief reports the others
     if is_finished(config, saved) and not options.overwrite:
@@ -80,15 +80,22 @@ def prepared(
     return Prepared(config, step, is_new=saved is None, is_finished=False)
 
 
-def _with_whole_paths(config: TrainConfig) -> TrainConfig:
-    """The configuration for a process that runs in another folder, on another machine."""
+def _with_whole_paths(config: TrainConfig, *, is_new: bool) -> TrainConfig:
+    """The configuration for a process that runs in another folder, on another machine.
+
+    Raises StyleError if a new training starts from a style that is not there.
+    """
+    from transformer.export.style_folder import StyleError, find_style
+
     values = {name: getattr(config, name) for name in config.__dataclass_fields__}
     whole = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
     whole["preview"] = tuple(path.absolute() for path in config.preview)
     if config.start_from not in (BASE, NO_START, None):
-        from transformer.export.style_folder import find_style
-
-        whole["start_from"] = str(find_style(config.start_from).absolute())
+        try:
+            whole["start_from"] = str(find_style(config.start_from).absolute())
+        except StyleError:  # a training that goes on does not need it
+            if is_new:
+                raise
     return replace(config, **whole)
 
 
@@ -139,7 +146,8 @@ def _train_one(options: argparse.Namespace) -> int:
         show = _Workers(config.log_dir / LOGS_DIR, files)
         received = train_together(task, share, options.workers, config.log_dir, show, show.stopping)
     if received and not task.is_done:
-        raise _interrupted(received, f"step {task.step} is saved; the same command goes on")
+        saved = f"step {task.step} is saved" if task.step else "no step is saved yet"
+        raise _interrupted(received, f"{saved}; the same command goes on")
     return show.status
 
 
@@ -265,7 +273,7 @@ def _train_gallery(options: argparse.Namespace) -> int:
             received, faults = train_side_by_side(tasks, share, show, _report_stopping)
             show.add(faults)
     _report_table(styles)
-    if received and any(style.outcome == STOPPED for style in styles):
+    if received and any(style.outcome.startswith(STOPPED) for style in styles):
         raise _interrupted(received, "the states are saved; the same command goes on")
     return int(any(style.is_failed for style in styles))
 
@@ -396,10 +404,12 @@ class _Gallery:
         from cluster.child import was_lost
 
         style.minutes = (time.monotonic() - (style.begun or time.monotonic())) / 60
-        if status == 0 or task.is_done and not status:
+        if status == 0:
             style.outcome = f"{task.step} steps"
             report(PROG, f"{style.name}: is ready, {style.outcome}, {style.minutes:.1f} minutes")
-        elif not was_lost(status):
+        elif was_lost(status):
+            style.outcome = f"{STOPPED}, step {task.step} is saved"  # unless it starts again
+        else:
             fault = log.lines[-1].removeprefix(f"{PROG}: ") if log.lines else f"status {status}"
             self._fail(style, fault)
 

@@ -1,5 +1,6 @@
 """Where the processes of a job meet: what they say goes up to the driver, orders come down. One Ray actor."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +34,13 @@ class Desk:
         self._order = ""
         self._is_group = is_group
         self._news: list[News] = []
+        self._heard = time.monotonic()  # from any member
         self._starts: dict[int, int] = {}  # by member
         self._starts_from: dict[tuple[int, int], int] = {}  # by member and step
 
     def begin(self, member: int, step: int, host: str) -> str:
         """Notes that a member starts from a saved step. Returns the order: if there is one, it must not start."""
+        self._heard = time.monotonic()
         if self._order:
             return self._order
         key = member, step
@@ -51,7 +54,8 @@ class Desk:
         return ""
 
     def exchange(self, member: int, lines: list[str]) -> str:
-        """Takes the lines of a member; returns the order."""
+        """Takes the lines of a member; returns the order. A member that works calls this twice a second."""
+        self._heard = time.monotonic()
         self._news += [News(member, LINE, line) for line in lines]
         return self._order
 
@@ -68,6 +72,10 @@ class Desk:
     def command(self, order: str) -> None:
         """Sets the order."""
         self._order = order
+
+    def silence(self) -> float:
+        """Returns for how many seconds no member has said anything: then none of them works."""
+        return time.monotonic() - self._heard
 
     def take_news(self) -> list[News]:
         """Returns the news since the last call."""

@@ -10,6 +10,7 @@ from cluster.session import ClusterError
 from system.signals import NotedInterrupts
 
 POLL_SECONDS = 0.5
+SILENT_SECONDS = 15.0  # after which a job that was stopped has no members left to wait for
 
 
 def follow(
@@ -28,6 +29,7 @@ def follow(
         while True:
             is_last = is_done()  # before the news are taken: then these are the last ones
             try:
+                is_last |= is_told and ray.get(desk.silence.remote()) > SILENT_SECONDS
                 for news in ray.get(desk.take_news.remote()):
                     show(news)
                 if interrupts.received and not is_told:

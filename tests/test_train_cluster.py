@@ -288,6 +288,16 @@ def test_a_fault_ends_a_group_and_no_other_style(is_group, order):
     assert desk.take_news() == []
 
 
+def test_a_member_that_works_breaks_the_silence(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    desk = Desk(is_group=True)
+    now[0] = 120.0
+    assert desk.silence() == 20
+    desk.exchange(0, [])
+    assert desk.silence() == 0
+
+
 def test_nothing_starts_after_the_order_to_stop():
     desk = Desk(is_group=False)
     desk.command(SAVE)
