@@ -104,8 +104,8 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str, options: Mapping[str, Any], folder: Path) -> None:
-    if address == AUTO and os.environ.get("RAY_ADDRESS", LOCAL) != LOCAL:
-        address = os.environ["RAY_ADDRESS"]
+    if address == AUTO:
+        address = os.environ.get("RAY_ADDRESS") or AUTO
     if address == AUTO:
         with contextlib.suppress(ConnectionError):
             ray.init(AUTO, **_joining(options, folder))
