@@ -192,7 +192,8 @@ def _entry(store: Store, folder: str, name: str) -> tuple[Store, str]:
     else:
         entry_store, path = store, posixpath.normpath(posixpath.join(folder, name))
     # In an object store, two dots are an ordinary name, but none that a picture may have.
-    if ".." in path.split("/"):
+    is_elsewhere = "://" not in name and not store.is_local and path.split("/")[0] != folder.split("/")[0]
+    if is_elsewhere or ".." in path.split("/"):
         raise ImageError(f"{name}: leads out of its bucket or folder; give a path without ..")
     return entry_store, path
 
