@@ -20,6 +20,12 @@ from system.program import command, examples, prog
 
 PROG = prog("infer")
 CONFIG_CLASSES = {"fast": FastConfig, "optimize": SlowConfig}
+CLUSTER_FLAGS = (
+    "workers",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "report",
+)  # that mean nothing without --cluster
 RETIRED = {"--recipe": "--preset", "--list-recipes": "--list-presets"}
 EXAMPLES = examples(
     "infer",
@@ -98,6 +104,9 @@ def _check_together(config: SharedConfig) -> None:
         from cli.stylize_cluster import check_config
 
         return check_config(config)
+    for name in CLUSTER_FLAGS if isinstance(config, FastConfig) else ():
+        if getattr(config, name) != getattr(FastConfig, name):
+            raise UsageError(f"{flag(name)} needs --cluster: add it, or --cluster HOST:PORT")
     for place in (*config.photos, config.output):
         if isinstance(place, Address):
             raise UsageError(

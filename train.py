@@ -11,7 +11,6 @@ if __name__ == "__main__":
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +22,6 @@ from cli.flags import (
     add_flags,
     given_flags,
     help_formatter,
-    read_json,
     report,
     to_json,
 )
@@ -35,8 +33,10 @@ from cli.train_config import (
     TrainConfig,
     add_call_flags,
     changes,
+    cluster_fault,
+    configured,
+    file_settings,
     settings_from_json,
-    settled,
 )
 from system.program import command, examples, prog
 from system.signals import EXIT_STATUS, NotedInterrupts
@@ -68,6 +68,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         if not 0 <= weight <= FLOAT_LIMIT:
             limit = f" and at most {FLOAT_LIMIT:g}" if weight > FLOAT_LIMIT else ""
             parser.error(f"--grid-weights must be at least 0{limit}, got {weight}")
+    if fault := cluster_fault(options):
+        parser.error(fault)
     return options
 
 
@@ -85,24 +87,13 @@ def _build_parser() -> Parser:
     return parser
 
 
-def configured(options: argparse.Namespace, previous: Mapping[str, Any]) -> TrainConfig:
-    """The settings: defaults, then those of the `previous` run, then --config, then flags. Raises UsageError."""
-    return settled({**previous, **file_settings(options), **options.given})
-
-
-def file_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings in --config. Raises UsageError."""
-    if options.config is None:
-        return {}
-    source = f"--config {options.config}"
-    values = read_json(options.config, source)
-    is_style_json = isinstance(values, dict) and "config" in values  # which has other keys beside it
-    return settings_from_json(values["config"] if is_style_json else values, source)
-
-
 def run_call(options: argparse.Namespace) -> int:
     """Checks everything that can be checked without TensorFlow, then trains; returns the exit status."""
-    from cli.cluster import is_chief
+    if options.cluster is not None:
+        from cli.train_cluster import train_on_cluster
+
+        return train_on_cluster(options)
+    from cli.tf_config import is_chief, status_of
     from cli.training_checks import (
         check_inputs,
         check_memory_before_start,
@@ -139,11 +130,12 @@ def run_call(options: argparse.Namespace) -> int:
     with exclusive_run(config), memory_faults(MEMORY_REMEDY):
         if is_chief():
             check_targets(config, resumes=saved is not None, overwrite=options.overwrite)
-        return train(config, saved)
+        return status_of(lambda: train(config, saved))
 
 
 def train(config: TrainConfig, saved: Any = None) -> int:
     """Trains, monitors and exports one style, from `saved` if it is given; returns the exit status."""
+    from cli.tf_config import wait_for_others
     from cli.training_report import check_memory, export_with_metadata, report_interrupt, report_start
     from system.tensorflow_start import start_tensorflow
 
@@ -173,7 +165,7 @@ def train(config: TrainConfig, saved: Any = None) -> int:
         return EXIT_STATUS[signal_name]
     if cluster.is_chief:
         export_with_metadata(config, run, crops)
-    cluster.wait_for_all()
+    wait_for_others(cluster)
     return 1 if run.is_monitoring_incomplete else 0
 
 
@@ -182,8 +174,9 @@ def run_steps(config: TrainConfig, run: Any, cluster: Any, title: str) -> str:
 
     If another worker is lost, this process restarts itself and waits for that worker.
     """
-    from cli.cluster import restart_worker
+    from cli.tf_config import restart_worker
     from cli.training_report import train_with_bar
+    from transformer.training.cluster_config import is_restarted_by_starter
     from transformer.training.distribution import LOST_WORKER
 
     first_step = run.progress.step
@@ -191,7 +184,8 @@ def run_steps(config: TrainConfig, run: Any, cluster: Any, title: str) -> str:
         try:
             train_with_bar(config, run, interrupts, title)
         except LOST_WORKER:
-            if cluster.workers == 1 or run.progress.step == first_step:
+            is_first = run.progress.step == first_step
+            if cluster.workers == 1 or is_first or is_restarted_by_starter():
                 raise
             restart_worker()
     return interrupts.received
@@ -274,12 +268,14 @@ def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:
 
 def expected_errors() -> tuple[type[Exception], ...]:
     """Errors that users can cause: one line on stderr. All others keep their traceback."""
+    from cluster.session import ClusterError
     from data.images import ImageError
     from loss_net.weights import WeightsError
     from transformer.export.style_folder import StyleError
     from transformer.training.state import StateError
 
-    return (ImageError, WeightsError, StyleError, StateError, OSError, MemoryError, FloatingPointError)
+    errors = (ImageError, WeightsError, StyleError, StateError, ClusterError)
+    return (*errors, OSError, MemoryError, FloatingPointError)
 
 
 def main(arguments: list[str] | None = None) -> int:

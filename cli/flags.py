@@ -229,6 +229,24 @@ def given_flags(options: argparse.Namespace, config_class: type) -> dict[str, An
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
+def as_flags(config: Any) -> list[str]:
+    """The flags that give a parser the values of all fields; `given_flags` gives them back.
+
+    Values that no flag can give, None and empty tuples, are left to the defaults.
+    """
+    flags = []
+    for option in _knobs(type(config)).values():
+        value = getattr(config, option.name)
+        if isinstance(value, bool):
+            no = [f"--no-{flag(option.name)[2:]}"] if knob_of(option).has_negation else []
+            flags += [flag(option.name)] if value else no
+        elif isinstance(value, tuple):
+            flags += [flag(option.name), *map(str, value)] if value else []
+        elif value is not None:
+            flags.append(f"{flag(option.name)}={value}")
+    return flags
+
+
 def check_ranges(config: Any) -> None:
     """Raises UsageError for the first field whose value is out of its range, not finite or not among its choices."""
     for option in _knobs(type(config)).values():

@@ -17,6 +17,7 @@ from cli.flags import UsageError, flag, report
 from cli.infer_config import FastConfig
 from cli.outcomes import interrupted_text
 from cli.styles import check_network, check_styles, picture_name
+from system.console import printable
 from system.program import prog
 from system.signals import Interrupted
 
@@ -28,8 +29,9 @@ _NOT_HERE = {
     "benchmark": "measures this machine",
     "temporal": "is for videos",
 }
+LEAST_GPU_SHARE = 0.01
+WRITTEN, EXISTED, FAILED = "written", "existed", "failed"  # status in the report
 MOST_SHOWN = 20  # photos that failed; the report names all
-REPORT_FOLDER = "_report"
 
 
 def check_config(config: FastConfig) -> None:
@@ -45,6 +47,10 @@ def check_config(config: FastConfig) -> None:
         raise UsageError(f"-o {config.output}: is one file; --cluster writes into a folder")
     check_styles(config)
     check_network(config)
+    if 0 < config.gpus_per_worker < LEAST_GPU_SHARE:
+        raise UsageError(
+            f"--gpus-per-worker must be 0 or at least {LEAST_GPU_SHARE}, got {config.gpus_per_worker:g}"
+        )
     if config.restore_size and config.max_side is None:
         raise UsageError("--restore-size undoes --max-side; give --max-side too")
 
@@ -65,6 +71,7 @@ def expected_errors() -> tuple[type[Exception], ...]:
 def stylize_on_cluster(config: FastConfig) -> int:
     """Stylizes every photo that has no picture yet; returns the exit status, 0 or 1 if any photo failed."""
     from cluster.inputs import find_sources
+    from cluster.resources import nodes_of_cluster
     from cluster.session import joined_cluster
     from cluster.style_parcel import packed_style
 
@@ -75,8 +82,13 @@ def stylize_on_cluster(config: FastConfig) -> int:
     if not sources.photos:
         return 1
     work = _Work(config, sources, name)
-    with joined_cluster(config.cluster, lambda line: report(PROG, line)) as resources:
-        work.stylize(parcel, resources)
+    try:
+        if work.todo:
+            with joined_cluster(config.cluster, lambda line: report(PROG, line)):
+                work.stylize(parcel, pool_of(config, nodes_of_cluster()))
+    finally:
+        work.end_report()
+    work.show_end()
     return 1 if work.failures else 0
 
 
@@ -98,47 +110,54 @@ class _Place:
 
 
 class _Work:
-    """The photos of one call on their way to pictures, and the report."""
+    """The photos of one call on their way to pictures, and the report. todo: the numbers of those without a picture."""
 
     def __init__(self, config: FastConfig, sources: Any, name: str):
         from cluster.inputs import targets_of
-        from cluster.report import Report
+        from cluster.report import REPORT_FOLDER, Report
         from cluster.stores import joined
 
         self._config, self._sources = config, sources
         self._target = _Place.of(config.output)
-        self._check_separate()
         self._targets = targets_of(sources.photos, name, _suffix_rule(config))
+        self._check_separate()
         place = _Place(self._target.store, joined(self._target.folder, REPORT_FOLDER))
         self._report_place = place if config.report is None else _Place.of(config.report)
-        self._started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._report = Report(self._report_place.store, self._report_place.folder, self._started)
-        self._shown = self.failures = 0
-        self._written = self._existed = 0
+        self._call = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}_{secrets.token_hex(4)}"
+        self._report = Report(self._report_place.store, self._report_place.folder, self._call)
+        self._notes_shown: set[str] = set()
+        self._shown = self.failures = self._written = self._existed = 0
+        self._seconds = 0.0
         for fault in sources.faults:
             self._fail(fault, fault, is_shown=True)
+        self.todo = self._without_pictures()
+        self._note_start()
 
     def _check_separate(self) -> None:
-        """Raises UsageError if pictures would go into a folder of photos: the next call would read them."""
-        target = self._target
-        for number, root in self._sources.roots:
-            store = self._sources.stores[number]
-            same = store.prefix == target.store.prefix and store.files.equals(target.store.files)
-            if same and f"{target.folder}/".startswith(f"{root}/"):
+        """Raises UsageError if pictures would go into a folder of photos, or replace one."""
+        target, sources = self._target, self._sources
+        for number, root in sources.roots:
+            if sources.stores[number] == target.store and f"{_real(target)}/".startswith(
+                f"{_real(_Place(target.store, root))}/"
+            ):
                 raise UsageError(
-                    f"-o {target}: lies in the input folder {store.address(root)}, so the next call would read its"
-                    " pictures as photos; write to another folder"
+                    f"-o {target}: lies in the input folder {target.store.address(root)}, so the next call would read"
+                    " its pictures as photos; write to another folder"
+                )
+        places = {place for each in self._targets for place in (each.place, each.spare)}
+        start = f"{target.folder}/"
+        for photo in sources.photos:
+            is_there = sources.stores[photo.store] == target.store and photo.path.startswith(start)
+            if is_there and photo.path[len(start) :] in places:
+                raise UsageError(
+                    f"{sources.address(photo)}: is an input and would be replaced; write to another folder"
                 )
 
-    def stylize(self, parcel: Any, resources: Mapping[str, float]) -> None:
-        """Stylizes what has no picture yet, and reports what was done. Raises ClusterError and WorkerError."""
-        from cluster.death_marks import DeathMarks
+    def stylize(self, parcel: Any, pool: Any) -> None:
+        """Stylizes what has no picture yet. Raises ClusterError and WorkerError."""
+        from cluster.call_folder import remove_call
         from cluster.stylizing import Job, stylized_rows
 
-        pool = pool_of(self._config, resources)
-        todo = self._without_pictures()
-        photos = self._table(todo)
-        self._note_start(len(todo), pool.workers)
         job = Job(
             tuple(self._sources.stores),
             self._target.store,
@@ -146,54 +165,58 @@ class _Work:
             parcel,
             self._expected_pixels(),
             pool,
-            f"{self._started}_{secrets.token_hex(8)}",
+            self._call,
         )
-        start, count = time.perf_counter(), len(self._sources.photos)
+        start, count, todo = time.perf_counter(), len(self._sources.photos), self.todo
         with progress_bar(
             total=count, initial=count - len(todo), unit="photos", desc="stylizing", smoothing=0.1
         ) as bar:
             try:
-                for rows in _explained(stylized_rows(job, photos)) if todo else ():
+                for rows in _explained(stylized_rows(job, self._table(todo))):
                     self._take([(todo[row["index"]], row) for row in rows])
                     bar.update(len(rows))
             except Interrupted as error:
                 error.done = interrupted_text(self._written, len(todo), "picture", skips_existing=True)
                 raise
             finally:
-                self._report.flush()
-                DeathMarks(job.name).remove()
-        self._report_end(time.perf_counter() - start)
+                remove_call(self._call)
+        self._seconds = time.perf_counter() - start
+
+    def end_report(self) -> None:
+        """Writes the rows that wait."""
+        self._report.flush()
 
     def _without_pictures(self) -> list[int]:
         """The numbers of the photos whose pictures do not exist. The target is listed once."""
         existing = self._existing()
-        planned = {target.place for target in self._targets if target is not None}
-        todo, rows = [], []
+        todo = []
         for number, target in enumerate(self._targets):
             address = self._sources.address(self._sources.photos[number])
-            if target is None:
-                self._fail(address, "its picture would replace that of another photo; stylize it separately")
+            if target.fault:
+                self._fail(address, target.fault)
                 continue
-            spare = target.spare if target.spare not in planned else target.place
-            found = next((place for place in (target.place, spare) if place in existing), None)
+            found = next((place for place in (target.place, target.spare) if place in existing), None)
             if found is None:
                 todo.append(number)
             else:
-                rows.append(self._row(address, found, {"status": "existed", "bytes_out": existing[found]}))
-        self._existed = len(rows)
-        self._report.add(rows)
+                self._existed += 1
+                self._report.add(
+                    [self._row(address, found, {"status": EXISTED, "bytes_out": existing[found]})]
+                )
         return todo
 
     def _existing(self) -> dict[str, int]:
-        """Place below the target -> bytes of every file there."""
+        """Place below the target -> bytes of the pictures there. An empty file is what a killed upload leaves."""
         store, folder = self._target.store, self._target.folder
+        wanted = {place for target in self._targets for place in (target.place, target.spare)} - {""}
         if store.is_local:
             from system.files import remove_leftovers
 
-            for parent in {os.path.dirname(target.place) for target in self._targets if target is not None}:
+            for parent in {os.path.dirname(place) for place in wanted}:
                 remove_leftovers(Path(folder) / parent)
         start = len(folder) + 1
-        return {path[start:]: size for path, size in store.sizes_below(folder)}
+        sizes = ((path[start:], size) for path, size in store.sizes_below(folder))
+        return {place: size for place, size in sizes if size and place in wanted}
 
     def _table(self, todo: Sequence[int]) -> Any:
         import pyarrow as pa
@@ -204,10 +227,10 @@ class _Work:
             {
                 "index": pa.array(range(len(todo)), pa.int64()),
                 "store": pa.array([photo.store for photo in photos], pa.int32()),
-                "path": pa.array([photo.path for photo in photos], pa.string()),
-                "name": pa.array([self._sources.address(photo) for photo in photos], pa.string()),
-                "place": pa.array([target.place for target in targets], pa.string()),
-                "spare": pa.array([target.spare for target in targets], pa.string()),
+                "path": _names([photo.path for photo in photos]),
+                "name": _names([self._sources.address(photo) for photo in photos]),
+                "place": _names([target.place for target in targets]),
+                "spare": _names([target.spare for target in targets]),
             }
         )
 
@@ -215,31 +238,44 @@ class _Work:
         sizes = [photo.bytes for photo in self._sources.photos]
         return math.inf if -1 in sizes else sum(pixels_of(self._config, size) for size in sizes)
 
-    def _note_start(self, count: int, workers: int) -> None:
+    def _note_start(self) -> None:
         """Writes what this call is about to do, beside the report. A target that cannot be written ends it here."""
-        from cluster.stores import joined
+        from cluster.stores import fault_text, joined
+        from data.images import ImageError
 
         facts = {
             "photos": len(self._sources.photos),
-            "to_stylize": count,
-            "workers": workers,
-            "inputs": list(map(str, self._config.photos)),
-            "target": str(self._target),
+            "to_stylize": len(self.todo),
+            "inputs": [printable(place) for place in self._config.photos],
+            "target": printable(self._target),
             "style": [style for style, _ in self._config.blend] or [self._config.style],
         }
-        path = joined(self._report_place.folder, f"{self._started}.json")
-        self._report_place.store.write(path, json.dumps(facts, indent=1).encode("utf-8", "surrogateescape"))
+        # Readers of Parquet folders leave out names that start with _.
+        place = _Place(self._report_place.store, joined(self._report_place.folder, f"_{self._call}.json"))
+        try:
+            place.store.write(place.folder, json.dumps(facts, indent=1).encode())
+        except Exception as error:  # of many libraries
+            raise ImageError(
+                f"{place}: cannot be written: {fault_text(error)}; check -o and your rights"
+            ) from error
 
     def _take(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> None:
         taken = []
         for number, row in rows:
             address = self._sources.address(self._sources.photos[number])
+            self._show_note(row.get("worker_note", ""))
             if row["reason"]:
                 self._fail(address, row["reason"], row)
             else:
                 self._written += 1
-                taken.append(self._row(address, row["place"], {**row, "status": "written"}))
+                taken.append(self._row(address, os.fsdecode(row["place"]), {**row, "status": WRITTEN}))
         self._report.add(taken)
+
+    def _show_note(self, note: str) -> None:
+        """Shows what workers say about their runtime, once."""
+        if note and note not in self._notes_shown:
+            self._notes_shown.add(note)
+            report(PROG, note)
 
     def _fail(
         self, address: str, reason: str, row: Mapping[str, Any] | None = None, *, is_shown: bool = False
@@ -251,7 +287,7 @@ class _Work:
                 report(PROG, reason if address in reason else f"{address}: {reason}")
             elif self._shown == MOST_SHOWN + 1:
                 report(PROG, f"more photos failed; the report names all: {self._report_place}")
-        self._report.add([self._row(address, None, {**(row or {}), "status": "failed", "reason": reason})])
+        self._report.add([self._row(address, None, {**(row or {}), "status": FAILED, "reason": reason})])
 
     def _row(self, address: str, place: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
         """A row of the report."""
@@ -260,31 +296,57 @@ class _Work:
 
         target = None if place is None else self._target.store.address(joined(self._target.folder, place))
         row = {name: values.get(name) for name in report_schema().names}
-        return {**row, "path": address, "target": target, "reason": values.get("reason") or ""}
+        target = target and printable(target)
+        return {
+            **row,
+            "path": printable(address),
+            "target": target,
+            "reason": printable(values.get("reason") or ""),
+        }
 
-    def _report_end(self, seconds: float) -> None:
+    def show_end(self) -> None:
+        """Reports what was done."""
         text = f"wrote {self._written} picture{'' if self._written == 1 else 's'} to {self._target}"
-        text += f" in {seconds:.1f} s, {self._written / seconds:.2f} pictures/s" if self._written else ""
+        text += (
+            f" in {self._seconds:.1f} s, {self._written / self._seconds:.2f} pictures/s"
+            if self._written
+            else ""
+        )
         text += f", {self._existed} existed already" if self._existed else ""
         count = len(self._sources.photos) + len(self._sources.faults)
         text += f", {self.failures} of {count} photos failed" if self.failures else ""
         report(PROG, f"{text}; report: {self._report_place}")
 
 
-def pool_of(config: FastConfig, resources: Mapping[str, float]) -> Any:
-    """The workers that fit into the resources of a cluster, such as {"CPU": 8.0}. Raises ClusterError if none does."""
-    from cluster.session import ClusterError
+def pool_of(config: FastConfig, nodes: Sequence[Mapping[str, float]]) -> Any:
+    """The workers that fit into the machines of a cluster, such as [{"CPU": 8.0}]. Raises ClusterError if none does."""
+    from cluster.session import LOCAL, ClusterError
     from cluster.stylizing import Pool
 
     cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
-    present = {name: resources.get(name, 0) for name in ("CPU", "GPU")}
-    fitting = int(min(present["CPU"] // cpus, present["GPU"] // gpus if gpus else math.inf))
-    if fitting < 1:
+    fitting = sum(
+        int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) // gpus if gpus else math.inf))
+        for node in nodes
+    )
+    if not fitting and (config.workers is None or config.cluster == LOCAL):
+        most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
         raise ClusterError(
-            f"the cluster has {present['CPU']:g} CPUs and {present['GPU']:g} GPUs, too few for a worker with {cpus}"
-            f" CPUs and {gpus:g} GPUs; lower --cpus-per-worker or --gpus-per-worker, or add machines"
+            f"no machine of the cluster has room for a worker with {cpus} CPUs and {gpus:g} GPUs, the largest has"
+            f" {most['CPU']:g} and {most['GPU']:g}; lower --cpus-per-worker or --gpus-per-worker, or add machines"
         )
-    return Pool(min(fitting, config.workers or fitting), cpus, gpus)
+    if not fitting:
+        report(PROG, f"waits for a machine with room for a worker with {cpus} CPUs and {gpus:g} GPUs")
+    return Pool(config.workers or fitting, cpus, gpus)
+
+
+def _names(names: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(list(map(os.fsencode, names)), pa.binary())
+
+
+def _real(place: _Place) -> str:
+    return os.path.realpath(place.folder) if place.store.is_local else place.folder
 
 
 def _suffix_rule(config: FastConfig) -> Any:

@@ -1,12 +1,23 @@
 """The settings of a training: flags, JSON keys and defaults, and how they come together."""
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cli.flags import UsageError, check_ranges, flag, from_json, knob, number, path_of
+from cli.flags import (
+    UsageError,
+    check_ranges,
+    flag,
+    from_json,
+    knob,
+    number,
+    path_of,
+    read_json,
+    whole_number,
+)
 from loss_net.presets import LOSS_PRESETS, LossPreset
 from loss_net.topology import deepest_layer, least_side
 from system.arguments import shown
@@ -251,6 +262,85 @@ def add_call_flags(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="the style weights of --preview-grid (default: five around the preset's)",
     )
+    _add_cluster_flags(parser.add_argument_group("on many machines, with Ray"))
+
+
+def _add_cluster_flags(group: Any) -> None:
+    group.add_argument(
+        "--cluster",
+        nargs="?",
+        type=_cluster_address,
+        const="auto",
+        metavar="ADDRESS",
+        help="train on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT (without one: auto, the cluster of"
+        " RAY_ADDRESS or of this machine); the same command goes on where it stopped",
+    )
+    group.add_argument(
+        "--workers", type=_count, metavar="N", help="with --cluster: train the style in N processes together"
+    )
+    group.add_argument(
+        "--styles-from",
+        type=path_of,
+        metavar="FOLDER",
+        help="with --cluster: train a style for every picture of a folder, or of a text file with a path in each line,"
+        " side by side; each has the name of its picture and LOG_DIR/NAME",
+    )
+    group.add_argument(
+        "--cpus-each",
+        type=_count,
+        metavar="N",
+        help="with --cluster: CPU cores of each worker or style (default: as many as let all run at once; 1 with GPUs)",
+    )
+
+
+def _cluster_address(text: str) -> str:
+    from cluster.session import check_address
+
+    try:
+        return check_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    count = whole_number(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {count}")
+    return count
+
+
+def cluster_fault(options: argparse.Namespace) -> str:
+    """What is wrong with the flags of a call on a cluster, or ""."""
+    if options.cluster is None:
+        flags = [
+            name for name in ("workers", "styles_from", "cpus_each") if getattr(options, name) is not None
+        ]
+        return f"{flag(flags[0])} needs --cluster: add it, or --cluster HOST:PORT" if flags else ""
+    if os.environ.get("TF_CONFIG"):
+        return "--cluster sets TF_CONFIG itself; unset the variable, or train without --cluster"
+    if options.preview_grid is not None:
+        return "--preview-grid is made on one machine; give it without --cluster"
+    if (options.workers is None) == (options.styles_from is None):
+        return "--cluster needs --workers N, for one style, or --styles-from FOLDER, for many"
+    for name in ("style", "name") if options.styles_from is not None else ():
+        if name in options.given:
+            return f"{flag(name)} is for one style; --styles-from names each style like its picture"
+    return ""
+
+
+def configured(options: argparse.Namespace, previous: Mapping[str, Any]) -> TrainConfig:
+    """The settings: defaults, then those of the `previous` run, then --config, then flags. Raises UsageError."""
+    return settled({**previous, **file_settings(options), **options.given})
+
+
+def file_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings in --config. Raises UsageError."""
+    if options.config is None:
+        return {}
+    source = f"--config {options.config}"
+    values = read_json(options.config, source)
+    is_style_json = isinstance(values, dict) and "config" in values  # which has other keys beside it
+    return settings_from_json(values["config"] if is_style_json else values, source)
 
 
 def settled(values: Mapping[str, Any]) -> TrainConfig:

@@ -1,6 +1,7 @@
 """What train.py checks before anything slow is imported, and before anything is replaced."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -8,18 +9,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cli.cluster import cluster_size, is_chief
 from cli.flags import UsageError, flag
 from cli.memory import check_free, is_cpu_only
+from cli.tf_config import cluster_size, is_chief
 from cli.train_config import PREVIEW_SIDE, VALIDATION_SIDE, TrainConfig, log_dir_of
 from cli.training_network import load_start
 from cli.training_report import MEMORY_REMEDY, MEMORY_TOLERANCE, bytes_per_replica
 from system.files import WRITE_REMEDY, check_folder_writable, remove_leftovers
 from system.locks import locked
 from transformer.export.style_folder import hiding_style, is_style
+from transformer.training.cluster_config import is_restarted_by_starter
 from transformer.training.log_folder import STATE_DIR
 from transformer.training.state import newest_state, state_paths
 
+TAKEOVER_SECONDS = 100  # NFS keeps the locks of a lost machine for its lease, 90 s by default
 WAITING_BATCHES = 6  # that tf.data prepares ahead, with those in work
 IMAGE_BYTES = 12  # of one RGB pixel in float32
 # Per pixel of the style picture, for its features: measured with VGG19 at 1 and 2.25 megapixels
@@ -58,13 +61,19 @@ class InputSizes:
 
 def check_inputs(config: TrainConfig, *, is_resumed: bool = False) -> InputSizes:
     """Looks at everything that is read. Raises ImageError, WeightsError, StyleError and OSError."""
+    kept_pixels = check_shared_inputs(config, is_resumed=is_resumed)
+    height, width = checked_style_size(config)
+    return InputSizes(height * width, kept_pixels)
+
+
+def check_shared_inputs(config: TrainConfig, *, is_resumed: bool = False) -> int:
+    """Looks at what trainings of several styles read alike; returns the kept pixels. Raises like `check_inputs`."""
     from data.images import load_image
     from data.listing import list_images
     from loss_net.weights import check_vgg_source
 
     check_vgg_source(config.vgg, config.loss.architecture)
     list_images([config.content_dir])
-    style_size = _checked_style_size(config)
     for path in config.preview:
         load_image(path)
     kept_pixels = len(config.preview) * PREVIEW_SIDE**2
@@ -73,10 +82,10 @@ def check_inputs(config: TrainConfig, *, is_resumed: bool = False) -> InputSizes
         kept_pixels += min(config.val_images, photos) * VALIDATION_SIDE**2
     if not is_resumed:
         load_start(config)
-    return InputSizes(style_size[0] * style_size[1], kept_pixels)
+    return kept_pixels
 
 
-def _checked_style_size(config: TrainConfig) -> tuple[int, int]:
+def checked_style_size(config: TrainConfig) -> tuple[int, int]:
     """Height and width of the style picture as it is used. Raises ImageError for one that is too small for the loss."""
     from data.images import ImageError, load_image, shrunk_size
     from loss_net.topology import deepest_layer, least_side
@@ -160,7 +169,7 @@ def exclusive_run(config: TrainConfig) -> Iterator[None]:
     with ExitStack() as stack:
         for path in (config.log_dir, config.style_dir) if is_chief() else ():
             try:
-                stack.enter_context(locked(path.resolve()))
+                _lock(stack, path.resolve())
             except BlockingIOError as error:
                 raise OSError(
                     f"{path}: another training is writing it; wait for its end, or give another --name"
@@ -168,6 +177,19 @@ def exclusive_run(config: TrainConfig) -> Iterator[None]:
             except OSError as error:
                 raise OSError(f"{path}: cannot be written: {error.strerror}; {WRITE_REMEDY}") from error
         yield
+
+
+def _lock(stack: ExitStack, path: Path) -> None:
+    """Locks a path. A worker that is started again waits for its lost one, whose lock the file server may keep."""
+    deadline = time.monotonic() + (TAKEOVER_SECONDS if is_restarted_by_starter() else 0)
+    while True:
+        try:
+            stack.enter_context(locked(path))
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(1)
 
 
 def _check_encoding(name: str, path: Path) -> None:

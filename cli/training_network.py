@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cli.cluster import is_chief
 from cli.flags import UsageError, report
+from cli.tf_config import is_chief
 from cli.train_config import BASE, NO_START, TrainConfig
 from system.program import prog
 from transformer.architecture import Architecture

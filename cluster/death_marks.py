@@ -6,8 +6,6 @@ folder of the machine while a photo is in work. A mark whose process is gone tel
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,34 +13,31 @@ MOST_DEATHS = 2  # on one machine; then the photo is given up
 
 
 class DeathMarks:
-    """The marks of one call on this machine. call: its name, different for each call."""
+    """The marks of one call on this machine. folder: see call_folder.py."""
 
-    def __init__(self, call: str):
-        self._folder = Path(tempfile.gettempdir()) / f"fast_style_transfer_{call}"
+    def __init__(self, folder: Path):
+        self._folder = folder / "marks"
 
     def deaths(self, index: int) -> int:
         """Returns how many processes have ended while they worked on photo `index`."""
-        return sum(not _is_running(int(mark.suffix[1:])) for mark in self._folder.glob(f"{index}.*"))
-
-    def remove(self) -> None:
-        """Removes what dead processes left; for the end of the call."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        return sum(not is_running(int(mark.suffix[1:])) for mark in self._folder.glob(f"{index}.*"))
 
     @contextlib.contextmanager
     def working_on(self, index: int) -> Iterator[None]:
         """Within this context, this process works on photo `index`."""
         mark = self._folder / f"{index}.{os.getpid()}"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        with contextlib.suppress(OSError):  # a full disk: the photo may be computed, unwatched
+            self._folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
         try:
             yield
         finally:
-            mark.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                self._folder.rmdir()
+                mark.unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Returns whether a process of this machine runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

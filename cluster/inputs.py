@@ -8,12 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.stores import Store, fault_text, glob_root, glob_rule, has_glob, joined, opened_store
+from cluster.report import REPORT_FOLDER
+from cluster.stores import (
+    Store,
+    fault_text,
+    glob_levels,
+    glob_root,
+    glob_rule,
+    has_glob,
+    joined,
+    opened_store,
+)
 from data.images import ImageError
 from data.listing import find_images, image_suffixes
+from system.console import printable
 
 TEXT_MANIFESTS = frozenset({".txt", ".lst"})
 PARQUET_COLUMN = "path"
+MOST_MANIFEST_BYTES = 2**34  # of text
 
 
 class Source(NamedTuple):
@@ -44,11 +56,9 @@ class Sources:
 
     def number_of(self, store: Store) -> int:
         """Returns the number of a store, which is added if it is new."""
-        for number, known in enumerate(self.stores):
-            if known.prefix == store.prefix and known.files.equals(store.files):
-                return number
-        self.stores.append(store)
-        return len(self.stores) - 1
+        if store not in self.stores:
+            self.stores.append(store)
+        return self.stores.index(store)
 
 
 def find_sources(inputs: Iterable[str]) -> Sources:
@@ -59,7 +69,7 @@ def find_sources(inputs: Iterable[str]) -> Sources:
             _add(sources, text)
         except ImageError as error:
             sources.faults.append(str(error))
-        except OSError as error:
+        except Exception as error:  # of many libraries
             sources.faults.append(
                 f"{text}: cannot be listed: {fault_text(error)}; check its name and your rights"
             )
@@ -86,8 +96,9 @@ def _add(sources: Sources, text: str) -> None:
 def _add_local(sources: Sources, store: Store, path: str) -> None:
     """Adds a file or folder of this machine, with the rules and messages of the command for one machine."""
     listing = find_images([Path(path)])
-    sources.notes += listing.skipped_lines()
-    sources.faults += [str(error) for error in listing.errors]
+    unread = list(map(str, listing.unread))
+    sources.notes += [line for line in listing.skipped_lines() if line not in map(printable, unread)]
+    sources.faults += [*map(str, listing.errors), *unread]
     number, is_folder = sources.number_of(store), os.path.isdir(path)
     for image in listing.images:
         place = str(image.relative_to(path)) if is_folder else image.name
@@ -99,7 +110,7 @@ def _add_local(sources: Sources, store: Store, path: str) -> None:
 
 
 def _add_folder(sources: Sources, store: Store, folder: str) -> None:
-    _add_listed(sources, store, folder, lambda place: True, store.address(folder))
+    _add_listed(sources, store, folder, lambda place: True, store.address(folder), None)
 
 
 def _add_matching(sources: Sources, store: Store, pattern: str) -> None:
@@ -110,18 +121,25 @@ def _add_matching(sources: Sources, store: Store, pattern: str) -> None:
         root,
         lambda place: rule.match(joined(root, place)) is not None,
         store.address(pattern),
+        glob_levels(pattern),
     )
 
 
 def _add_listed(
-    sources: Sources, store: Store, folder: str, is_wanted: Callable[[str], bool], shown: str
+    sources: Sources,
+    store: Store,
+    folder: str,
+    is_wanted: Callable[[str], bool],
+    shown: str,
+    most_levels: int | None,
 ) -> None:
-    """Adds the images below a folder. Hidden files and folders are left out; other files are counted."""
+    """Adds the images below a folder. Hidden names and reports are left out; other files are counted."""
     number, readable, others = sources.number_of(store), image_suffixes(), Counter()
     found = []
-    for path, size in store.sizes_below(folder):
+    for path, size in store.sizes_below(folder, most_levels=most_levels):
         place = posixpath.relpath(path, folder) if folder else path
-        if any(name.startswith((".", "_")) for name in place.split("/")) or not is_wanted(place):
+        names = place.split("/")
+        if REPORT_FOLDER in names or any(name.startswith(".") for name in names) or not is_wanted(place):
             continue
         suffix = posixpath.splitext(place)[1].lower()
         if suffix in readable:
@@ -146,30 +164,46 @@ def _add_manifest(sources: Sources, store: Store, path: str) -> None:
     names = _text_names(store, path) if is_text else _parquet_names(store, path)
     listed, relative = [], []
     for name in names:
-        if "://" in name or name.startswith("/"):
-            entry_store, entry_path = opened_store(name) if "://" in name else (store, name)
+        try:
+            entry_store, entry_path = _entry(store, folder, name)
+        except ImageError as error:
+            sources.faults.append(f"{shown}: {error}")
+            continue
+        place = ".." if _is_absolute(name) else posixpath.relpath(entry_path, folder)
+        if place.split("/")[0] == "..":
             listed.append((sources.number_of(entry_store), entry_path))
         else:
-            place = posixpath.normpath(name)
-            is_below = not place.startswith("..")
-            relative.append((joined(folder, place), place if is_below else posixpath.basename(place)))
+            relative.append(Source(sources.number_of(store), entry_path, place, -1))
     if not listed and not relative:
         raise ImageError(
             f"{shown}: the manifest names no photos; give one path or address per line, or per row"
         )
-    number = sources.number_of(store)
-    sources.photos += [Source(number, posixpath.normpath(file), place, -1) for file, place in relative]
-    sources.photos += _placed(listed)
+    sources.photos += [*relative, *_placed(listed)]
+
+
+def _is_absolute(name: str) -> bool:
+    return "://" in name or name.startswith("/")
+
+
+def _entry(store: Store, folder: str, name: str) -> tuple[Store, str]:
+    """The store and path of an entry of a manifest. Raises ImageError."""
+    if "://" in name:
+        entry_store, path = opened_store(name)
+    else:
+        entry_store, path = store, posixpath.normpath(posixpath.join(folder, name))
+    # In an object store, two dots are an ordinary name, but none that a picture may have.
+    is_elsewhere = "://" not in name and not store.is_local and path.split("/")[0] != folder.split("/")[0]
+    if is_elsewhere or ".." in path.split("/"):
+        raise ImageError(f"{name}: leads out of its bucket or folder; give a path without ..")
+    return entry_store, path
 
 
 def _text_names(store: Store, path: str) -> list[str]:
-    content = store.read(path)
-    try:
-        return [line for line in content.decode("utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ImageError(
-            f"{store.address(path)}: the manifest must be UTF-8 text, one path per line"
-        ) from error
+    content = store.read(path, MOST_MANIFEST_BYTES).removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in content:
+        raise ImageError(f"{store.address(path)}: the manifest must be text, one path per line")
+    lines = (os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n"))
+    return [line for line in lines if line.strip()]
 
 
 def _parquet_names(store: Store, path: str) -> Iterator[str]:
@@ -189,46 +223,63 @@ def _parquet_names(store: Store, path: str) -> Iterator[str]:
 
 
 def _placed(listed: Sequence[tuple[int, str]]) -> list[Source]:
-    """Absolute entries of a manifest: the tree below the folder that all of them share is repeated in the target."""
-    folders = {posixpath.dirname(path) for _, path in listed}
-    shared = posixpath.commonpath(folders) if folders and "" not in folders else ""
+    """Absolute entries of a manifest: the target repeats the tree below the folder that those of a store share."""
+    shared = {}
+    for number in {number for number, _ in listed}:
+        folders = {posixpath.dirname(path) for store, path in listed if store == number}
+        shared[number] = posixpath.commonpath(folders) if "" not in folders else ""
     return [
-        Source(store, path, posixpath.relpath(path, shared) if shared else path.lstrip("/"), -1)
+        Source(store, path, posixpath.relpath(path, shared[store]) if shared[store] else path, -1)
         for store, path in listed
     ]
 
 
 class Target(NamedTuple):
-    """Where a picture goes, below the target. spare: the name if the format of the photo cannot hold the picture."""
+    """Where a picture goes, below the target.
 
-    place: str
-    spare: str
+    spare: the name if the format of the photo cannot hold the picture; "" if another picture has it. fault: why the
+    photo has no picture; "" otherwise.
+    """
+
+    place: str = ""
+    spare: str = ""
+    fault: str = ""
 
 
-def targets_of(
-    photos: Sequence[Source], picture_name: str, suffix_of: Callable[[str], str]
-) -> list[Target | None]:
-    """Returns the target of each photo; None for a photo whose picture would replace that of an earlier one.
+def targets_of(photos: Sequence[Source], picture_name: str, suffix_of: Callable[[str], str]) -> list[Target]:
+    """Returns the target of each photo.
 
-    The names are those of the command for one machine, see cli/targets.py. suffix_of: place of a photo -> suffix of
-    its picture, as far as the name tells.
+    The names are those of the command for one machine, see cli/targets.py; but for photos whose format cannot hold the
+    picture, which nobody knows before they are read. suffix_of: place of a photo -> suffix of its picture, as far as
+    the name tells.
     """
     split = [_split(photo.place) for photo in photos]
     names = [(stem, suffix_of(photo.place)) for (stem, _), photo in zip(split, photos, strict=True)]
     sharing = Counter(dict(zip((photo.place for photo in photos), names, strict=True)).values())
     taken: set[str] = set()
-    targets: list[Target | None] = []
-    for (stem, kind), name in zip(split, names, strict=True):
+    places = []
+    for photo, (stem, kind), name in zip(photos, split, names, strict=True):
         mark = f"_{kind}" if sharing[name] > 1 else ""
         place = f"{stem}{mark}_{picture_name}{name[1]}"
-        spare = (
-            place
-            if name[1] == ".png"
-            else f"{stem}{f'_{kind}' if (stem, '.png') in sharing else mark}_{picture_name}.png"
-        )
-        targets.append(None if place in taken else Target(place, spare))
-        taken.add(place)
-    return targets
+        if photo.place.startswith("/") or ".." in photo.place.split("/"):
+            places.append(Target(fault="has no place below the target; give a path without .."))
+        elif place in taken:
+            places.append(Target(fault=f"would become {place}, like another photo; stylize it separately"))
+        else:
+            places.append(Target(place))
+            taken.add(place)
+    return [_with_spare(*both, picture_name, taken) for both in zip(places, split, strict=True)]
+
+
+def _with_spare(target: Target, split: tuple[str, str], picture_name: str, taken: set[str]) -> Target:
+    """Adds the spare name, which becomes one of those `taken`."""
+    if target.fault or target.place.endswith(".png"):
+        return target._replace(spare=target.place)
+    stem, kind = split
+    wanted = (f"{stem}{mark}_{picture_name}.png" for mark in ("", f"_{kind}"))
+    spare = next((place for place in wanted if place not in taken), "")
+    taken.add(spare)
+    return target._replace(spare=spare)
 
 
 def _split(place: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """What a worker does with one photo: the bytes of its file in, those of its picture out, the same as on one machine."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -7,12 +8,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.call_folder import MEMORY_FOLDER, own_folder
 from cluster.style_parcel import StyleParcel
 from system.console import printable
 
-_NAME_BYTES = (
-    200  # of a photo's name in the folder of a worker; file systems allow 255 for a name and its suffix
-)
+# The files of one photo are in memory for a moment, if there is room. On a disk each picture would wait for the disk,
+# because pictures are written as safely as those that users keep.
+_LEAST_ROOM = 2**30  # bytes
+_MOST_BYTES_IN_MEMORY = 2**23  # of a photo's file
+_NAME_BYTES = 200  # of a photo's name there; file systems allow 255 for a name and its suffix
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,16 @@ class Painter:
     """One loaded style in one worker.
 
     threads: that a photo may use. expected_pixels: of all photos together, which decides about the runtime.
+    notes: lines about the runtime, such as why a GPU is not used. call: its name, see call_folder.py.
     """
 
-    def __init__(self, parcel: StyleParcel, threads: int, expected_pixels: float):
+    def __init__(self, parcel: StyleParcel, threads: int, expected_pixels: float, call: str):
         from cli.painting import PhotoPainter
         from cli.styles import load_controls, load_styles
 
-        self._folder = tempfile.TemporaryDirectory(prefix="fast_style_transfer_")
-        place = Path(self._folder.name)
-        self._config = parcel.unpacked(place)
+        self._disk = own_folder(call)
+        self._memory = own_folder(call, MEMORY_FOLDER) if MEMORY_FOLDER.is_dir() else self._disk
+        self._config = parcel.unpacked(self._disk)
         reported: list[str] = []
         stylizer = load_styles(self._config, threads, expected_pixels, report=reported.append)
         self.notes = tuple(reported)
@@ -62,13 +67,20 @@ class Painter:
         name: the address of the photo, which messages name. content: its file. place: where its picture will be.
         """
         start = time.perf_counter()
-        with self._faults(name) as faults, tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+        with (
+            self._faults(name) as faults,
+            tempfile.TemporaryDirectory(dir=self._folder_for(content)) as folder,
+        ):
             photo_path = Path(folder) / _short(name)
             faults.local = str(photo_path)
             photo_path.write_bytes(content)
             picture = self._picture(photo_path, Path(folder), place)
             return _timed(picture, start)
         return _timed(Picture(reason=faults.reason), start)
+
+    def _folder_for(self, content: bytes) -> Path:
+        has_room = shutil.disk_usage(self._memory).free >= _LEAST_ROOM
+        return self._memory if has_room and len(content) <= _MOST_BYTES_IN_MEMORY else self._disk
 
     def _picture(self, photo_path: Path, folder: Path, place: str) -> Picture:
         from data.photo import load_photo, save_photo
@@ -100,7 +112,7 @@ class Painter:
 
             known = isinstance(error, ImageError | StyleError | MemoryError | OSError)
             text = printable(error) or ("not enough memory" if isinstance(error, MemoryError) else "")
-            text = text if known else f"unexpected {type(error).__name__}: {text}"
+            text = (text or type(error).__name__) if known else f"unexpected {type(error).__name__}: {text}"
             faults.reason = text.replace(printable(faults.local), printable(name)) if faults.local else text
 
 

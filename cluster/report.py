@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.stores import Store, joined
 
-WRITTEN, EXISTED, FAILED = "written", "existed", "failed"
+REPORT_FOLDER = "_report"  # in the folder of the pictures
 PART_ROWS = 10_000
 PART_SECONDS = 60.0
 
@@ -20,7 +20,7 @@ def report_schema() -> Any:
         [
             ("path", pa.string()),  # address of the photo
             ("target", pa.string()),  # address of the picture; null for none
-            ("status", pa.string()),  # WRITTEN, EXISTED or FAILED
+            ("status", pa.string()),  # written, existed or failed
             ("reason", pa.string()),  # why it failed; "" otherwise
             ("notes", pa.string()),  # metadata that the picture lacks
             ("seconds", pa.float32()),  # to decode, stylize and encode

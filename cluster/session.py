@@ -27,6 +27,7 @@ _ENVIRONMENT = {
 }
 # Of the repository, what workers on other machines need. Styles travel with the work, see style_parcel.py.
 _SENT_FOLDERS = ("cli", "cluster", "data", "loss_net", "system", "transformer")
+_BASE_DIR = Path("checkpoints") / "base"  # what trainings start from
 MESSAGE_SECONDS = 60.0  # between two lines about lost workers
 CONNECT_SECONDS = (
     10.0  # until an address counts as one where nobody answers; Ray itself would wait for minutes
@@ -103,8 +104,8 @@ def _import_ray() -> Any:
 
 
 def _connect(ray: Any, address: str, options: Mapping[str, Any], folder: Path) -> None:
-    if address == AUTO and os.environ.get("RAY_ADDRESS", LOCAL) != LOCAL:
-        address = os.environ["RAY_ADDRESS"]
+    if address == AUTO:
+        address = os.environ.get("RAY_ADDRESS") or AUTO
     if address == AUTO:
         with contextlib.suppress(ConnectionError):
             ray.init(AUTO, **_joining(options, folder))
@@ -126,7 +127,7 @@ def _check_answers(address: str) -> None:
 def _joining(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The options for a cluster that runs already. Its machines get this program, unless it is installed.
 
-    They get a copy of its modules alone: whatever else lies in the repository would be sent too.
+    They get a copy of its modules and of the base alone: whatever else lies in the repository would be sent too.
     """
     options = {name: value for name, value in options.items() if name != "include_dashboard"}
     if IS_INSTALLED:
@@ -134,6 +135,7 @@ def _joining(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for path in (
         *ROOT.glob("*.py"),
         *(path for name in _SENT_FOLDERS for path in (ROOT / name).rglob("*.py")),
+        *(ROOT / _BASE_DIR).glob("*.*"),
     ):
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)

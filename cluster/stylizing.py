@@ -7,11 +7,13 @@ ends that for a photo that is the cause. Should a block be lost for good, a late
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cluster.call_folder import call_folder
 from cluster.death_marks import MOST_DEATHS, DeathMarks
 from cluster.painter import Painter, Picture
 from cluster.stores import Store, fault_text, joined
@@ -54,7 +56,8 @@ class Job:
 def stylized_rows(job: Job, photos: Any) -> Iterator[list[dict[str, Any]]]:
     """Stylizes photos and yields the rows of the report, some at a time, in any order.
 
-    photos: a pyarrow.Table with the columns index (0, 1, ...), store, path, name, place and spare.
+    photos: a pyarrow.Table with the columns index (0, 1, ...), store, path, name, place and spare; the
+    last four are bytes, because names of files need not be UTF-8.
     Each row has the index of its photo. Every photo is in one row.
 
     Raises WorkerError if a worker cannot load the style.
@@ -139,11 +142,16 @@ def read_batch(batch: Any, job_reference: Sequence[Any]) -> Any:
 
     def read(row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {**row, "content": job.stores[row["store"]].read(row["path"]), "reason": ""}
-        except ImageError as error:
-            return {**row, "content": b"", "reason": str(error)}
+            content, reason = job.stores[row["store"]].read(os.fsdecode(row["path"])), ""
+        except Exception as error:  # one photo must not take its block with it
+            content, reason = b"", _text_of(error)
+        return {**row, "content": content, "reason": reason}
 
     return _table([*_side_by_side(read, batch.to_pylist())])
+
+
+def _text_of(error: Exception) -> str:
+    return str(error) if isinstance(error, ImageError) else f"unexpected {type(error).__name__}: {error}"
 
 
 class Worker:
@@ -152,9 +160,11 @@ class Worker:
     def __init__(self, job_reference: Sequence[Any]):
         job = _job_of(*job_reference)
         self._fault, self._photos_at_once = "", job.pool.cpus
-        self._marks = DeathMarks(job.name)
+        self._notes: tuple[str, ...] = ()
+        self._marks = DeathMarks(call_folder(job.name))
         try:
-            self._painter = Painter(job.parcel, threads=1, expected_pixels=job.expected_pixels)
+            self._painter = Painter(job.parcel, 1, job.expected_pixels, job.name)
+            self._notes = self._painter.notes
         except Exception as error:  # would be repeated for ever
             self._fault = f"a worker cannot load the style: {type(error).__name__}: {error}"
 
@@ -167,10 +177,15 @@ class Worker:
 
     def _stylized(self, row: dict[str, Any]) -> dict[str, Any]:
         picture = self._picture(row)
-        place = row["spare"] if picture.is_spare else row["place"]
+        place = os.fsdecode(row["spare"] if picture.is_spare else row["place"])
+        if not picture.reason and not place:
+            picture = replace(
+                picture, reason="its format cannot hold the picture; give --format png", content=b""
+            )
         return {
             "index": row["index"],
-            "place": "" if picture.reason else place,
+            "place": os.fsencode("" if picture.reason else place),
+            "worker_note": "; ".join(self._notes),
             "bytes_in": len(row["content"]),
             "is_fatal": bool(self._fault),
             **_columns(picture),
@@ -182,7 +197,7 @@ class Worker:
         if (deaths := self._marks.deaths(row["index"])) >= MOST_DEATHS:
             return Picture(reason=DEADLY.format(deaths))
         with self._marks.working_on(row["index"]):
-            return self._painter.painted(row["name"], row["content"], row["place"])
+            return self._painter.painted(os.fsdecode(row["name"]), row["content"], os.fsdecode(row["place"]))
 
 
 def write_batch(batch: Any, job_reference: Sequence[Any]) -> Any:
@@ -193,10 +208,10 @@ def write_batch(batch: Any, job_reference: Sequence[Any]) -> Any:
         content = row.pop("content")
         row["bytes_out"] = len(content)
         if not row["reason"]:
-            path = joined(job.target_folder, row["place"])
+            path = joined(job.target_folder, os.fsdecode(row["place"]))
             try:
                 job.target.write(path, content)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # of many libraries; one photo must not take its block with it
                 row |= {
                     "reason": f"{job.target.address(path)}: cannot be written: {fault_text(error)}",
                     "place": "",
@@ -234,5 +249,5 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     import pyarrow as pa
 
     names = list(rows[0])
-    large = {"content": pa.large_binary()}
+    large = {"content": pa.large_binary()} | dict.fromkeys(("path", "name", "place", "spare"), pa.binary())
     return pa.table({name: pa.array([row[name] for row in rows], large.get(name)) for name in names})

@@ -446,6 +446,7 @@ def flags_of(door) -> dict[str, str]:
 def test_every_field_of_a_training_is_a_flag_and_a_json_key_of_the_same_name():
     names = {option.name for option in fields(TrainConfig)}
     of_this_call_only = {"config", "resume", "overwrite", "preview_grid", "grid_weights"}
+    of_this_call_only |= {"cluster", "workers", "styles_from", "cpus_each"}
     negations = {"--no-xla": "xla"}
     assert flags_of(train) == {flag(name): name for name in names | of_this_call_only} | negations
     assert set(to_json(TrainConfig())) == names

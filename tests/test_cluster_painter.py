@@ -7,17 +7,21 @@ import pytest
 
 import infer
 from cli.infer_config import FastConfig
+from cluster.call_folder import remove_call
 from cluster.painter import Painter
 from cluster.style_parcel import packed_style
 
 
 @pytest.fixture(scope="module")
 def painter_of(style_dirs):
+    """A function that loads a style with the flags that are its options."""
+
     def painter(**options) -> Painter:
         config = FastConfig(style=str(style_dirs["waves"]), **options)
-        return Painter(packed_style(config), threads=1, expected_pixels=float("inf"))
+        return Painter(packed_style(config), threads=1, expected_pixels=float("inf"), call="test")
 
-    return painter
+    yield painter
+    remove_call("test")
 
 
 def single(photo_path: Path, folder: Path, style: Path, *flags: str) -> bytes:
@@ -72,6 +76,15 @@ def test_an_unexpected_error_does_not_end_the_worker(photo, tmp_path, painter_of
     monkeypatch.setattr(painter, "_painter", None)
     content = photo(tmp_path / "cat.jpg").read_bytes()
     assert painter.painted("cat.jpg", content, "x.jpg").reason.startswith("unexpected AttributeError: ")
+
+
+def test_an_error_without_a_text_is_a_reason(photo, tmp_path, painter_of, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise OSError
+
+    painter = painter_of()
+    monkeypatch.setattr(painter, "_painter", type("Failing", (), {"painted": fail})())
+    assert painter.painted("cat.jpg", photo(tmp_path / "cat.jpg").read_bytes(), "x.jpg").reason == "OSError"
 
 
 def test_a_photo_that_its_format_cannot_hold_becomes_a_png(tmp_path, painter_of):

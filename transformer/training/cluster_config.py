@@ -6,6 +6,16 @@ from typing import Any
 
 from system.json_reader import parse_json
 
+# Set in the environment of a worker whose starter, such as Ray, starts all workers again if one of them is lost. The
+# others then end with LOST_STATUS, EX_TEMPFAIL of sysexits.h. Without it, they wait for the lost one.
+RESTARTS_VARIABLE = "FAST_STYLE_TRANSFER_RESTARTS"
+LOST_STATUS = 75
+
+
+def is_restarted_by_starter() -> bool:
+    """Returns whether the starter of this process starts all workers again if one is lost."""
+    return bool(os.environ.get(RESTARTS_VARIABLE))
+
 
 def cluster_of_environment() -> tuple[int, int]:
     """Returns (index of this worker, number of workers) from TF_CONFIG; (0, 1) if the variable is not set.

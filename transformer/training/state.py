@@ -54,7 +54,7 @@ class SavedState:
 
 def state_paths(state_dir: Path) -> list[Path]:
     """Returns the state files of a folder, newest first, including damaged ones."""
-    return sorted(state_dir.glob("step_*.npz"), key=_step_of, reverse=True)
+    return sorted(state_dir.glob("step_*.npz"), key=step_of, reverse=True)
 
 
 def newest_state(state_dir: Path, *, before: int | None = None) -> SavedState:
@@ -63,7 +63,7 @@ def newest_state(state_dir: Path, *, before: int | None = None) -> SavedState:
     Logs a warning for every damaged state that it passes over. Raises StateError if no state is left, or if the
     newest undamaged one has another format.
     """
-    paths = [path for path in state_paths(state_dir) if before is None or _step_of(path) < before]
+    paths = [path for path in state_paths(state_dir) if before is None or step_of(path) < before]
     for path in paths:
         try:
             return read_state(path)
@@ -101,7 +101,7 @@ def _check_info(path: Path, info: Any) -> None:
         raise DamagedStateError(f"{path}: is incomplete (no {', '.join(sorted(missing))})")
     if wrong := _wrong_key(info):
         raise DamagedStateError(f"{path}: is damaged ({wrong} has a wrong type)")
-    if info["step"] != _step_of(path):
+    if info["step"] != step_of(path):
         raise DamagedStateError(
             f"{path}: is damaged or renamed (it contains the state of step {info['step']})"
         )
@@ -189,19 +189,20 @@ class TrainingState:
     def drop_after(self, step: int) -> None:
         """Removes the states of later steps, so that nobody resumes from them after a rollback."""
         for path in state_paths(self.state_dir) if self.is_writer else ():
-            if _step_of(path) > step:
+            if step_of(path) > step:
                 path.unlink(missing_ok=True)
 
     def _explained(self, step: int, error: OSError) -> str:
         paths = state_paths(self.state_dir)
         advice = (
-            f"the state of step {_step_of(paths[0])} is intact: free some space, then continue with --resume"
+            f"the state of step {step_of(paths[0])} is intact: free some space, then continue with --resume"
             if paths
             else "no state has been saved yet: free some space, then start again"
         )
         return f"{self.state_dir}: the state of step {step} cannot be written ({disk_fault(error)}); {advice}"
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """Returns the step that the name of a state file tells; -1 for other files."""
     match = re.fullmatch(r"step_(\d+)\.npz", path.name)
     return int(match[1]) if match else -1
