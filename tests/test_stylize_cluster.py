@@ -25,7 +25,7 @@ import infer
 
 class Deadly(stylizing.Worker):
     def _picture(self, row):
-        if "deadly" in row["name"] and not self._fault:
+        if b"deadly" in row["name"] and not self._fault:
             self._painter.painted = lambda *arguments: os._exit(9)
         return super()._picture(row)
 
