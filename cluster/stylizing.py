@@ -98,9 +98,9 @@ def _pass(job: Job, photos: Any, chunk: int, most_lost_blocks: int) -> Iterator[
     workers = min(pool.workers, len(chunks))
     batches = {"batch_size": BATCH, "batch_format": "pyarrow"}
     # Reading and writing wait for the store more than they compute. They take no share of the CPUs: with one, they and
-    # the workers could wait for each other.
+    # the workers could wait for each other. Workers with GPUs are so fast that each needs a reader and a writer.
     waiting = {
-        "compute": TaskPoolStrategy(size=max(1, workers // 4)),
+        "compute": TaskPoolStrategy(size=workers if pool.gpus else max(1, workers // 2)),
         "num_cpus": 0,
         "fn_args": ([reference],),
     }
