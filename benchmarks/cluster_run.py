@@ -12,8 +12,9 @@ pictures: from the first to the last picture in the store. command: from its sta
 CPU time: of all processes, for each picture. What else runs on the machine changes it less than photos per second; with
 --kill, it lacks the time of the processes that have ended.
 memory: proportional set sizes of all processes of the cluster and of the command, by tenths of the run.
---kill: in the middle, a worker is killed, a node is killed and another one added, or the command is killed and given
-again. Then too each good photo must have its picture, byte for byte that of the reference, and there is nothing else.
+--kill: on the way, a worker is killed, a node is killed and another one added, or the command is killed and given
+again; several of them in turn. Then too each good photo must have its picture, byte for byte that of the reference, and
+there is nothing else.
 """
 
 import argparse
@@ -65,7 +66,9 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--hostile", type=int, default=30, help="hostile ones (default: 30)")
     parser.add_argument("--nodes", type=int, default=2, help="nodes of one CPU each (default: 2)")
-    parser.add_argument("--kill", choices=KILLS, help="what is killed in the middle (default: nothing)")
+    parser.add_argument(
+        "--kill", choices=KILLS, nargs="+", default=[], help="what is killed on the way (default: nothing)"
+    )
     parser.add_argument("--network-photos", type=int, default=100, help="of the network alone (default: 100)")
     parser.add_argument("--server", choices=("rclone", "moto"), help="default: rclone if it is there")
     return parser.parse_args(arguments)
@@ -395,13 +398,17 @@ class Run:
     pids: list[int] = field(default_factory=list)
 
 
-def stylize(run: Run, cluster: LocalCluster, files: Any, style: str, middle: int, kill: str | None) -> None:
-    """Gives the command. kill: what is killed once there are `middle` pictures."""
+def stylize(
+    run: Run, cluster: LocalCluster, files: Any, style: str, pictures: int, kills: Sequence[str]
+) -> None:
+    """Gives the command. kills: what is killed, one after the other, at equal distances on the way to `pictures`."""
     start = time.perf_counter()
     process, log = _command(cluster, style)
     run.pids.append(process.pid)
     try:
-        if kill and _has_pictures(process, files, middle):
+        for number, kill in enumerate(kills, 1):
+            if not _has_pictures(process, files, pictures * number // (len(kills) + 1)):
+                break
             print(f"killing a {kill} after {len(pictures_in(files))} pictures", flush=True)
             if kill == "worker":
                 cluster.kill_worker()
@@ -515,7 +522,7 @@ def _print_table(options: argparse.Namespace, run: Run, facts: Mapping[str, Any]
     cpu = sum(shares.values()) or float("nan")
     print(
         f"{options.count} photos, {options.hostile} of them hostile, {options.nodes} nodes of one CPU,"
-        f" style {options.style}, {facts['server']}, killed: {options.kill or 'nothing'}"
+        f" style {options.style}, {facts['server']}, killed: {', '.join(options.kill) or 'nothing'}"
     )
     print(f"network     {before:6.2f} photos/s before, {after:.2f} after, on {available_cores()} cores")
     print(f"pictures    {rate:6.2f} photos/s from the first to the last, {rate / bare:.1%} of the network")
@@ -582,7 +589,7 @@ def main(arguments: list[str] | None = None) -> int:
         _uploaded(files, contents(photos_dir))
         cpu, facts["start"] = store.cpu_seconds(), time.time()
         with Samples(cluster, run.pids) as memory:
-            stylize(run, cluster, files, options.style, len(good) // 2, options.kill)
+            stylize(run, cluster, files, options.style, len(good), options.kill)
         facts |= {"server": store.name, "server_cpu": store.cpu_seconds() - cpu}
         times = pictures_in(files)
         if not times:
@@ -596,7 +603,7 @@ def main(arguments: list[str] | None = None) -> int:
         facts["rows"] = report_rows(files)
         pictures = _downloaded(files, times)
     facts["network"].append(network_speed(images, options.style))
-    was_cut = options.kill == "driver"
+    was_cut = "driver" in options.kill
     facts["faults"] = faults(
         expected, [path.name for path in good], hostile, pictures, facts["rows"], was_cut=was_cut
     )
