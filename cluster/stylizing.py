@@ -21,7 +21,7 @@ from cluster.style_parcel import StyleParcel
 from data.images import ImageError
 
 BATCH = 8  # photos that are read, or written, side by side by one task
-BLOCK_BYTES = 2**21  # of the files of photos in one block: some tens of small ones
+BLOCK_BYTES = 2**23  # of the files of photos in one block; smaller blocks cost Ray more time for each photo
 CHUNKS_PER_WORKER = 8  # at least, so that all workers end at about the same time
 MOST_IN_CHUNK = 64
 PASSES = 3  # over photos whose blocks were lost
