@@ -79,9 +79,9 @@ class World:
 class Engine:
     """What cluster/stylizing.py does: photos of a block, and photos that one task reads or writes side by side."""
 
-    block: int = 32
+    block: int = 64
     side_by_side: int = 8
-    readers: Callable[[int], int] = lambda workers: max(1, workers // 4)
+    readers: Callable[[int], int] = lambda workers: max(1, workers // 2)
 
 
 # Simulation
