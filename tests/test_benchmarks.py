@@ -276,10 +276,10 @@ def test_schedule_and_average_validates_own_and_averaged_weights(tiny_inputs, ta
     assert all(len(line) == 5 and min(map(float, line[2:])) > 0 for line in lines[1:])
 
 
-@pytest.mark.processes
 def test_cluster_run_has_hostile_files_that_no_photo_reader_takes(tmp_path):
     from data.images import ImageError, load_image
 
+    pytest.importorskip("psutil")
     benchmark = import_module("benchmarks.cluster_run")
     files = [benchmark.hostile_file(number) for number in range(20)]
     assert len({content for _, content in files}) > 10
@@ -291,6 +291,7 @@ def test_cluster_run_has_hostile_files_that_no_photo_reader_takes(tmp_path):
 
 
 def test_cluster_run_cuts_the_same_different_photos_every_time(photo, tmp_path):
+    pytest.importorskip("psutil")
     benchmark = import_module("benchmarks.cluster_run")
     photo(tmp_path / "sources" / "wide.jpg", height=100, width=140)
     photo(tmp_path / "sources" / "high.jpg", height=140, width=100, seed=1)
@@ -304,6 +305,7 @@ def test_cluster_run_cuts_the_same_different_photos_every_time(photo, tmp_path):
 
 
 def test_cluster_run_finds_every_kind_of_fault():
+    pytest.importorskip("psutil")
     faults = import_module("benchmarks.cluster_run").faults
     expected = {f"{name}_udnie.jpg": name.encode() for name in "abc"}
     rows = [{"path": f"s3://in/{name}.jpg", "status": "written"} for name in "abc"]
@@ -326,12 +328,14 @@ def test_cluster_run_finds_every_kind_of_fault():
 
 @pytest.mark.cluster
 def test_object_store_measures_requests(tables):
+    pytest.importorskip("psutil")
     benchmark = import_module("benchmarks.object_store")
     lines = tables(benchmark.main, ["--servers", "moto", "--requests", "3", "--listed", "5"])
     assert [line[1] for line in lines[2:]] == ["GET", "PUT", "list"] and lines[-1][2] == "5"
 
 
 def test_scale_model_grows_with_workers_until_a_part_is_full():
+    pytest.importorskip("psutil")
     model = import_module("benchmarks.scale_model")
     rates, world, engine = model.Rates(driver_seconds=0.0), model.World(), model.Engine()
     ideal = 100 / model.photo_seconds(rates)
@@ -348,6 +352,7 @@ def test_scale_model_grows_with_workers_until_a_part_is_full():
 
 
 def test_scale_model_prints_a_row_for_each_number_of_workers(tables, tmp_path):
+    pytest.importorskip("psutil")
     model = import_module("benchmarks.scale_model")
     (tmp_path / "rates.json").write_text(json.dumps({"network_seconds": 0.1}))
     lines = tables(model.main, ["predict", "--rates", str(tmp_path / "rates.json"), "--names", "1e6"])
@@ -355,6 +360,7 @@ def test_scale_model_prints_a_row_for_each_number_of_workers(tables, tmp_path):
     assert [int(row[0]) for row in rows] == list(model.WORKERS)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_starts_as_a_command(script):
     command = [sys.executable, f"benchmarks/{script}.py", "--help"]

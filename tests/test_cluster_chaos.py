@@ -15,10 +15,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.tensorflow]
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS, HOSTILE = 24, 3
 SECONDS = 150.0  # that one command may take at most
-cluster_run = import_module("benchmarks.cluster_run")
-
 if find_spec("ray") is None:  # importing it here would settle how this process authenticates itself
     pytest.skip("needs ray", allow_module_level=True)
+pytest.importorskip("psutil")
+cluster_run = import_module("benchmarks.cluster_run")
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,7 @@ def checked(tiny_flags, tmp_path, monkeypatch):
     return checked
 
 
+@pytest.mark.tensorflow
 def test_a_worker_gets_whole_paths(checked, tmp_path, style_dirs):
     start = os.path.relpath(style_dirs["waves"])
     config = checked("--start-from", start).config
@@ -375,6 +376,7 @@ sys.exit(tf_config.status_of(lost))
 """
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(("starter", "status"), [("ray", LOST_STATUS), ("", 1)])
 def test_a_worker_that_loses_another_one_ends_with_its_status_where_all_are_restarted(starter, status):
     place = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
