@@ -335,6 +335,9 @@ def _open_full(descriptor, mode="r", **options):
 
 
 _MAY_OPEN = {
+    "cli/train_cluster.py",  # logs of workers, to which lines are added as they come
+    "cluster/painter.py",  # in a temporary folder, for one photo
+    "cluster/style_parcel.py",  # in a temporary folder of a worker
     "system/files.py",  # the one function
     "system/console.py",  # standard streams
     "system/limits.py",  # /proc
@@ -346,7 +349,7 @@ _MAY_OPEN = {
 
 def test_no_module_writes_files_around_the_one_function():
     found = []
-    for folder in ("cli", "data", "loss_net", "system", "transformer"):
+    for folder in ("cli", "cluster", "data", "loss_net", "system", "transformer"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and _writes(node):
