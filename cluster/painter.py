@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.call_folder import MEMORY_FOLDER, own_folder
@@ -129,6 +129,4 @@ def _short(name: str) -> str:
 
 
 def _timed(picture: Picture, start: float) -> Picture:
-    from dataclasses import replace
-
     return replace(picture, seconds=time.perf_counter() - start)

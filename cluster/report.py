@@ -41,7 +41,7 @@ class Report:
     """
 
     def __init__(self, store: Store, folder: str, started: str):
-        self.parts = 0
+        self._parts = 0
         self._store, self._folder, self._started = store, folder, started
         self._rows: list[dict[str, Any]] = []
         self._last = time.monotonic()
@@ -62,7 +62,7 @@ class Report:
             return
         stream = io.BytesIO()
         parquet.write_table(pa.Table.from_pylist(self._rows, schema=report_schema()), stream)
-        self.parts += 1
-        name = f"{self._started}-{self.parts:05d}.parquet"
+        self._parts += 1
+        name = f"{self._started}-{self._parts:05d}.parquet"
         self._store.write(joined(self._folder, name), stream.getvalue())
         self._rows = []

@@ -29,9 +29,7 @@ _ENVIRONMENT = {
 _SENT_FOLDERS = ("cli", "cluster", "data", "loss_net", "system", "transformer")
 _BASE_DIR = Path("checkpoints") / "base"  # what trainings start from
 MESSAGE_SECONDS = 60.0  # between two lines about lost workers
-CONNECT_SECONDS = (
-    10.0  # until an address counts as one where nobody answers; Ray itself would wait for minutes
-)
+CONNECT_SECONDS = 10.0  # until nobody seems to listen at an address; Ray itself would wait for minutes
 
 
 class ClusterError(Exception):
@@ -51,8 +49,8 @@ def check_address(address: str) -> str:
 @contextlib.contextmanager
 def joined_cluster(
     address: str, on_message: Callable[[str], object] = lambda message: None
-) -> Iterator[Mapping[str, float]]:
-    """Within this context this process is a driver of a cluster. Gives the cluster's resources, such as {"CPU": 8.0}.
+) -> Iterator[None]:
+    """Within this context this process is a driver of a cluster.
 
     address: "auto" is the cluster that the environment variable RAY_ADDRESS names or that runs on this machine, and
     otherwise a local one. "local" is a cluster of this machine alone, which ends with the context. Signals stay with
@@ -72,7 +70,7 @@ def joined_cluster(
             ray.shutdown()
             raise ClusterError(_explained(address, error)) from error
     try:
-        yield ray.cluster_resources()
+        yield
     finally:
         ray.shutdown()
 
@@ -97,9 +95,8 @@ def _import_ray() -> Any:
         os.environ.setdefault(name, value)
     import ray
 
-    warnings.filterwarnings(
-        "ignore", category=UserWarning, module=r"ray\.data\..*"
-    )  # advice for its developers
+    # Its warnings are advice for who writes programs.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.data\..*")
     return ray
 
 

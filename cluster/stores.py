@@ -193,9 +193,8 @@ def _az(_scheme: str, _bucket: str, settings: Mapping[str, str]) -> Any:
     options = {}
     if key := os.environ.get("AZURE_STORAGE_KEY"):  # without it: a managed identity, or az login
         options["account_key"] = key
-    if endpoint := settings.get(
-        "AZURE_STORAGE_BLOB_ENDPOINT"
-    ):  # of an emulator, such as http://127.0.0.1:10000
+    # Of an emulator, such as http://127.0.0.1:10000.
+    if endpoint := settings.get("AZURE_STORAGE_BLOB_ENDPOINT"):
         url = urlsplit(endpoint)
         for kind in ("blob", "dfs"):
             options |= {f"{kind}_storage_authority": url.netloc, f"{kind}_storage_scheme": url.scheme}

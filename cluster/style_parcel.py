@@ -39,7 +39,8 @@ class StyleParcel:
 
 
 def packed_style(config: FastConfig) -> StyleParcel:
-    """Reads the styles and the mask of a call. Raises StyleError and OSError."""
+    """Reads the styles and the mask of a call. Raises StyleError, ImageError for the mask, and OSError."""
+    from data.images import load_mask
     from transformer.export.style_folder import find_style
 
     names = [style for style, _ in config.blend] or [config.style]
@@ -57,5 +58,7 @@ def packed_style(config: FastConfig) -> StyleParcel:
         style=None if config.style is None else str(folders[config.style]),
         blend=tuple((str(folders[style]), weight) for style, weight in config.blend),
     )
+    if config.mask is not None:
+        load_mask(config.mask)  # its faults name the path that the user gave
     mask = None if config.mask is None else (f"mask{config.mask.suffix}", config.mask.read_bytes())
     return StyleParcel(renamed, styles, mask)

@@ -129,9 +129,8 @@ def _set_up_context(ray: Any, most_lost_blocks: int) -> None:
     context.enable_progress_bars = False  # we have our own
     context.max_errored_blocks = most_lost_blocks  # the next pass has their photos
     context.target_max_block_size = BLOCK_BYTES
-    for handler in logging.getLogger(
-        "ray.data"
-    ).handlers:  # its files in the session's folder keep everything
+    # Its files in the session's folder keep everything.
+    for handler in logging.getLogger("ray.data").handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL + 1)
 
@@ -214,7 +213,7 @@ def write_batch(batch: Any, job_reference: Sequence[Any]) -> Any:
             except Exception as error:  # of many libraries; one photo must not take its block with it
                 row |= {
                     "reason": f"{job.target.address(path)}: cannot be written: {fault_text(error)}",
-                    "place": "",
+                    "place": b"",
                 }
         return row
 

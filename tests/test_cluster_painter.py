@@ -10,6 +10,7 @@ from cli.infer_config import FastConfig
 from cluster.call_folder import remove_call
 from cluster.painter import Painter
 from cluster.style_parcel import packed_style
+from data.images import ImageError
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,12 @@ def test_a_blend_travels_with_all_its_styles(style_dirs, tmp_path):
         for path in folder.iterdir():
             assert (Path(place) / path.name).read_bytes() == path.read_bytes()
     assert replace(unpacked, blend=(), mask=None) == replace(parcel.config, blend=(), mask=None)
+
+
+def test_a_mask_that_cannot_be_read_is_found_before_any_worker_starts(style_dirs, tmp_path):
+    mask = tmp_path / "mask.png"
+    for content in (None, b"no image"):
+        if content is not None:
+            mask.write_bytes(content)
+        with pytest.raises(ImageError, match=f"^{mask}: "):
+            packed_style(FastConfig(style=str(style_dirs["waves"]), mask=mask))
