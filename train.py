@@ -199,6 +199,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
     from cli.training_photos import load_photos
     from data.pipeline import CropStream, DataShard, photos_digest
     from transformer.training.run import Plan, Run, state_variables
+    from transformer.training.stability import Stability
     from transformer.training.state import TrainingState
     from transformer.training.step import build_training_step
 
@@ -213,7 +214,12 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
         network=network,
         optimizer=optimizer,
         training_step=build_training_step(
-            network, loss, optimizer, strategy=cluster.strategy, xla=config.xla
+            network,
+            loss,
+            optimizer,
+            strategy=cluster.strategy,
+            xla=config.xla,
+            stability=Stability(config.stability, config.seed) if config.stability else None,
         ),
         batches_from=lambda image, image_size: cluster.distributed(
             crops.batches(config.batch_size, first_image=image, image_size=image_size, shard=shard)
@@ -241,9 +247,10 @@ def build_loss(config: TrainConfig, compute_dtype: Any) -> Any:
 
 
 def _gflop_per_step(config: TrainConfig, network: Any, loss: Any) -> float:
-    """Operations of the convolutions; a step takes one forward and two backward passes of the network."""
-    network_passes = 3 * network.architecture.multiply_adds(config.image_size, config.image_size)
-    return 2e-9 * config.batch_size * (network_passes + loss.multiply_adds(config.image_size))
+    """Operations of the convolutions; for each picture, the network runs once forward and twice backward."""
+    picture = 3 * network.architecture.multiply_adds(config.image_size, config.image_size)
+    of_network = config.network_passes * picture
+    return 2e-9 * config.batch_size * (of_network + loss.multiply_adds(config.image_size))
 
 
 def _build_monitor(config: TrainConfig, network: Any, loss: Any) -> Any:

@@ -155,6 +155,13 @@ class TrainConfig:
     tv_weight: float | None = knob(
         "weight of the total variation loss (default: the preset's)", group=LOSS, at_least=0
     )
+    stability: float = knob(
+        "weight of the stability loss, which makes videos flicker less; 0: off; 2 is a good value, and each step then takes"
+        " about 1.5 times as long",
+        0.0,
+        group=LOSS,
+        at_least=0,
+    )
     style_size: int | None = knob(
         "longest side of the style picture in pixels (default: its own size)",
         group=LOSS,
@@ -213,6 +220,11 @@ class TrainConfig:
         """The least height and width of an image, in pixels, that the deepest layer of the loss needs."""
         layers = {**self.loss.content_layers, **self.loss.style_layers}
         return least_side(deepest_layer(layers, self.loss.architecture))
+
+    @property
+    def network_passes(self) -> int:
+        """How many pictures the network makes of each training photo."""
+        return 2 if self.stability else 1
 
     @property
     def style_dir(self) -> Path:

@@ -26,6 +26,7 @@ def bytes_per_replica(config: TrainConfig, replicas: int) -> int:
         batch_size=-(-(config.batch_size or replicas) // replicas),
         bytes_per_value=BYTES_PER_VALUE[config.precision],
         residual_blocks=config.residual_blocks,
+        network_passes=config.network_passes,
     )
 
 

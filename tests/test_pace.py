@@ -97,3 +97,9 @@ def test_the_kernels_of_winograds_algorithm_take_memory(monkeypatch):
 def test_without_a_gpu_the_peak_of_a_training_is_that_of_its_process():
     """tests/test_machine.py checks that this one grows with what is held."""
     assert peak_memory() <= peak_memory_bytes() <= peak_memory()
+
+
+def test_a_second_picture_of_each_image_needs_memory_for_the_network_alone():
+    sizes = {"width": 1.0, "image_size": 256, "batch_size": 1, "bytes_per_value": 2}
+    once, twice = (bytes_needed(**sizes, network_passes=passes) for passes in (1, 2))
+    assert once < twice < 2 * once

@@ -81,14 +81,17 @@ def bytes_needed(
     batch_size: int,
     bytes_per_value: int,
     residual_blocks: int = MEASURED_BLOCKS,
+    network_passes: int = 1,
 ) -> int:
     """Estimates the peak memory of a training with a VGG19 loss on a CPU, in bytes.
 
     batch_size: images of one replica. bytes_per_value: 4 for float32, 2 for bfloat16.
+    network_passes: how many pictures the network makes of each image, 2 with a stability loss.
     """
     more_blocks = max(0, residual_blocks - MEASURED_BLOCKS)
     pixels = image_size * image_size * batch_size
-    values = pixels * (VALUES_OF_LOSS + (VALUES_OF_NETWORK + VALUES_OF_BLOCK * more_blocks) * width)
+    of_network = (VALUES_OF_NETWORK + VALUES_OF_BLOCK * more_blocks) * width
+    values = pixels * (VALUES_OF_LOSS + network_passes * of_network)
     kernels = WINOGRAD_BYTES if bytes_per_value == 4 and vector_bits() == 256 else 0
     parameters = more_blocks * PARAMETERS_OF_BLOCK * width**2
     return round(BASE_BYTES + kernels + values * bytes_per_value + 4 * parameters * COPIES_OF_PARAMETERS)

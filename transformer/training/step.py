@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from transformer.network import Transformer
 from transformer.training.optimizer import Optimizer
+from transformer.training.stability import Stability
 
 Losses = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor], Losses]
@@ -27,6 +28,7 @@ def build_training_step(
     *,
     strategy: tf.distribute.Strategy | None = None,
     xla: bool = False,
+    stability: Stability | None = None,
 ) -> Callable[[tf.Tensor], Losses]:
     """Returns a compiled function: content images [B, H, W, 3], RGB 0..255 -> losses, after one update of `network`.
 
@@ -34,14 +36,17 @@ def build_training_step(
     strategy: gradients and losses are averaged over all its replicas, so the network changes as it would in one
         replica with all images. The images are then a distributed value and B is the batch size of one replica.
     xla: compiles losses and gradients with XLA.
+    stability: adds the term "stability" to the losses and to "total".
 
     The losses also contain the values that `Optimizer.apply` returns.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    losses_and_gradient = _compiled_gradient(network, loss, optimizer.parameters, xla=xla)
+    losses_and_gradient = _compiled_gradient(
+        network, loss, optimizer.parameters, xla=xla, stability=stability
+    )
 
     def replica_step(content: tf.Tensor) -> Losses:
-        losses, gradient = losses_and_gradient(content)
+        losses, gradient = losses_and_gradient(content, _pair_number(optimizer, strategy))
         values = tf.stack([tf.cast(value, gradient.dtype) for value in losses.values()])
         if strategy.num_replicas_in_sync > 1:
             gradient, values = _mean_over_replicas(gradient, values)
@@ -59,20 +64,48 @@ def build_training_step(
     return training_step
 
 
+def _pair_number(optimizer: Optimizer, strategy: tf.distribute.Strategy) -> tf.Tensor:
+    """Returns a number that no other step and no other replica has."""
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return optimizer.variables["steps"] * strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
+
+
 def _compiled_gradient(
-    network: Transformer, loss: Loss, parameters: Sequence[tf.Variable], *, xla: bool
-) -> Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]:
-    """Returns a function: content images [B, H, W, 3] -> losses, gradient [P] of all parameters in a row."""
+    network: Transformer,
+    loss: Loss,
+    parameters: Sequence[tf.Variable],
+    *,
+    xla: bool,
+    stability: Stability | None,
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[Losses, tf.Tensor]]:
+    """Returns a function of content images [B, H, W, 3] and a number for `Stability.seen_again`.
+
+    The result is losses, gradient [P] of all parameters in a row.
+    """
 
     # Without AutoGraph tracing is faster. Nothing here has Python control flow that depends on tensors.
     @tf.function(jit_compile=xla or None, autograph=False)
-    def losses_and_gradient(content: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+    def losses_and_gradient(content: tf.Tensor, pair_number: tf.Tensor) -> tuple[Losses, tf.Tensor]:
         with tf.GradientTape() as tape:
-            losses = loss(_without_flat_gradients(network(content), content), content)
+            if stability is None:
+                losses = loss(_without_flat_gradients(network(content), content), content)
+            else:
+                losses = _with_stability(stability, network, loss, content, pair_number)
         gradients = tape.gradient(losses["total"], parameters)
         return losses, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)
 
     return losses_and_gradient
+
+
+def _with_stability(
+    stability: Stability, network: Transformer, loss: Loss, content: tf.Tensor, pair_number: tf.Tensor
+) -> Losses:
+    again, motion = stability.seen_again(content, pair_number)
+    both = tf.concat([content, again], axis=0)  # one pass, since larger batches are faster
+    stylized, stylized_again = tf.split(_without_flat_gradients(network(both), both), 2)
+    losses = loss(stylized, content)
+    terms = stability.terms(stylized, stylized_again, motion, losses["total"])
+    return {**losses, **terms, "total": losses["total"] + terms["stability"]}
 
 
 def _mean_over_replicas(gradient: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

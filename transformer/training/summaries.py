@@ -15,7 +15,7 @@ from transformer.training.step import Losses
 
 # Values of a step other than loss terms. TensorBoard shows them under training/ instead of loss/.
 COUNTS = ("skipped", "skipped_in_a_row")  # shown as they are, not as means
-TRAINING = ("gradient_norm", "learning_rate", "images_per_second", *COUNTS)
+TRAINING = ("gradient_norm", "learning_rate", "images_per_second", "warping_error", *COUNTS)
 FORECAST = ("images_per_second_overall", "hours_left", "peak_memory_gb")
 
 
