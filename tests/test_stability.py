@@ -9,7 +9,6 @@ from transformer.architecture import Architecture
 from transformer.network import Transformer
 from transformer.training.optimizer import Optimizer
 from transformer.training.stability import (
-    CONTRAST,
     MARGIN_SHARE,
     SHIFT,
     Motion,
@@ -109,8 +108,23 @@ def test_pictures_that_stay_on_the_screen_cost_their_weight():
     assert stability[1] == pytest.approx(2 * stability[0]) and stability[2] == pytest.approx(
         10 * stability[0]
     )
-    assert stability[0] == pytest.approx(5 * (float(terms[0]["warping_error"]) / CONTRAST) ** 2)
-    assert float(terms[0]["warping_error"]) > 20
+    assert stability[0] == pytest.approx(5 * float(terms[0]["warping_error"]) ** 2)
+    assert float(terms[0]["warping_error"]) > 0.3
+
+
+def test_less_contrast_does_not_make_pictures_more_stable():
+    photo, motion = tf.constant(waves()), shift(6, 6)
+    errors = [
+        float(Stability(1.0).terms(scale * photo, scale * photo, motion, tf.constant(1.0))["warping_error"])
+        for scale in (0.8, 1.0)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+    again = tf.Variable(photo)
+    with tf.GradientTape() as tape:
+        loss = Stability(1.0).terms(photo, again, motion, tf.constant(1.0))["stability"]
+    gradient = tape.gradient(loss, again)
+    shrinking = tf.reduce_sum(gradient * (tf.reduce_mean(again) - again))
+    assert abs(float(shrinking)) < 0.1 * float(tf.norm(gradient) * tf.norm(again - tf.reduce_mean(again)))
 
 
 def test_pictures_without_an_error_have_a_finite_gradient():

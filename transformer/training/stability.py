@@ -23,7 +23,7 @@ BRIGHTNESS = 0.04  # natural logarithm of the factor
 NOISE = 6.0  # levels of 0..255, largest standard deviation
 MARGIN = 16  # pixels at the border that do not count: there a network sees its own padding
 MARGIN_SHARE = 8  # the margin is at most one in so many pixels of a side
-CONTRAST = 64.0  # levels, a usual standard deviation of pictures: the unit of warping errors
+LEAST_CONTRAST = 16.0  # levels, standard deviation; a picture with less, as of a new network, counts as if it had it
 
 
 class Motion(NamedTuple):
@@ -107,7 +107,8 @@ class Stability:
     """The stability term of a training.
 
     weight: of the term, 0 or more, relative to the perceptual loss: the term is weight * perceptual loss * squared
-        warping error / CONTRAST^2. So one weight fits all styles and presets.
+        warping error / variance of the picture. So one weight fits all styles and presets, and less contrast does
+        not make pictures more stable.
     seed: of the motions.
     """
 
@@ -131,15 +132,23 @@ class Stability:
     def terms(
         self, stylized: tf.Tensor, stylized_again: tf.Tensor, motion: Motion, perceptual_loss: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Returns the weighted term "stability" and "warping_error", root mean square in levels; scalars.
+        """Returns the weighted term "stability" and "warping_error", relative to the contrast; scalars.
 
         Both pictures are [B, H, W, 3]. The gradient reaches the second picture only: the first, of the photo without
         noise, is what the second has to be.
         """
         target = tf.stop_gradient(moved(stylized, motion))
         is_known = tf.cast(motion.is_known, target.dtype)
-        squares = is_known * tf.math.squared_difference(stylized_again, target)
-        count = 3.0 * tf.reduce_sum(is_known, axis=(1, 2, 3))
-        error = tf.reduce_mean(tf.math.divide_no_nan(tf.reduce_sum(squares, axis=(1, 2, 3)), count))
-        scale = tf.stop_gradient(tf.cast(perceptual_loss, error.dtype))
-        return {"stability": self.weight * scale * error / CONTRAST**2, "warping_error": tf.sqrt(error)}
+        error = _mean_of_known(tf.math.squared_difference(stylized_again, target), is_known)  # [B, 1, 1, 3]
+        mean = _mean_of_known(stylized_again, is_known)
+        variance = _mean_of_known(tf.math.squared_difference(stylized_again, mean), is_known)
+        error, variance = (tf.reduce_mean(value, axis=(1, 2, 3)) for value in (error, variance))  # [B]
+        relative = tf.reduce_mean(error / tf.maximum(variance, LEAST_CONTRAST**2))
+        scale = tf.stop_gradient(tf.cast(perceptual_loss, relative.dtype))
+        return {"stability": self.weight * scale * relative, "warping_error": tf.sqrt(relative)}
+
+
+def _mean_of_known(values: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of each channel of values [B, H, W, C] where `is_known` [B, H, W, 1] is 1: [B, 1, 1, C]."""
+    total = tf.reduce_sum(is_known * values, axis=(1, 2), keepdims=True)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(is_known, axis=(1, 2), keepdims=True))
