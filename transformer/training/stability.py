@@ -23,7 +23,9 @@ BRIGHTNESS = 0.04  # natural logarithm of the factor
 NOISE = 6.0  # levels of 0..255, largest standard deviation
 MARGIN = 16  # pixels at the border that do not count: there a network sees its own padding
 MARGIN_SHARE = 8  # the margin is at most one in so many pixels of a side
-LEAST_CONTRAST = 16.0  # levels, standard deviation; a picture with less, as of a new network, counts as if it had it
+LEAST_CONTRAST = (
+    16.0  # levels, standard deviation; a picture with less, as of a new network, counts as if it had it
+)
 
 
 class Motion(NamedTuple):
@@ -107,7 +109,7 @@ class Stability:
     """The stability term of a training.
 
     weight: of the term, 0 or more, relative to the perceptual loss: the term is weight * perceptual loss * squared
-        warping error / variance of the picture. So one weight fits all styles and presets, and less contrast does
+        warping error / variance of the pictures. So one weight fits all styles and presets, and less contrast does
         not make pictures more stable.
     seed: of the motions.
     """
@@ -139,13 +141,20 @@ class Stability:
         """
         target = tf.stop_gradient(moved(stylized, motion))
         is_known = tf.cast(motion.is_known, target.dtype)
-        error = _mean_of_known(tf.math.squared_difference(stylized_again, target), is_known)  # [B, 1, 1, 3]
-        mean = _mean_of_known(stylized_again, is_known)
-        variance = _mean_of_known(tf.math.squared_difference(stylized_again, mean), is_known)
-        error, variance = (tf.reduce_mean(value, axis=(1, 2, 3)) for value in (error, variance))  # [B]
-        relative = tf.reduce_mean(error / tf.maximum(variance, LEAST_CONTRAST**2))
+        error = _mean_of_known(tf.math.squared_difference(stylized_again, target), is_known)
+        error = tf.reduce_mean(error, axis=(1, 2, 3))  # [B]
+        # The product of both contrasts is neutral: the error over it is least where they are equal.
+        unit = tf.sqrt(_variance(stylized_again, is_known) * _variance(target, is_known))  # [B]
+        relative = tf.reduce_mean(error / unit)
         scale = tf.stop_gradient(tf.cast(perceptual_loss, relative.dtype))
         return {"stability": self.weight * scale * relative, "warping_error": tf.sqrt(relative)}
+
+
+def _variance(images: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
+    """Returns the variance of images [B, H, W, C] where `is_known` is 1, at least LEAST_CONTRAST^2: [B]."""
+    squares = tf.math.squared_difference(images, _mean_of_known(images, is_known))
+    variance = tf.reduce_mean(_mean_of_known(squares, is_known), axis=(1, 2, 3))
+    return tf.maximum(variance, LEAST_CONTRAST**2)
 
 
 def _mean_of_known(values: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
