@@ -5,8 +5,11 @@ other strokes where nothing changed. There each stylized frame is mixed with the
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+
+from data.motion import MotionError, MotionFinder, is_outside
 
 # Differences of pixels, 0..255. Up to STILL a pixel counts as unchanged, from MOVED on as changed.
 STILL, MOVED = 8.0, 24.0
@@ -14,36 +17,101 @@ STILL, MOVED = 8.0, 24.0
 NOISE_WINDOW = 5
 # Motion counts for REACH blocks of BLOCK pixels around it, because strokes along edges reach into plain areas.
 BLOCK, REACH = 4, 4
+SEEN_BEFORE = 0.25  # share of a frame; where less than this was seen in the frame before, a new scene begins
 
 
 class TemporalSmoother:
     """A function of successive frames: smoother(content, stylized) returns the frame to show; all [H, W, 3].
 
-    Where nothing moves, the result is `strength` * previous result + (1 - strength) * stylized. The content of the
-    previous result is mixed in the same proportions, so that slow changes add up until they count as motion.
-    A frame of another size starts anew.
+    Where the frame before explains what is seen, the result is `strength` * previous result + (1 - strength) *
+    stylized. The content of the previous result is mixed in the same proportions, so that slow changes add up until
+    they count as a change. A frame of another size starts anew, and so does a scene of which little was seen before.
 
     strength: 0 to below 1. With 0 frames are returned unchanged and none is kept.
+    follows_motion: moves the previous frame along with what is seen, by OpenCV. False: only what stands still is
+    smoothed. None: True if OpenCV is installed. Raises MotionError for True without OpenCV.
     """
 
-    def __init__(self, strength: float):
+    def __init__(self, strength: float, *, follows_motion: bool | None = None):
         if not 0 <= strength < 1:
             raise ValueError(f"strength must be at least 0 and below 1, got {strength}")
         self._strength = np.float32(strength)
-        self._content = self._shown = None
+        self._past: _Past | None = None
+        self._motion = (
+            None if strength == 0 or follows_motion is False else _finder(is_needed=bool(follows_motion))
+        )
+        self.follows_motion = self._motion is not None
 
     def __call__(self, content: np.ndarray, stylized: np.ndarray) -> np.ndarray:
         if self._strength == 0:
             return stylized
-        if self._shown is None or self._shown.shape != stylized.shape:
-            self._content, self._shown = content, stylized
-            return stylized
-        change = box_mean(np.abs(content - self._content).max(axis=-1), NOISE_WINDOW)  # [H, W]
+        if self._past is not None and self._past.shown.shape != stylized.shape:
+            self._past = None
+        mix = self._still if self._motion is None else self._moving
+        self._past = mix(content, stylized)
+        return self._past.shown
+
+    def _still(self, content: np.ndarray, stylized: np.ndarray) -> "_Past":
+        if self._past is None:
+            return _Past(content, content, stylized)
+        change = box_mean(np.abs(content - self._past.content).max(axis=-1), NOISE_WINDOW)  # [H, W]
         change = box_mean(spread(change), 2 * BLOCK + 1)  # hides the edges of the blocks
-        kept = self._strength * ((MOVED - change) / (MOVED - STILL)).clip(0, 1)[..., np.newaxis]
-        self._content = content + kept * (self._content - content)
-        self._shown = stylized + kept * (self._shown - stylized)
-        return self._shown
+        kept = self._share(change)
+        return _Past(
+            content, mixed(content, self._past.content, kept), mixed(stylized, self._past.shown, kept)
+        )
+
+    def _moving(self, content: np.ndarray, stylized: np.ndarray) -> "_Past":
+        """The same along the flow. Only the frame itself is moved in full size, the rest is found on small ones."""
+        motion = self._motion
+        source = motion.small(content)
+        if self._past is None:
+            return _Past(source, source, stylized)
+        scale = max(content.shape) / max(source.shape)
+        flow, gap = motion.flow(self._past.source, source)
+        past = motion.moved(self._past.content, flow)
+        change = motion.mean(np.abs(source - past).max(axis=-1), odd(NOISE_WINDOW / scale))
+        change = np.maximum(change, STILL * gap)
+        change[is_outside(flow)] = 2 * MOVED
+        if (change < MOVED).mean() < SEEN_BEFORE:
+            return _Past(source, source, stylized)
+        change = motion.largest(change, odd((2 * REACH + 1) * BLOCK / scale))
+        kept = self._share(motion.mean(change, odd((2 * BLOCK + 1) / scale)))
+        height, width = stylized.shape[:2]
+        shown = motion.moved(self._past.shown, motion.resized(flow, height, width) * np.float32(scale))
+        shown = mixed(stylized, shown.clip(0, 255, out=shown), motion.resized(kept, height, width))
+        return _Past(source, mixed(source, past, kept), shown)
+
+    def _share(self, change: np.ndarray) -> np.ndarray:
+        """How much of the previous frame is kept."""
+        return self._strength * ((MOVED - change) / (MOVED - STILL)).clip(0, 1)
+
+
+class _Past(NamedTuple):
+    """The frame before. source: what the camera saw; content: what `shown` was made of, in the same proportions."""
+
+    source: np.ndarray
+    content: np.ndarray
+    shown: np.ndarray
+
+
+def _finder(*, is_needed: bool) -> MotionFinder | None:
+    try:
+        return MotionFinder()
+    except MotionError:
+        if is_needed:
+            raise
+        return None
+
+
+def mixed(new: np.ndarray, old: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Returns kept * old + (1 - kept) * new: [H, W, 3] of two pictures and a share of [H, W]."""
+    return new + kept[..., np.newaxis] * (old - new)
+
+
+def odd(size: float) -> int:
+    """The odd number nearest to a size, at least 1."""
+    return 2 * round((size - 1) / 2) + 1 if size > 1 else 1
 
 
 def spread(values: np.ndarray) -> np.ndarray:
