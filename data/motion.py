@@ -21,6 +21,9 @@ PACKAGE = "opencv-python-headless"  # opencv-python does as well
 # A flow there and back again should end where it began. Up to this distance it is believed: pixels, and a share of the
 # way (Sundaram et al. 2010, who square both).
 CLOSED, CLOSED_SHARE = 0.7, 0.1
+# Noise looks like tiny motion. A flow counts where it explains more than stillness does, by a factor from NOT_STILL to
+# CLEARLY_MOVES, over squares of STILL_WINDOW pixels.
+NOT_STILL, CLEARLY_MOVES, STILL_WINDOW = 1.05, 1.2, 65
 
 
 class MotionError(ImageError):
@@ -66,13 +69,14 @@ class MotionFinder:
         height, width = after.shape[:2]
         if min(height, width) < SHORTEST_SIDE:
             return np.zeros((height, width, 2), np.float32), np.zeros((height, width), np.float32)
+        grays = self._gray(before), self._gray(after)
         with _clear_errors(self._cv2):
-            grays = self._gray(before), self._gray(after)
             back = self._search.calc(grays[1], grays[0], None)
             forth = self._search.calc(grays[0], grays[1], None)
-            gap = back + self.moved(forth, back, is_smooth=True)
-        length = np.sqrt((back**2).sum(-1))
-        return back, np.sqrt((gap**2).sum(-1)) / (CLOSED + CLOSED_SHARE * length)
+        way_back = back + self.moved(forth, back, is_smooth=True)
+        gap = length(way_back) / (CLOSED + CLOSED_SHARE * length(back))
+        moves = self._moves(*grays, back)
+        return back * moves[..., np.newaxis], gap * moves
 
     def moved(self, image: np.ndarray, flow: np.ndarray, *, is_smooth: bool = False) -> np.ndarray:
         """Returns the earlier picture [H, W, C] as the flow moves it. Edges are repeated.
@@ -102,15 +106,34 @@ class MotionFinder:
         with _clear_errors(self._cv2):
             return self._cv2.blur(values, (size, size), borderType=self._cv2.BORDER_REPLICATE)
 
+    def contrast(self, image: np.ndarray) -> np.ndarray:
+        """Returns the largest difference of each pixel's 3 x 3 neighbors, of all channels: [H, W, 3] -> [H, W]."""
+        square = np.ones((3, 3), np.uint8)
+        with _clear_errors(self._cv2):
+            return (self._cv2.dilate(image, square) - self._cv2.erode(image, square)).max(axis=-1)
+
+    def _moves(self, before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:
+        """Where the flow of two gray pictures explains more than stillness: [H, W], 0..1, gradual."""
+        before, after = np.float32(before), np.float32(after)
+        still = self.mean(np.abs(after - before), STILL_WINDOW)
+        moved = self.mean(np.abs(after - self.moved(before, flow)), STILL_WINDOW) + np.float32(0.1)
+        return ((still / moved - NOT_STILL) / (CLEARLY_MOVES - NOT_STILL)).clip(0, 1)
+
     def _gray(self, image: np.ndarray) -> np.ndarray:
-        pixels_u8 = image.clip(0, 255).astype(np.uint8)
-        return self._cv2.cvtColor(pixels_u8, self._cv2.COLOR_RGB2GRAY)
+        pixels_u8 = np.rint(image.clip(0, 255)).astype(np.uint8)
+        with _clear_errors(self._cv2):
+            return self._cv2.cvtColor(pixels_u8, self._cv2.COLOR_RGB2GRAY)
 
 
 def grid(height: int, width: int) -> np.ndarray:
     """The place of each pixel, x before y: [H, W, 2], float32."""
     rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
     return np.stack(np.meshgrid(columns, rows), axis=-1)
+
+
+def length(flow: np.ndarray) -> np.ndarray:
+    """How far each pixel moves: [H, W, 2] -> [H, W]."""
+    return np.sqrt((flow**2).sum(axis=-1))
 
 
 def is_outside(flow: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ STILL, MOVED = 8.0, 24.0
 NOISE_WINDOW = 5
 # Motion counts for REACH blocks of BLOCK pixels around it, because strokes along edges reach into plain areas.
 BLOCK, REACH = 4, 4
+# A flow is wrong by fractions of a pixel, which shows at edges: this share of the contrast of neighbors is no change.
+INACCURACY = 0.25
 SEEN_BEFORE = 0.25  # share of a frame; where less than this was seen in the frame before, a new scene begins
 
 
@@ -70,7 +72,8 @@ class TemporalSmoother:
         scale = max(content.shape) / max(source.shape)
         flow, gap = motion.flow(self._past.source, source)
         past = motion.moved(self._past.content, flow)
-        change = motion.mean(np.abs(source - past).max(axis=-1), odd(NOISE_WINDOW / scale))
+        change = np.abs(source - past).max(axis=-1) - INACCURACY * motion.contrast(source)
+        change = motion.mean(change.clip(0, None, out=change), odd(NOISE_WINDOW / scale))
         change = np.maximum(change, STILL * gap)
         change[is_outside(flow)] = 2 * MOVED
         if (change < MOVED).mean() < SEEN_BEFORE:
