@@ -1,7 +1,8 @@
 """Reduces flicker in stylized videos.
 
-The network stylizes each frame independently. Noise of the camera, and motion elsewhere in the frame, make it draw
-other strokes where nothing changed. There each stylized frame is mixed with the one before it.
+The network stylizes each frame independently. Noise of the camera, and motion, make it draw other strokes on the same
+things. There each stylized frame is mixed with the one before it, moved along with what is seen. Without OpenCV nothing
+is moved, and only what stands still is smoothed.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.motion import MotionError, MotionFinder, is_outside
+from data.motion import MotionError, MotionFinder, is_outside, largest_channel
 
 # Differences of pixels, 0..255. Up to STILL a pixel counts as unchanged, from MOVED on as changed.
 STILL, MOVED = 8.0, 24.0
@@ -30,8 +31,9 @@ class TemporalSmoother:
     they count as a change. A frame of another size starts anew, and so does a scene of which little was seen before.
 
     strength: 0 to below 1. With 0 frames are returned unchanged and none is kept.
-    follows_motion: moves the previous frame along with what is seen, by OpenCV. False: only what stands still is
-    smoothed. None: True if OpenCV is installed. Raises MotionError for True without OpenCV.
+    follows_motion: the previous frame is moved along with what is seen, by OpenCV. False: only what stands still is
+    smoothed. None: as OpenCV is there or not; `fault` tells then what is wrong with it. Raises MotionError for True
+    without OpenCV, and where OpenCV fails.
     """
 
     def __init__(self, strength: float, *, follows_motion: bool | None = None):
@@ -39,18 +41,25 @@ class TemporalSmoother:
             raise ValueError(f"strength must be at least 0 and below 1, got {strength}")
         self._strength = np.float32(strength)
         self._past: _Past | None = None
-        self._motion = (
-            None if strength == 0 or follows_motion is False else _finder(is_needed=bool(follows_motion))
-        )
-        self.follows_motion = self._motion is not None
+        self._motion: MotionFinder | None = None
+        self.fault: MotionError | None = None
+        if strength > 0 and follows_motion is not False:
+            try:
+                self._motion = MotionFinder()
+            except MotionError as error:
+                if follows_motion:
+                    raise
+                self.fault = error
 
     def __call__(self, content: np.ndarray, stylized: np.ndarray) -> np.ndarray:
         if self._strength == 0:
             return stylized
         if self._past is not None and self._past.shown.shape != stylized.shape:
             self._past = None
-        mix = self._still if self._motion is None else self._moving
-        self._past = mix(content, stylized)
+        if self._motion is None:
+            self._past = self._still(content, stylized)
+        else:
+            self._past = self._moving(self._motion, np.float32(content), np.float32(stylized))
         return self._past.shown
 
     def _still(self, content: np.ndarray, stylized: np.ndarray) -> "_Past":
@@ -63,30 +72,29 @@ class TemporalSmoother:
             content, mixed(content, self._past.content, kept), mixed(stylized, self._past.shown, kept)
         )
 
-    def _moving(self, content: np.ndarray, stylized: np.ndarray) -> "_Past":
-        """The same along the flow. Only the frame itself is moved in full size, the rest is found on small ones."""
-        motion = self._motion
+    def _moving(self, motion: MotionFinder, content: np.ndarray, stylized: np.ndarray) -> "_Past":
+        """The same along the flow. What is moved and kept is found on small pictures, `source`."""
         source = motion.small(content)
         if self._past is None:
             return _Past(source, source, stylized)
-        scale = max(content.shape) / max(source.shape)
         flow, gap = motion.flow(self._past.source, source)
         past = motion.moved(self._past.content, flow)
-        change = np.abs(source - past).max(axis=-1) - INACCURACY * motion.contrast(source)
-        change = motion.mean(change.clip(0, None, out=change), odd(NOISE_WINDOW / scale))
+        height, width = stylized.shape[:2]
+        scale = np.float32([width / source.shape[1], height / source.shape[0]])
+        change = _unexplained(motion, source, past, odd(NOISE_WINDOW / scale.max()))
         change = np.maximum(change, STILL * gap)
         change[is_outside(flow)] = 2 * MOVED
         if (change < MOVED).mean() < SEEN_BEFORE:
             return _Past(source, source, stylized)
-        change = motion.largest(change, odd((2 * REACH + 1) * BLOCK / scale))
-        kept = self._share(motion.mean(change, odd((2 * BLOCK + 1) / scale)))
-        height, width = stylized.shape[:2]
-        shown = motion.moved(self._past.shown, motion.resized(flow, height, width) * np.float32(scale))
-        shown = mixed(stylized, shown.clip(0, 255, out=shown), motion.resized(kept, height, width))
-        return _Past(source, mixed(source, past, kept), shown)
+        change = motion.largest(change, odd((2 * REACH + 1) * BLOCK / scale.max()))
+        kept = self._share(motion.mean(change, odd((2 * BLOCK + 1) / scale.max())))
+        shown = motion.moved(self._past.shown, motion.resized(flow, height, width) * scale)
+        np.clip(shown, 0, 255, out=shown)  # cubic interpolation exceeds them at edges
+        shown = motion.mixed(stylized, shown, motion.resized(kept, height, width))
+        return _Past(source, motion.mixed(source, past, kept), shown)
 
     def _share(self, change: np.ndarray) -> np.ndarray:
-        """How much of the previous frame is kept."""
+        """How much of the previous frame is kept where something changes so much: both [H, W]."""
         return self._strength * ((MOVED - change) / (MOVED - STILL)).clip(0, 1)
 
 
@@ -98,13 +106,10 @@ class _Past(NamedTuple):
     shown: np.ndarray
 
 
-def _finder(*, is_needed: bool) -> MotionFinder | None:
-    try:
-        return MotionFinder()
-    except MotionError:
-        if is_needed:
-            raise
-        return None
+def _unexplained(motion: MotionFinder, source: np.ndarray, past: np.ndarray, window: int) -> np.ndarray:
+    """How much two pictures [H, W, 3] differ, beyond what edges do that are off by a fraction of a pixel: [H, W]."""
+    change = largest_channel(np.abs(source - past)) - INACCURACY * motion.contrast(source)
+    return motion.mean(change.clip(0, None), window)
 
 
 def mixed(new: np.ndarray, old: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -113,7 +118,7 @@ def mixed(new: np.ndarray, old: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def odd(size: float) -> int:
-    """The odd number nearest to a size, at least 1."""
+    """An odd number near to a size, at least 1."""
     return 2 * round((size - 1) / 2) + 1 if size > 1 else 1
 
 
