@@ -86,7 +86,7 @@ class FrameStylizer:
             self._smooth = TemporalSmoother(config.temporal)
             self.stylize, self.finish = self._network, self._smoothed
             if self._smooth.fault:
-                self.fault = f"--temporal smooths only what stands still: {self._smooth.fault} to follow motion"
+                self.fault = f"--temporal smooths only what stands still: {self._smooth.fault}"
 
     def _picture_of(self, image: np.ndarray) -> np.ndarray:
         return self._picture(self._network(image))

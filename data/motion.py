@@ -37,9 +37,11 @@ def load_opencv() -> Any:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name == "cv2"
         fault = "is not installed" if absent else f"cannot be loaded ({error})"
-        raise MotionError(f"OpenCV {fault}; run pip install {PACKAGE}") from error
+        raise MotionError(f"OpenCV {fault}; to follow motion, run pip install {PACKAGE}") from error
     if not hasattr(cv2, "DISOpticalFlow_create"):
-        raise MotionError(f"this OpenCV has no optical flow (DIS); run pip install --upgrade {PACKAGE}")
+        raise MotionError(
+            f"this OpenCV has no optical flow; to follow motion, run pip install --upgrade {PACKAGE}"
+        )
     return cv2
 
 

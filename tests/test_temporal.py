@@ -293,3 +293,66 @@ def test_opencv_is_not_loaded_for_nothing(monkeypatch):
 )
 def test_odd_is_an_odd_number_near_by(size, expected):
     assert odd(size) == expected
+
+
+def smoother_along(flow, gap=0.0) -> TemporalSmoother:
+    """A smoother of strength 0.8 that finds this flow in all frames; both are broadcast."""
+    smoother = TemporalSmoother(0.8, follows_motion=True)
+
+    def found(before, after):
+        size = after.shape[:2]
+        return (
+            np.ascontiguousarray(np.broadcast_to(np.float32(flow), (*size, 2))),
+            np.array(np.broadcast_to(np.float32(gap), size)),
+        )
+
+    smoother._motion.flow = found
+    return smoother
+
+
+def test_where_the_flow_does_not_lead_back_nothing_is_mixed(cv2):
+    gap = np.zeros((60, 80))
+    gap[25:35, 35:45] = 3
+    smoother, content = smoother_along((0, 0), gap), np.full((60, 80, 3), 90, np.float32)
+    smoother(content, np.zeros_like(content))
+    shown = smoother(content, np.full_like(content, 100))
+    np.testing.assert_allclose(shown[25:35, 35:45], 100, atol=0.01)
+    np.testing.assert_allclose(shown[:, 70:], 20, atol=0.01)
+
+
+def test_what_comes_from_beyond_the_frame_is_not_mixed(cv2):
+    smoother, content = (
+        smoother_along((9, 0)),
+        np.full((60, 80, 3), 90, np.float32),
+    )  # plain: no difference tells
+    smoother(content, np.zeros_like(content))
+    shown = smoother(content, np.full_like(content, 100))
+    np.testing.assert_allclose(shown[:, 71:], 100, atol=0.01)
+    np.testing.assert_allclose(shown[:, :40], 20, atol=0.01)
+
+
+def test_a_flow_that_is_off_by_a_fraction_of_a_pixel_is_good_enough(cv2):
+    content = np.zeros((60, 80, 3), np.float32)
+    content[:, 40:] = 250
+    smoother = smoother_along((0.2, 0))
+    smoother(content, np.zeros_like(content))
+    shown = smoother(content, np.full_like(content, 100))
+    np.testing.assert_allclose(shown[:, :75], 20, atol=0.1)
+
+
+def test_the_levels_stay_within_their_range(cv2):
+    content, stylized = np.zeros((60, 80, 3), np.float32), np.zeros((60, 80, 3), np.float32)
+    stylized[:, 40:] = 255
+    smoother = smoother_along((0.5, 0))
+    for _ in range(3):
+        shown = smoother(content, stylized)
+    assert shown.min() == 0 and shown.max() == pytest.approx(255, abs=0.01) and shown.max() <= 255
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.uint8])
+def test_other_kinds_of_numbers_become_float32(kind, cv2):
+    smoother, content = TemporalSmoother(0.8, follows_motion=True), texture(cv2, 60, 80).astype(kind)
+    smoother(content, np.zeros_like(content))
+    shown = smoother(content, np.full_like(content, 100))
+    assert shown.dtype == np.float32
+    np.testing.assert_allclose(shown, 20, atol=0.1)
