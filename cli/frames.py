@@ -29,7 +29,10 @@ class FrameStylizers:
             workers = 1
         elif self._threads != cores // workers:  # large frames: fewer at once, each by several threads
             self._load_with(cores // workers)
-        return FrameStylizer(self._config, self._stylizer, self._controls, workers)
+        frames_of = FrameStylizer(self._config, self._stylizer, self._controls, workers)
+        if frames_of.fault:
+            self._report(frames_of.fault)
+        return frames_of
 
     def load(self) -> None:
         """Loads the style unless it is loaded. Raises StyleError."""
@@ -66,7 +69,8 @@ class _Work:
 class FrameStylizer:
     """Stylizes the frames of one clip. `stylize`, `finish`, `workers` and `stop` are arguments of `stylize_video`.
 
-    Threads may call `stylize`. `finish` smooths over time and is None without --temporal.
+    Threads may call `stylize`. `finish` smooths over time and is None without --temporal. `fault` is a line that says
+    why --temporal does not follow motion, or None.
     """
 
     def __init__(self, config: FastConfig, stylizer: Any, controls: Any, workers: int):
@@ -75,12 +79,14 @@ class FrameStylizer:
         self.workers, self.stop = workers, stylizer.stop
         self._config, self.stylizer, self._controls = config, stylizer, controls
         self._budget = MemoryBudget(stylizer.plan.memory_for_all())
-        self.stylize, self.finish = self._picture_of, None
+        self.stylize, self.finish, self.fault = self._picture_of, None, None
         if config.temporal:
             from data.temporal import TemporalSmoother
 
             self._smooth = TemporalSmoother(config.temporal)
             self.stylize, self.finish = self._network, self._smoothed
+            if self._smooth.fault:
+                self.fault = f"--temporal smooths only what stands still: {self._smooth.fault}"
 
     def _picture_of(self, image: np.ndarray) -> np.ndarray:
         return self._picture(self._network(image))

@@ -176,7 +176,8 @@ class FastConfig(SharedConfig):
     )
     skip_existing: bool = knob("leave out photos and videos whose picture exists already", False, group=MANY)
     temporal: float = knob(
-        "video: share of the previous frame kept where nothing moves, 0 to below 1; reduces flicker",
+        "video: share of the previous frame that is kept, moved along with what is seen, 0 to below 1; reduces flicker;"
+        " following motion needs the package opencv-python-headless, without it only what stands still is smoothed",
         0.0, group=MANY, at_least=0, below=1,
     )  # fmt: skip
     tile: str | int = knob(

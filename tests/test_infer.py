@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -718,6 +719,21 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
         == 0
     )
     assert next(video_frames(target)).shape == (24, 32, 3)
+
+
+def test_without_opencv_one_line_says_that_motion_is_not_followed(
+    clip, waves, working_dir, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    other = shutil.copy(clip, tmp_path / "other.mkv")
+    assert infer.main([str(clip), str(other), "--style", waves, "--temporal", "0.5", "-o", "art"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "OpenCV" in line]
+    assert lines == [
+        "infer.py: --temporal smooths only what stands still: OpenCV is not installed; to follow motion,"
+        " run pip install opencv-python-headless"
+    ]
+    assert infer.main([str(clip), "--style", waves, "-o", "plain.mp4"]) == 0
+    assert "OpenCV" not in capsys.readouterr().err
 
 
 def test_several_clips_go_into_one_folder_with_one_style_loaded(clip, waves, tmp_path, capsys, monkeypatch):

@@ -41,7 +41,7 @@ class ClipTab:
                 )
                 self.temporal = gr.Slider(
                     0, 95, 80, step=5, label="Temporal smoothing (%)",
-                    info="how much of the frame before is kept where nothing moves; less flicker",
+                    info="how much of the frame before is kept and moved along; less flicker",
                 )  # fmt: skip
                 self.side = gr.Dropdown(
                     [(f"{side} pixels", side) for side in SIDES], value=USUAL_SIDE,
