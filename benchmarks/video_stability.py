@@ -11,6 +11,8 @@ pan, zoom, shake  clips cut from photos with exact motion. shake has sensor nois
 other names       video files. Their motion is the optical flow of the source (DIS); what the flow cannot explain,
                   such as occlusions and scene cuts, is left out.
 relative          mean over the columns of "next" of the error over the standard deviation of the frames, in percent
+detail            standard deviation of what a blur of 2 pixels takes from a frame, in levels: pictures may not hold still
+                  by being blurred
 net, smooth       median milliseconds of the network and of the smoothing of a frame of a synthetic clip
 
 The row "source" is the clips themselves. The row "glued" of a style is a stylized photo that the camera moves over, as
@@ -57,6 +59,7 @@ MARGIN = 16  # pixels at the border of the frame before and of the frame that ar
 # Standard deviation in pixels: both frames are blurred before they are compared. Without it, interpolation alone costs
 # 3.1 levels in a photo that pans and 2.5 in glued strokes, with it 0.6 and 0.7; styles lose 9 to 28 % of their error.
 BLUR = 0.7
+DETAIL_BLUR = 2.0  # pixels, standard deviation
 REAL_SIDE = 448  # longest side of the frames of video files
 CUT_LEVELS = 20.0  # mean difference of the moved source above which a pair of frames counts as a scene cut
 KINDS = ("none", "still", "motion")
@@ -103,11 +106,12 @@ class Variant(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """The errors of a row, by column. relative: {column: error over standard deviation}."""
+    """The figures of a row, {column: one number for each clip}. relative: error over standard deviation, percent."""
 
     following: dict[str, list[float]]
     drift: dict[str, list[float]]
     relative: dict[str, list[float]]
+    detail: dict[str, list[float]]
 
 
 # Synthetic clips
@@ -281,7 +285,7 @@ def glued_pictures(clip: Clip, stylize: Stylize) -> list[np.ndarray]:
 
 def score(clips: Sequence[Clip], pictures_of: Callable[[Clip], Sequence[np.ndarray]]) -> Scores:
     """Returns the errors of the pictures that are made of each clip."""
-    scores = Scores({}, {}, {})
+    scores = Scores({}, {}, {}, {})
     for clip in clips:
         pictures = pictures_of(clip)
         add_scores(scores, clip, pictures)
@@ -293,7 +297,16 @@ def add_scores(scores: Scores, clip: Clip, pictures: Sequence[np.ndarray]) -> No
     deviation = float(np.mean([np.std(picture, axis=(0, 1)).mean() for picture in pictures]))
     scores.following.setdefault(clip.column, []).append(following)
     scores.drift.setdefault(clip.column, []).append(warping_error(pictures, clip, DRIFT))
+    scores.detail.setdefault(clip.column, []).append(
+        float(np.mean([detail(picture) for picture in pictures]))
+    )
     scores.relative.setdefault(clip.column, []).append(100 * following / max(deviation, 1e-6))
+
+
+def detail(picture: np.ndarray) -> float:
+    """Returns the standard deviation of what a blur of DETAIL_BLUR takes from a picture, in levels."""
+    picture = picture.astype(np.float32)
+    return float((picture - cv2.GaussianBlur(picture, (0, 0), DETAIL_BLUR)).std())
 
 
 def means(values: dict[str, list[float]]) -> dict[str, float]:
@@ -319,7 +332,7 @@ class StyleRun:
     def __init__(self, style: str, name: str, variants: Sequence[Variant], options: argparse.Namespace):
         self.name = name
         self.stylize = load_stylizer(style, grain=options.grain, threads=options.threads)
-        self.scores = {variant: Scores({}, {}, {}) for variant in variants}
+        self.scores = {variant: Scores({}, {}, {}, {}) for variant in variants}
         self.net_ms: list[float] = []
         self.smooth_ms: dict[Variant, list[float]] = {variant: [] for variant in variants}
 
@@ -453,7 +466,8 @@ def print_head(columns: Sequence[str]) -> None:
     print(f"{'':36}{'next':<{wide}}  {'drift':<{wide}}")
     cells = "".join(f"{name[:8]:>9}" for name in columns)
     print(
-        f"{'style':20} {'smoothing':12}   {cells}  {cells}{'relative':>10}{'net':>7}{'smooth':>8}", flush=True
+        f"{'style':20} {'smoothing':12}   {cells}  {cells}{'relative':>10}{'detail':>8}{'net':>7}{'smooth':>8}",
+        flush=True,
     )
 
 
@@ -465,8 +479,9 @@ def print_row(
         for part in (means(scores.following), means(scores.drift))
     ]
     relative = np.nanmean(list(means(scores.relative).values()))
+    fine = np.mean(list(means(scores.detail).values()))
     ends = "".join(f"{value:{width}.1f}" for value, width in zip(times, (7, 8), strict=False))
-    print(f"{name:20} {kind:12}   {cells[0]}  {cells[1]}{relative:9.1f}%{ends}", flush=True)
+    print(f"{name:20} {kind:12}   {cells[0]}  {cells[1]}{relative:9.1f}%{fine:8.1f}{ends}", flush=True)
 
 
 def print_losses(runs: dict[str, dict[str, float]]) -> None:

@@ -131,6 +131,12 @@ def test_a_cut_is_where_the_flow_explains_nothing():
     assert benchmark.is_cut(dark, dark, still._replace(is_known=np.zeros((50, 60), bool)))
 
 
+def test_detail_is_lost_by_a_blur():
+    picture = blurred_noise(60, 80, seed=6)
+    assert benchmark.detail(cv2.GaussianBlur(picture, (0, 0), 2)) < 0.6 * benchmark.detail(picture)
+    assert benchmark.detail(np.full((60, 80, 3), 90, np.uint8)) == 0
+
+
 def test_rank_correlation_is_that_of_spearman():
     assert benchmark.rank_correlation([1, 2, 3], [10, 400, 9000]) == pytest.approx(1)
     assert benchmark.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
