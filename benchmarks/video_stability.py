@@ -11,8 +11,8 @@ pan, zoom, shake  clips cut from photos with exact motion. shake has sensor nois
 other names       video files. Their motion is the optical flow of the source (DIS); what the flow cannot explain,
                   such as occlusions and scene cuts, is left out.
 relative          mean over the columns of "next" of the error over the standard deviation of the frames, in percent
-detail            standard deviation of what a blur of 2 pixels takes from a frame, in levels: pictures may not hold still
-                  by being blurred
+detail            standard deviation of what a blur of 2 pixels takes from a frame, in levels; it shows whether a video
+                  holds still only because it is blurred
 net, smooth       median milliseconds of the network and of the smoothing of a frame of a synthetic clip
 
 The row "source" is the clips themselves. The row "glued" of a style is a stylized photo that the camera moves over, as
