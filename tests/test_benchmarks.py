@@ -156,6 +156,35 @@ def test_video_flicker_falls_with_temporal(style_dirs, tables):
     assert len(flickers) == 5 and flickers[-1] < flickers[0]
 
 
+def test_video_stability_prints_a_row_for_each_smoothing(style_dirs, tables, photo, tmp_path):
+    pytest.importorskip("cv2")
+    benchmark = import_module("benchmarks.video_stability")
+    photo(tmp_path / "photos" / "a.png", height=33, width=47)
+    flags = ["--val-dir", str(tmp_path / "photos"), "--frames", "2", "--smoothing", "none", "still"]
+    lines = tables(benchmark.main, [str(style_dirs["waves"]), *flags])
+    assert [line[:2] for line in lines[4:]] == [["waves", name] for name in ("glued", "none", "still")]
+    source, glued, none = (floats(line)[0] for line in lines[3:6])
+    assert glued < none and source < none
+
+
+@pytest.mark.tensorflow
+def test_video_stability_prints_losses_and_traces_with_vgg(
+    trained_dir, tiny_inputs, tables, monkeypatch, photo
+):
+    pytest.importorskip("cv2")
+    benchmark = import_module("benchmarks.video_stability")
+    monkeypatch.setattr(benchmark, "PATHS", ("pan",))
+    photo(trained_dir.parent / "waves.png", height=40, width=40)
+    flags = ["--val-dir", str(tiny_inputs / "val"), "--frames", "2", "--smoothing", "none"]
+    flags += ["--vgg", str(tiny_inputs / "vgg.npz"), "--paintings", str(trained_dir.parent)]
+    lines = tables(benchmark.main, [str(trained_dir), *flags])
+    losses, traces = (line for line in lines[6:] if line[:1] == ["waves"])
+    assert (
+        len(floats(losses)) == len(benchmark.LOSSES)
+        and len(floats(traces)) == len(benchmark.TRACE_LAYERS) + 3
+    )
+
+
 def test_inference_speed_measures_one_style_and_the_peak(style_dirs):
     benchmark = import_module("benchmarks.inference_speed")
     times = benchmark.measure_one(str(style_dirs["waves"]), "onnx", 16, 1)
