@@ -80,10 +80,11 @@ class FrameStylizer:
         self._config, self.stylizer, self._controls = config, stylizer, controls
         self._budget = MemoryBudget(stylizer.plan.memory_for_all())
         self.stylize, self.finish, self.fault = self._picture_of, None, None
-        if config.temporal:
-            from data.temporal import TemporalSmoother
+        from data.temporal import TemporalSmoother, usual_strength
 
-            self._smooth = TemporalSmoother(config.temporal)
+        strength = usual_strength() if config.temporal is None else config.temporal
+        if strength:
+            self._smooth = TemporalSmoother(strength)
             self.stylize, self.finish = self._network, self._smoothed
             if self._smooth.fault:
                 self.fault = f"--temporal smooths only what stands still: {self._smooth.fault}"

@@ -175,10 +175,11 @@ class FastConfig(SharedConfig):
         "enlarge the picture to the size that the photo had before --max-side", False, group=PICTURE
     )
     skip_existing: bool = knob("leave out photos and videos whose picture exists already", False, group=MANY)
-    temporal: float = knob(
+    temporal: float | None = knob(
         "video: share of the previous frame that is kept, moved along with what is seen, 0 to below 1; reduces flicker;"
-        " following motion needs the package opencv-python-headless, without it only what stands still is smoothed",
-        0.0, group=MANY, at_least=0, below=1,
+        " without the package opencv-python-headless only what stands still is smoothed (default: 0.8, without the"
+        " package 0)",
+        group=MANY, at_least=0, below=1,
     )  # fmt: skip
     tile: str | int = knob(
         "side in pixels of the tiles in which large photos are computed, with the same result; auto: tiles when a photo"

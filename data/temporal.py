@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.motion import MotionError, MotionFinder, is_outside, largest_channel
+from data.motion import MotionError, MotionFinder, is_outside, largest_channel, load_opencv
 
 # Differences of pixels, 0..255. Up to STILL a pixel counts as unchanged, from MOVED on as changed.
 STILL, MOVED = 8.0, 24.0
@@ -21,6 +21,17 @@ BLOCK, REACH = 4, 4
 # A flow is wrong by fractions of a pixel, which shows at edges: this share of the contrast of neighbors is no change.
 INACCURACY = 0.25
 SEEN_BEFORE = 0.25  # share of a frame; where less than this was seen in the frame before, a new scene begins
+
+USUAL_STRENGTH = 0.8  # more makes plain areas look soft (docs/inference.md)
+
+
+def usual_strength() -> float:
+    """The strength for videos where none is given. 0 without OpenCV: then little would be smoothed."""
+    try:
+        load_opencv()
+    except MotionError:
+        return 0.0
+    return USUAL_STRENGTH
 
 
 class TemporalSmoother:

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from data.motion import MotionError
-from data.temporal import BLOCK, REACH, TemporalSmoother, box_mean, odd, spread
+from data.temporal import (
+    BLOCK,
+    REACH,
+    USUAL_STRENGTH,
+    TemporalSmoother,
+    box_mean,
+    odd,
+    spread,
+    usual_strength,
+)
 
 generator = np.random.default_rng(0)
 
@@ -356,3 +365,10 @@ def test_other_kinds_of_numbers_become_float32(kind, cv2):
     shown = smoother(content, np.full_like(content, 100))
     assert shown.dtype == np.float32
     np.testing.assert_allclose(shown, 20, atol=0.1)
+
+
+def test_videos_are_smoothed_by_default_where_motion_can_be_followed(monkeypatch):
+    pytest.importorskip("cv2")
+    assert usual_strength() == USUAL_STRENGTH
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert usual_strength() == 0

@@ -22,6 +22,7 @@ PERSPECTIVE = 0.02  # change of the scale from the middle of a picture to its bo
 BRIGHTNESS = 0.04  # natural logarithm of the factor
 NOISE = 6.0  # levels of 0..255, largest standard deviation
 MARGIN = 16  # pixels at the border that do not count: there a network sees its own padding
+LEAST_ERROR = 1e-4  # of the contrast; below it the gradient of the root vanishes
 MARGIN_SHARE = 8  # the margin is at most one in so many pixels of a side
 LEAST_CONTRAST = (
     16.0  # levels, standard deviation; a picture with less, as of a new network, counts as if it had it
@@ -108,9 +109,8 @@ def _cubic_weights(part: tf.Tensor) -> list[tf.Tensor]:
 class Stability:
     """The stability term of a training.
 
-    weight: of the term, 0 or more, relative to the perceptual loss: the term is weight * perceptual loss * squared
-        warping error / variance of the pictures. So one weight fits all styles and presets, and less contrast does
-        not make pictures more stable.
+    weight: of the term, 0 or more, relative to the perceptual loss: the term is weight * perceptual loss * warping
+        error / contrast of the picture, both as root mean squares. So one weight fits all styles and presets.
     seed: of the motions.
     """
 
@@ -141,20 +141,17 @@ class Stability:
         """
         target = tf.stop_gradient(moved(stylized, motion))
         is_known = tf.cast(motion.is_known, target.dtype)
-        error = _mean_of_known(tf.math.squared_difference(stylized_again, target), is_known)
-        error = tf.reduce_mean(error, axis=(1, 2, 3))  # [B]
-        # The product of both contrasts is neutral: the error over it is least where they are equal.
-        unit = tf.sqrt(_variance(stylized_again, is_known) * _variance(target, is_known))  # [B]
-        relative = tf.reduce_mean(error / unit)
+        error = _variance_of(stylized_again - target, is_known, about=0.0)
+        unit = _variance_of(target, is_known, about=_mean_of_known(target, is_known))
+        relative = tf.sqrt(tf.reduce_mean(error / tf.maximum(unit, LEAST_CONTRAST**2)) + LEAST_ERROR**2)
         scale = tf.stop_gradient(tf.cast(perceptual_loss, relative.dtype))
-        return {"stability": self.weight * scale * relative, "warping_error": tf.sqrt(relative)}
+        return {"stability": self.weight * scale * relative, "warping_error": relative}
 
 
-def _variance(images: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
-    """Returns the variance of images [B, H, W, C] where `is_known` is 1, at least LEAST_CONTRAST^2: [B]."""
-    squares = tf.math.squared_difference(images, _mean_of_known(images, is_known))
-    variance = tf.reduce_mean(_mean_of_known(squares, is_known), axis=(1, 2, 3))
-    return tf.maximum(variance, LEAST_CONTRAST**2)
+def _variance_of(images: tf.Tensor, is_known: tf.Tensor, about: tf.Tensor | float) -> tf.Tensor:
+    """Returns the mean square of images [B, H, W, C] about a value where `is_known` is 1: [B]."""
+    squares = _mean_of_known(tf.math.squared_difference(images, about), is_known)
+    return tf.reduce_mean(squares, axis=(1, 2, 3))
 
 
 def _mean_of_known(values: tf.Tensor, is_known: tf.Tensor) -> tf.Tensor:
