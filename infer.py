@@ -36,7 +36,7 @@ examples:
   $ cat.jpg --sheet                              the photo in every style, on one sheet
   $ photos/ --style starry_night -o art/         a folder and its subfolders
   $ cat.jpg --style great_wave --stroke-scale 2  brush strokes twice as large
-  $ clip.mp4 --style great_wave --temporal 0.8   a video, with its sound
+  $ clip.mp4 --style great_wave                  a video, with its sound
   $ clips/ --style great_wave -o art/            a folder of videos
   $ s3://bucket/in -o s3://bucket/out --style udnie --cluster
                                                  millions of photos, on a Ray cluster

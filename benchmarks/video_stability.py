@@ -29,7 +29,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -370,11 +369,7 @@ def in_milliseconds(call: Callable, *arguments: Any) -> tuple[Any, float]:
 
 
 def build_smoother(variant: Variant) -> Callable[[Image, Image], Image]:
-    if "follows_motion" in signature(TemporalSmoother).parameters:
-        return TemporalSmoother(variant.strength, follows_motion=variant.kind == "motion")
-    if variant.kind == "motion":
-        sys.exit("--smoothing motion: this TemporalSmoother follows no motion; choose from: none still")
-    return TemporalSmoother(variant.strength)
+    return TemporalSmoother(variant.strength, follows_motion=variant.kind == "motion")
 
 
 def variants_of(kinds: Sequence[str], strengths: Sequence[float]) -> list[Variant]:
