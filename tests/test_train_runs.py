@@ -327,3 +327,17 @@ def test_a_kill_in_the_middle_of_saving_costs_nothing_but_the_steps(tiny_flags, 
     assert train.main(tiny_flags(tmp_path, "--resume")) == 0
     assert_same_end(tmp_path, tiny_run)
     assert not list(state_dir(tmp_path).glob(".*.tmp"))
+
+
+def test_a_training_for_stability_goes_on_with_the_same_pairs_and_names_its_terms(tiny_flags, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert train.main(tiny_flags(whole, "--stability", "2")) == 0
+    losses = style_json(whole)["losses"]["training"]
+    terms = losses["content"] + losses["style"] + losses["tv"] + losses["stability"]
+    assert losses["total"] == pytest.approx(terms, rel=1e-3) and losses["stability"] > 0
+    assert 0 < losses["warping_error"] < 2 and "stability" not in style_json(whole)["losses"]["validation"]
+    shutil.copytree(whole / "log", resumed / "log")
+    keep_first_half(resumed)
+    flags = ["--resume", "--log-dir", str(resumed / "log"), "--output-dir", str(resumed / "styles")]
+    assert train.main(flags) == 0
+    assert_same_end(resumed, whole)
