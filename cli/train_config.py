@@ -156,7 +156,7 @@ class TrainConfig:
         "weight of the total variation loss (default: the preset's)", group=LOSS, at_least=0
     )
     stability: float = knob(
-        "weight of the stability loss, which makes videos flicker less; 0: off; 2 to 4 are usual; a step takes about"
+        "weight of the stability loss, which makes videos flicker less; 0: off; 1 to 2 are usual; a step takes about"
         " 1.5 times as long",
         0.0,
         group=LOSS,
