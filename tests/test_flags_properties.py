@@ -127,6 +127,7 @@ def values_of(option) -> st.SearchStrategy:
         "content_weight",
         "style_weight",
         "tv_weight",
+        "stability",
     ):
         return st.floats(about.at_least or 0, about.at_most or 1e30, allow_nan=False)
     if type(option.default) is bool:
