@@ -69,19 +69,18 @@ class _Work:
 class FrameStylizer:
     """Stylizes the frames of one clip. `stylize`, `finish`, `workers` and `stop` are arguments of `stylize_video`.
 
-    Threads may call `stylize`. `finish` smooths over time and is None without --temporal. `fault` is a line that says
-    why --temporal does not follow motion, or None.
+    Threads may call `stylize`. `finish` smooths over time and is None if nothing is smoothed. `fault` is a line that
+    says why --temporal does not follow motion, or None.
     """
 
     def __init__(self, config: FastConfig, stylizer: Any, controls: Any, workers: int):
+        from data.temporal import TemporalSmoother, usual_strength
         from system.threads import MemoryBudget
 
         self.workers, self.stop = workers, stylizer.stop
         self._config, self.stylizer, self._controls = config, stylizer, controls
         self._budget = MemoryBudget(stylizer.plan.memory_for_all())
         self.stylize, self.finish, self.fault = self._picture_of, None, None
-        from data.temporal import TemporalSmoother, usual_strength
-
         strength = usual_strength() if config.temporal is None else config.temporal
         if strength:
             self._smooth = TemporalSmoother(strength)

@@ -12,9 +12,8 @@ import numpy as np
 
 from data.picture import ImageError
 
-LONGEST_SIDE = (
-    640  # pixels of the pictures that are compared; flow is smooth, and its time grows with the area
-)
+# Pixels of the pictures that are compared. Flow is smooth, and its time grows with the area.
+LONGEST_SIDE = 640
 SHORTEST_SIDE = 32  # pixels; OpenCV's search from coarse to fine needs some
 PACKAGE = "opencv-python-headless"  # opencv-python does as well
 

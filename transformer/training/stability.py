@@ -6,8 +6,8 @@ second time, as a camera would that has moved a little. Its two pictures must di
 no estimated flow is needed.
 
 The consistency loss under a known motion with a masked border is that of Ruder et al. 2018,
-https://arxiv.org/abs/1708.04538, section 5.2. The added noise is that of Rainy 2017, https://github.com/rainyfeng;
-see docs/deviations.md for the differences.
+https://arxiv.org/abs/1708.04538. The idea of adding noise to the second picture is Rainy's (2017). See
+docs/deviations.md for the differences.
 """
 
 import math
@@ -22,11 +22,10 @@ PERSPECTIVE = 0.02  # change of the scale from the middle of a picture to its bo
 BRIGHTNESS = 0.04  # natural logarithm of the factor
 NOISE = 6.0  # levels of 0..255, largest standard deviation
 MARGIN = 16  # pixels at the border that do not count: there a network sees its own padding
-LEAST_ERROR = 1e-4  # of the contrast; below it the gradient of the root vanishes
 MARGIN_SHARE = 8  # the margin is at most one in so many pixels of a side
-LEAST_CONTRAST = (
-    16.0  # levels, standard deviation; a picture with less, as of a new network, counts as if it had it
-)
+LEAST_ERROR = 1e-4  # of the contrast; below it the gradient of the root vanishes
+# Standard deviation in levels. A picture with less, such as that of a new network, counts as if it had it.
+LEAST_CONTRAST = 16.0
 
 
 class Motion(NamedTuple):
@@ -44,8 +43,8 @@ def random_motion(
 
     seed: two integers; the same seed gives the same motions.
     """
-    values = tf.random.stateless_uniform([7, batch, 1, 1], seed, -1.0, 1.0, dtype)
-    down, right, zoom, turn, tilt_down, tilt_right, _ = tf.unstack(values)
+    values = tf.random.stateless_uniform([6, batch, 1, 1], seed, -1.0, 1.0, dtype)
+    down, right, zoom, turn, tilt_down, tilt_right = tf.unstack(values)
     rows, columns = tf.meshgrid(
         tf.range(height, dtype=dtype) - (height - 1) / 2,
         tf.range(width, dtype=dtype) - (width - 1) / 2,
