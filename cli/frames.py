@@ -70,7 +70,7 @@ class FrameStylizer:
     """Stylizes the frames of one clip. `stylize`, `finish`, `workers` and `stop` are arguments of `stylize_video`.
 
     Threads may call `stylize`. `finish` smooths over time and is None if nothing is smoothed. `fault` is a line that
-    says why --temporal does not follow motion, or None.
+    says why the frames are not smoothed as they could be, or None.
     """
 
     def __init__(self, config: FastConfig, stylizer: Any, controls: Any, workers: int):
@@ -81,7 +81,9 @@ class FrameStylizer:
         self._config, self.stylizer, self._controls = config, stylizer, controls
         self._budget = MemoryBudget(stylizer.plan.memory_for_all())
         self.stylize, self.finish, self.fault = self._picture_of, None, None
-        strength = usual_strength() if config.temporal is None else config.temporal
+        strength, missing = usual_strength() if config.temporal is None else (config.temporal, None)
+        if missing:
+            self.fault = f"the video may flicker: {missing}"
         if strength:
             self._smooth = TemporalSmoother(strength)
             self.stylize, self.finish = self._network, self._smoothed

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data import opencv
 from data.picture import ImageError
 from system.held_stderr import stderr_held
 
@@ -21,13 +22,7 @@ class CameraError(ImageError):
 
 def load_opencv() -> Any:
     """Returns the module cv2. Raises CameraError if it is not installed or cannot be loaded."""
-    try:
-        import cv2
-    except ImportError as error:
-        absent = isinstance(error, ModuleNotFoundError) and error.name == "cv2"
-        fault = "is not installed" if absent else f"cannot be loaded ({error})"
-        raise CameraError(f"OpenCV {fault}, and --webcam needs it; run pip install {_GUI}") from error
-    return cv2
+    return opencv.load_opencv(CameraError, f", and --webcam needs it; run pip install {_GUI}")
 
 
 class Camera:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data import opencv
 from data.picture import ImageError
 
 # Pixels of the pictures that are compared. Flow is smooth, and its time grows with the area.
@@ -31,12 +32,7 @@ class MotionError(ImageError):
 
 def load_opencv() -> Any:
     """Returns the module cv2. Raises MotionError if it is not installed or cannot be loaded."""
-    try:
-        import cv2
-    except ImportError as error:
-        absent = isinstance(error, ModuleNotFoundError) and error.name == "cv2"
-        fault = "is not installed" if absent else f"cannot be loaded ({error})"
-        raise MotionError(f"OpenCV {fault}; to follow motion, run pip install {PACKAGE}") from error
+    cv2 = opencv.load_opencv(MotionError, f"; to follow motion, run pip install {PACKAGE}")
     if not hasattr(cv2, "DISOpticalFlow_create"):
         raise MotionError(
             f"this OpenCV has no optical flow; to follow motion, run pip install --upgrade {PACKAGE}"

@@ -25,13 +25,13 @@ SEEN_BEFORE = 0.25  # share of a frame; where less than this was seen in the fra
 USUAL_STRENGTH = 0.8  # more makes plain areas look soft (docs/inference.md)
 
 
-def usual_strength() -> float:
-    """The strength for videos where none is given. 0 without OpenCV: then little would be smoothed."""
+def usual_strength() -> tuple[float, MotionError | None]:
+    """The strength for videos where none is given: 0 without OpenCV, with the fault: little would be smoothed."""
     try:
         load_opencv()
-    except MotionError:
-        return 0.0
-    return USUAL_STRENGTH
+    except MotionError as error:
+        return 0.0, error
+    return USUAL_STRENGTH, None
 
 
 class TemporalSmoother:

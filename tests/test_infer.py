@@ -733,6 +733,12 @@ def test_without_opencv_one_line_says_that_motion_is_not_followed(
         " run pip install opencv-python-headless"
     ]
     assert infer.main([str(clip), "--style", waves, "-o", "plain.mp4"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "OpenCV" in line]
+    assert lines == [
+        "infer.py: the video may flicker: OpenCV is not installed; to follow motion, run pip install"
+        " opencv-python-headless"
+    ]
+    assert infer.main([str(clip), "--style", waves, "--temporal", "0", "-o", "asked.mp4"]) == 0
     assert "OpenCV" not in capsys.readouterr().err
 
 

@@ -369,6 +369,7 @@ def test_other_kinds_of_numbers_become_float32(kind, cv2):
 
 def test_videos_are_smoothed_by_default_where_motion_can_be_followed(monkeypatch):
     pytest.importorskip("cv2")
-    assert usual_strength() == USUAL_STRENGTH
+    assert usual_strength() == (USUAL_STRENGTH, None)
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert usual_strength() == 0
+    strength, fault = usual_strength()
+    assert strength == 0 and "OpenCV is not installed" in str(fault)
