@@ -10,6 +10,8 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 
 benchmark = import_module("benchmarks.video_stability")
+moving_clips = import_module("benchmarks.moving_clips")
+recipes = import_module("benchmarks.recipes")
 
 FRAMES = benchmark.DRIFT + 2
 
@@ -23,16 +25,16 @@ def blurred_noise(height: int, width: int, seed: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def clips() -> dict:
     photo = blurred_noise(120, 150, seed=0)
-    return {kind: benchmark.synthetic_clip(photo, kind, FRAMES, seed=0) for kind in benchmark.PATHS}
+    return {kind: moving_clips.synthetic_clip(photo, kind, FRAMES, seed=0) for kind in moving_clips.PATHS}
 
 
 def both_errors(pictures, clip) -> tuple[float, float]:
-    return tuple(benchmark.warping_error(pictures, clip, distance) for distance in (1, benchmark.DRIFT))
+    return tuple(moving_clips.warping_error(pictures, clip, distance) for distance in (1, benchmark.DRIFT))
 
 
-@pytest.mark.parametrize("kind", benchmark.PATHS)
+@pytest.mark.parametrize("kind", moving_clips.PATHS)
 def test_a_painting_that_is_glued_to_the_world_has_hardly_any_error(clips, kind):
-    glued = benchmark.glued_pictures(clips[kind], lambda photo: 255 - photo)
+    glued = moving_clips.glued_pictures(clips[kind], lambda photo: 255 - photo)
     assert max(both_errors(glued, clips[kind])) < 0.5
 
 
@@ -46,7 +48,7 @@ def test_noise_of_the_camera_counts_in_the_source_of_a_shaking_clip(clips):
     assert 1 < following < 5 and drift == pytest.approx(following, rel=0.2)
 
 
-@pytest.mark.parametrize("kind", benchmark.PATHS)
+@pytest.mark.parametrize("kind", moving_clips.PATHS)
 def test_a_pattern_that_stays_on_the_screen_is_found_by_drift(clips, kind):
     height, width = clips[kind].frames[0].shape[:2]
     pattern = blurred_noise(height, width, seed=1) - 128
@@ -58,29 +60,29 @@ def test_a_pattern_that_stays_on_the_screen_is_found_by_drift(clips, kind):
 def test_a_shift_that_nobody_made_is_an_error_of_the_slope_times_the_shift():
     x = np.repeat(np.arange(100, dtype=np.float32)[np.newaxis], 80, axis=0)
     ramp = np.repeat(x[..., np.newaxis], 3, axis=2)
-    still = benchmark.homography_motion(np.eye(3), 100, 80)
+    still = moving_clips.homography_motion(np.eye(3), 100, 80)
     clip = SimpleNamespace(motion=lambda earlier, later: still)
-    assert benchmark.warping_error([ramp, ramp], clip, 1) == 0
-    assert benchmark.warping_error([ramp, ramp + 3], clip, 1) == pytest.approx(3, rel=1e-4)
-    moved = benchmark.homography_motion(benchmark.shift_matrix(-2.5, 0), 100, 80)
+    assert moving_clips.warping_error([ramp, ramp], clip, 1) == 0
+    assert moving_clips.warping_error([ramp, ramp + 3], clip, 1) == pytest.approx(3, rel=1e-4)
+    moved = moving_clips.homography_motion(moving_clips.shift_matrix(-2.5, 0), 100, 80)
     clip = SimpleNamespace(motion=lambda earlier, later: moved)
-    assert benchmark.warping_error([ramp, ramp - 2.5], clip, 1) < 0.02
-    assert np.isnan(benchmark.warping_error([ramp], clip, 1))
+    assert moving_clips.warping_error([ramp, ramp - 2.5], clip, 1) < 0.02
+    assert np.isnan(moving_clips.warping_error([ramp], clip, 1))
 
 
 def test_pairs_across_a_cut_are_left_out():
-    still = benchmark.homography_motion(np.eye(3), 60, 50)
+    still = moving_clips.homography_motion(np.eye(3), 60, 50)
     clip = SimpleNamespace(motion=lambda earlier, later: None if later == 2 else still)
     dark, light = np.zeros((50, 60, 3)), np.full((50, 60, 3), 200.0)
-    assert benchmark.warping_error([dark, dark, light, light], clip, 1) == 0
+    assert moving_clips.warping_error([dark, dark, light, light], clip, 1) == 0
 
 
-@pytest.mark.parametrize("kind", benchmark.PATHS)
+@pytest.mark.parametrize("kind", moving_clips.PATHS)
 @pytest.mark.parametrize("size", [(90, 160), (160, 90)])
 def test_the_camera_never_sees_the_border_of_the_photo(kind, size):
-    clip = benchmark.synthetic_clip(blurred_noise(*size, seed=2), kind, 40, seed=3)
+    clip = moving_clips.synthetic_clip(blurred_noise(*size, seed=2), kind, 40, seed=3)
     height, width = clip.frames[0].shape[:2]
-    assert (width, height) == (benchmark.FRAME if size[1] > size[0] else benchmark.FRAME[::-1])
+    assert (width, height) == (moving_clips.FRAME if size[1] > size[0] else moving_clips.FRAME[::-1])
     corners = np.array([[x, y, 1] for x in (0, width - 1) for y in (0, height - 1)])
     places = np.array([(view @ corner)[:2] for view in clip.views for corner in corners])
     last = np.array(clip.photo.shape[1::-1]) - 1
@@ -91,7 +93,7 @@ def test_paths_repeat_with_the_seed_and_only_shakes_depend_on_it():
     photo = blurred_noise(100, 130, seed=4)
 
     def frames(kind: str, seed: int) -> np.ndarray:
-        return np.stack(benchmark.synthetic_clip(photo, kind, 3, seed).frames)
+        return np.stack(moving_clips.synthetic_clip(photo, kind, 3, seed).frames)
 
     assert np.array_equal(frames("shake", 5), frames("shake", 5))
     assert not np.array_equal(frames("shake", 5), frames("shake", 6))
@@ -99,9 +101,9 @@ def test_paths_repeat_with_the_seed_and_only_shakes_depend_on_it():
 
 
 def test_margins_are_cut_here_and_in_the_frame_before():
-    motion = benchmark.homography_motion(benchmark.shift_matrix(10, 0), 100, 80)
+    motion = moving_clips.homography_motion(moving_clips.shift_matrix(10, 0), 100, 80)
     rows, columns = np.nonzero(motion.is_known)
-    margin = benchmark.MARGIN
+    margin = moving_clips.MARGIN
     assert (rows.min(), rows.max()) == (margin, 79 - margin)
     assert (columns.min(), columns.max()) == (margin, 99 - margin - 10)
 
@@ -111,7 +113,7 @@ def test_flow_of_a_shift_is_known_except_where_it_is_not_undone():
     backward[..., 0] = 3
     hidden = -backward
     hidden[30:50, 40:60] = (20, 0)
-    motion = benchmark.flow_motion(backward, hidden)
+    motion = moving_clips.flow_motion(backward, hidden)
     assert motion.places[40, 30].tolist() == [33, 40]
     assert not motion.is_known[35:45, 40:54].any()
     assert motion.is_known[16:28, 16:80].all() and not motion.is_known[:16].any()
@@ -120,15 +122,15 @@ def test_flow_of_a_shift_is_known_except_where_it_is_not_undone():
 def test_edges_of_moving_things_are_left_out():
     backward = np.zeros((80, 100, 2), np.float32)
     backward[:, 50:, 0] = 1.0
-    motion = benchmark.flow_motion(backward, -backward)
+    motion = moving_clips.flow_motion(backward, -backward)
     assert not motion.is_known[:, 49:51].any() and motion.is_known[20:60, 20:48].all()
 
 
 def test_a_cut_is_where_the_flow_explains_nothing():
-    still = benchmark.homography_motion(np.eye(3), 60, 50)
+    still = moving_clips.homography_motion(np.eye(3), 60, 50)
     dark, light = np.zeros((50, 60, 3), np.uint8), np.full((50, 60, 3), 200, np.uint8)
-    assert benchmark.is_cut(dark, light, still) and not benchmark.is_cut(dark, dark + 3, still)
-    assert benchmark.is_cut(dark, dark, still._replace(is_known=np.zeros((50, 60), bool)))
+    assert moving_clips.is_cut(dark, light, still) and not moving_clips.is_cut(dark, dark + 3, still)
+    assert moving_clips.is_cut(dark, dark, still._replace(is_known=np.zeros((50, 60), bool)))
 
 
 def test_detail_is_lost_by_a_blur():
@@ -168,9 +170,9 @@ def test_the_recipe_of_a_style_names_painting_preset_and_weights(style_dirs, tmp
     with pytest.raises(
         FileNotFoundError, match="ocean: the painting of .* is in none of .*; give --paintings"
     ):
-        benchmark.read_recipe(str(style), [tmp_path])
+        recipes.read_recipe(str(style), [tmp_path])
     (tmp_path / "ocean.jpg").write_bytes(b"")
-    recipe = benchmark.read_recipe(str(style), [tmp_path / "none", tmp_path])
+    recipe = recipes.read_recipe(str(style), [tmp_path / "none", tmp_path])
     assert recipe == (tmp_path / "ocean.jpg", "balanced", 300, {"style_weight": 7.0})
 
 
