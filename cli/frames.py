@@ -88,7 +88,7 @@ class FrameStylizer:
             self._smooth = TemporalSmoother(strength)
             self.stylize, self.finish = self._network, self._smoothed
             if self._smooth.fault:
-                self.fault = f"--temporal smooths only what stands still: {self._smooth.fault}"
+                self.fault = f"only what stands still is smoothed: {self._smooth.fault}"
 
     def _picture_of(self, image: np.ndarray) -> np.ndarray:
         return self._picture(self._network(image))

@@ -729,7 +729,7 @@ def test_without_opencv_one_line_says_that_motion_is_not_followed(
     assert infer.main([str(clip), str(other), "--style", waves, "--temporal", "0.5", "-o", "art"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "OpenCV" in line]
     assert lines == [
-        "infer.py: --temporal smooths only what stands still: OpenCV is not installed; to follow motion,"
+        "infer.py: only what stands still is smoothed: OpenCV is not installed; to follow motion,"
         " run pip install opencv-python-headless"
     ]
     assert infer.main([str(clip), "--style", waves, "-o", "plain.mp4"]) == 0

@@ -1,6 +1,7 @@
 """Clips and webcam frames in the studio: turns at the network, limits, and what stops them."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -46,6 +47,13 @@ def test_an_animation_keeps_its_frames_and_format(maker, animation, tmp_path):
     with Image.open(clip.path) as image:  # GIF joins frames that are equal, which depends on the network
         durations = [(image.seek(index), image.info["duration"])[1] for index in range(image.n_frames)]
     assert len(durations) > 1 and sum(durations) == 500
+
+
+def test_a_clip_whose_motion_is_not_followed_says_so(maker, animation, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    (note,) = stylized(maker, animation, tmp_path).notes
+    assert note.startswith("only what stands still is smoothed: OpenCV is not installed")
+    assert not stylized(maker, animation, tmp_path, ClipRequest("waves", temporal=0)).notes
 
 
 def test_every_frame_takes_a_turn_of_its_own(maker, animation, tmp_path, monkeypatch):

@@ -43,7 +43,10 @@ class ClipRequest:
 
 
 class FinishedClip(NamedTuple):
-    """A clip that was written. notes: what it stores in another form than the source, or what of that is missing."""
+    """A clip that was written.
+
+    notes: what it stores in another form than the source, what of that is missing, or why motion is not followed.
+    """
 
     path: Path
     frames: int
@@ -90,7 +93,7 @@ def stylized_clip(
 
     suffix = source_path.suffix.lower()
     target = folder / f"{name}{suffix if suffix in ANIMATION_SUFFIXES else '.mp4'}"
-    notes: list[str] = []
+    notes = [frames_of.fault] if frames_of.fault else []
     try:
         stylize_video(source_path, target, stylize, count, finish=frames_of.finish, on_note=notes.append)
     except DamagedClipError as error:  # what could be read of it was written
