@@ -181,7 +181,7 @@ class ClipJob:
         self._written += 1
         self._frames += frames
         if self._count == 1:
-            report(PROG, f"wrote {target} ({frames} frames)")
+            report(PROG, f"wrote {target} ({frames} frame{'s' if frames > 1 else ''})")
 
     def _report_end(self, seconds: float, skipped: int) -> None:
         if self._count > 1:

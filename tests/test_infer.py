@@ -694,16 +694,21 @@ def test_hostile_files_are_named_and_the_others_done(photo, waves, tmp_path, cap
 @pytest.fixture
 def clip(tmp_path) -> Path:
     """Six frames of noise."""
+    return write_clip(tmp_path / "clip.mp4", frames=6)
+
+
+def write_clip(path: Path, frames: int) -> Path:
+    """Writes frames of noise, 64x48."""
     import av
 
-    with av.open(str(tmp_path / "clip.mp4"), "w") as target:
+    with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for seed in range(6):
+        for seed in range(frames):
             pixels_u8 = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
             target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels_u8, format="rgb24")))
         target.mux(stream.encode())
-    return tmp_path / "clip.mp4"
+    return path
 
 
 def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
@@ -719,6 +724,11 @@ def test_a_clip_becomes_a_clip(clip, waves, tmp_path, working_dir):
         == 0
     )
     assert next(video_frames(target)).shape == (24, 32, 3)
+
+
+def test_a_clip_of_one_frame_becomes_a_clip(waves, working_dir, capsys):
+    assert infer.main([str(write_clip(working_dir / "one.mp4", frames=1)), "--style", waves]) == 0
+    assert "wrote one_waves.mp4 (1 frame)" in capsys.readouterr().err
 
 
 def test_without_opencv_one_line_says_that_motion_is_not_followed(
