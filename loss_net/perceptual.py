@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from loss_net.losses import content_loss, gram_matrix, style_loss, total_variation_loss
-from loss_net.presets import BORDER_SHARE, TRAINING_BORDER, LossPreset
+from loss_net.presets import BORDER_SHARE, BORDER_WEIGHT, TRAINING_BORDER, LossPreset
 from loss_net.topology import deepest_layer, least_side
 from loss_net.vgg import Vgg, build_vgg
 from loss_net.weights import VggWeights
@@ -56,14 +56,14 @@ class PerceptualLoss:
         return PerceptualLoss(self.vgg, style_grams, [1.0], self.preset, self.border)
 
     def with_border(self, border: int = TRAINING_BORDER) -> "PerceptualLoss":
-        """Returns the same loss, but the outer `border` pixels of the images have a style loss of their own.
+        """Returns the same loss, and the outer `border` pixels of the images have a style loss of their own on top.
 
         A network can tell where the border of an image is, because its padding mirrors the image there. It does not
         matter to the Gram matrices of an image where its style is, and so networks learn to paint a stripe of it along
-        the border, where it costs the least content loss. Here the Gram matrices of the inner part and those of the
-        border must both be those of the style; each part counts by its area. A border is at most an eighth of an
-        image's shorter side. 0: the loss of the whole image. Images of unknown size are taken whole, and so are all
-        images with a preset whose Gram matrices grow with the image.
+        the border, where it costs the least content loss. Here the Gram matrices of the border must be those of the
+        style too, with BORDER_WEIGHT times the border's share of the area. A border is at most an eighth of an image's
+        shorter side. 0: the loss of the whole image. Images of unknown size have that loss, and so have all images
+        with a preset whose Gram matrices grow with the image.
         """
         return PerceptualLoss(self.vgg, self.style_grams, self.blend_weights, self.preset, border)
 
@@ -114,8 +114,8 @@ class PerceptualLoss:
             * weight
             * tf.add_n(
                 [
-                    area * self._style_loss(layer, part, image_pixels)
-                    for area, part in self._style_parts(layer, stylized_maps[layer], stylized)
+                    part_weight * self._style_loss(layer, part, image_pixels)
+                    for part_weight, part in self._style_parts(layer, stylized_maps[layer], stylized)
                 ]
             )
             for layer, weight in preset.style_layers.items()
@@ -135,39 +135,37 @@ class PerceptualLoss:
     def _style_parts(
         self, layer: str, feature_map: tf.Tensor, images: tf.Tensor
     ) -> list[tuple[float, tf.Tensor]]:
-        """Returns the parts of a feature map that have a style loss of their own, with their shares of its area."""
+        """Returns the whole feature map and its border, each with its weight; the border only if it counts."""
         sides = images.shape[1:3]
         if self.border == 0 or None in sides or self.preset.gram_divisor.pixels != 1:
             return [(1.0, feature_map)]
         border = min(self.border, min(sides) // BORDER_SHARE) // least_side(layer)
-        return split_border(feature_map, border)
+        if border == 0:
+            return [(1.0, feature_map)]
+        share, pixels = border_of(feature_map, border)
+        return [(1.0, feature_map), (BORDER_WEIGHT * share, pixels)]
 
 
-def split_border(feature_map: tf.Tensor, border: int) -> list[tuple[float, tf.Tensor]]:
-    """Splits feature maps [B, H, W, C] of known size into their inner part and their border, with shares of the area.
+def border_of(feature_map: tf.Tensor, border: int) -> tuple[float, tf.Tensor]:
+    """Returns the outer `border` pixels of feature maps [B, H, W, C] of known size, and their share of the area.
 
-    The inner part is [B, H - 2 border, W - 2 border, C], the border [B, N, 1, C] with its pixels in a row. Without a
-    border, the whole feature map is returned with share 1.
+    They are [B, N, 1, C], in a row.
     """
     height, width, channels = feature_map.shape[1:]
-    if border == 0:
-        return [(1.0, feature_map)]
 
     def part(top: int, left: int, rows: int, columns: int) -> tf.Tensor:
         # tf.slice, because the gradient kernel of a strided slice runs in one thread
-        return tf.slice(feature_map, [0, top, left, 0], [-1, rows, columns, channels])
+        pixels = tf.slice(feature_map, [0, top, left, 0], [-1, rows, columns, channels])
+        return tf.reshape(pixels, [-1, rows * columns, 1, channels])
 
-    rows, columns = height - 2 * border, width - 2 * border
-    inner = part(border, border, rows, columns)
+    rows = height - 2 * border
     strips = (
         part(0, 0, border, width),
         part(height - border, 0, border, width),
         part(border, 0, rows, border),
         part(border, width - border, rows, border),
     )
-    pixels = [tf.reshape(strip, [-1, strip.shape[1] * strip.shape[2], 1, channels]) for strip in strips]
-    share = rows * columns / (height * width)
-    return [(share, inner), (1 - share, tf.concat(pixels, axis=1))]
+    return 1 - rows * (width - 2 * border) / (height * width), tf.concat(strips, axis=1)
 
 
 def build_perceptual_loss(

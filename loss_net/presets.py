@@ -90,8 +90,11 @@ class SlowPreset:
     style_sizing: str = "width"  # "width", "size" or "max_side": see start.style_size
 
 
-# The border of a training crop, which has a style loss of its own: see PerceptualLoss.with_border.
+# The border of a training crop, which has a style loss of its own on top: see PerceptualLoss.with_border.
 TRAINING_BORDER = 16  # pixels, about the width of the stripes that networks paint there otherwise
+# Weight of that loss, times the border's share of the area. A loss for the inside and one for the border, instead of
+# one for all, cost 5 to 9 % more (benchmarks/README.md, Artefacts).
+BORDER_WEIGHT = 0.25
 BORDER_SHARE = 8  # at most one in so many pixels of the shorter side
 
 GATYS_LAYERS = dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), 1.0)

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from loss_net.presets import BORDER_SHARE, PER_ELEMENT, PER_GRAM_ELEMENT, TRAINING_BORDER, LossPreset
+from loss_net.presets import (
+    BORDER_SHARE,
+    BORDER_WEIGHT,
+    PER_ELEMENT,
+    PER_GRAM_ELEMENT,
+    TRAINING_BORDER,
+    LossPreset,
+)
 from loss_net.topology import CONV_LAYERS, least_side
 
 Arrays = Mapping[str, jax.Array]
@@ -111,27 +118,28 @@ def losses(
     style_term = 0.0
     border = min(border, min(stylized.shape[1:3]) // BORDER_SHARE)
     for layer in layers:
-        for share, pixels in _style_parts(features[layer], border // least_side(layer)):
+        for part_weight, pixels in _style_parts(features[layer], border // least_side(layer)):
             difference = _correlations(pixels) / np.prod(pixels.shape[1:]) - target["grams"][layer]
-            style_term += share * target["style_weights"][layer] * jnp.square(difference).sum((1, 2)).mean()
+            style_term += (
+                part_weight * target["style_weights"][layer] * jnp.square(difference).sum((1, 2)).mean()
+            )
     down, across = jnp.diff(stylized, axis=1), jnp.diff(stylized, axis=2)
     tv_term = target["tv_weight"] * (jnp.square(down).mean() + jnp.square(across).mean())
     return jnp.stack([content_term + style_term + tv_term, content_term, style_term, tv_term])
 
 
 def _style_parts(features: jax.Array, border: int) -> list[tuple[float, jax.Array]]:
-    """Returns the pixels [B, N, C] of the inner part and of the border of feature maps, with their shares of the area.
+    """Returns the pixels [B, N, C] of feature maps and those of their border, with the weights of their style losses.
 
-    As loss_net.perceptual.split_border.
+    As loss_net.perceptual.PerceptualLoss.with_border.
     """
     batch, height, width, channels = features.shape
+    pixels = features.reshape(batch, -1, channels)
     if border == 0:
-        return [(1.0, features.reshape(batch, -1, channels))]
-    is_inner = np.zeros((height, width), bool)
-    is_inner[border:-border, border:-border] = True
-    pixels, share = features.reshape(batch, -1, channels), is_inner.mean()
-    inner, outer = (np.flatnonzero(mask) for mask in (is_inner, ~is_inner))
-    return [(share, pixels[:, inner]), (1 - share, pixels[:, outer])]
+        return [(1.0, pixels)]
+    is_border = np.ones((height, width), bool)
+    is_border[border:-border, border:-border] = False
+    return [(1.0, pixels), (BORDER_WEIGHT * is_border.mean(), pixels[:, np.flatnonzero(is_border)])]
 
 
 def _sum_of_squares(values: jax.Array) -> jax.Array:
