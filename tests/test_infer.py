@@ -798,7 +798,9 @@ def test_clips_in_a_folder_of_photos_are_named_and_left_out(clip, photo, waves, 
 def test_broken_and_misspelt_clips_are_reported_and_the_others_done(clip, waves, tmp_path, capsys):
     (tmp_path / "bad.mp4").write_bytes(b"no clip at all" * 100)
     inputs = [tmp_path / "bad.mp4", tmp_path / "nowhere.mp4", clip]
-    assert infer.main([*map(str, inputs), "--style", waves, "-o", str(tmp_path / "art")]) == 1
+    assert (
+        infer.main([*map(str, inputs), "--style", waves, "--temporal", "0", "-o", str(tmp_path / "art")]) == 1
+    )
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "nowhere.mp4: no such file" in lines[0] and "bad.mp4: is damaged or not a video" in lines[1]
@@ -908,7 +910,7 @@ def test_a_cut_clip_is_written_and_reported_in_one_line_with_status_1(clip, wave
                 copy.mux(packet)
     cut = tmp_path / "12:30.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    message = refusal(capsys, 1, cut, "--style", waves, "-o", target)
+    message = refusal(capsys, 1, cut, "--style", waves, "--temporal", "0", "-o", target)
     assert "is damaged or cut off: it has" in message and f"wrote {target} with the" in message
     with av.open(str(target)) as written:
         assert 0 < sum(1 for _ in written.decode(video=0)) < 6
