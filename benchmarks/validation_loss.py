@@ -38,18 +38,9 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
 def build_compiled_loss(options: argparse.Namespace) -> Callable:
     """Returns the preset's loss as a compiled function of stylized and content images [1, H, W, 3]."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+    from benchmarks.recipes import Recipe, build_loss
 
-    from data.images import load_image
-    from loss_net.perceptual import build_perceptual_loss
-    from loss_net.presets import LOSS_PRESETS
-    from loss_net.weights import load_vgg_weights
-
-    preset = LOSS_PRESETS[options.preset]
-    weights = load_vgg_weights(options.vgg, preset.architecture)
-    loss = build_perceptual_loss(weights, [load_image(options.style)], preset)
-    images = tf.TensorSpec([1, None, None, 3], tf.float32)
-    return tf.function(loss, input_signature=[images, images])
+    return build_loss(options.vgg, Recipe(options.style, options.preset, style_size=None, weights={}))
 
 
 def mean_losses(style: str, photos: Sequence, compiled_loss: Callable) -> dict[str, float]:

@@ -92,8 +92,8 @@ class SlowPreset:
 
 # The border of a training crop, which has a style loss of its own on top: see PerceptualLoss.with_border.
 TRAINING_BORDER = 16  # pixels, about the width of the stripes that networks paint there otherwise
-# Weight of that loss, times the border's share of the area. A loss for the inside and one for the border, instead of
-# one for all, cost 5 to 9 % more (benchmarks/README.md, Artefacts).
+# Weight of that loss, times the border's share of the area. It is small, because it costs loss elsewhere
+# (benchmarks/README.md, Artefacts).
 BORDER_WEIGHT = 0.25
 BORDER_SHARE = 8  # at most one in so many pixels of the shorter side
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
-SHARED = ("moving_clips", "recipes", "timing")  # not scripts; the scripts import them
+SHARED = ("moving_clips", "recipes", "stability_scores", "timing")  # not scripts; the scripts import them
 SCRIPTS = [name for name in MODULES if name not in SHARED]
 TINY_CONVOLUTIONS = ((1, 8, 4),)  # batch, side, channels
 
@@ -174,16 +174,14 @@ def test_video_stability_prints_losses_and_traces_with_vgg(
 ):
     pytest.importorskip("cv2")
     benchmark = import_module("benchmarks.video_stability")
+    recipes = import_module("benchmarks.recipes")
     monkeypatch.setattr(benchmark, "PATHS", ("pan",))
     photo(trained_dir.parent / "waves.png", height=40, width=40)
     flags = ["--val-dir", str(tiny_inputs / "val"), "--frames", "2", "--smoothing", "none"]
     flags += ["--vgg", str(tiny_inputs / "vgg.npz"), "--paintings", str(trained_dir.parent)]
     lines = tables(benchmark.main, [str(trained_dir), *flags])
     losses, traces = (line for line in lines[6:] if line[:1] == ["waves"])
-    assert (
-        len(floats(losses)) == len(benchmark.LOSSES)
-        and len(floats(traces)) == len(benchmark.TRACE_LAYERS) + 3
-    )
+    assert len(floats(losses)) == len(recipes.LOSSES) and len(floats(traces)) == len(recipes.TRACE_LAYERS) + 3
 
 
 def test_inference_speed_measures_one_style_and_the_peak(style_dirs):

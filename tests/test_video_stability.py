@@ -12,8 +12,9 @@ cv2 = pytest.importorskip("cv2")
 benchmark = import_module("benchmarks.video_stability")
 moving_clips = import_module("benchmarks.moving_clips")
 recipes = import_module("benchmarks.recipes")
+stability_scores = import_module("benchmarks.stability_scores")
 
-FRAMES = benchmark.DRIFT + 2
+FRAMES = stability_scores.DRIFT + 2
 
 
 def blurred_noise(height: int, width: int, seed: int) -> np.ndarray:
@@ -29,7 +30,9 @@ def clips() -> dict:
 
 
 def both_errors(pictures, clip) -> tuple[float, float]:
-    return tuple(moving_clips.warping_error(pictures, clip, distance) for distance in (1, benchmark.DRIFT))
+    return tuple(
+        moving_clips.warping_error(pictures, clip, distance) for distance in (1, stability_scores.DRIFT)
+    )
 
 
 @pytest.mark.parametrize("kind", moving_clips.PATHS)
@@ -135,15 +138,17 @@ def test_a_cut_is_where_the_flow_explains_nothing():
 
 def test_detail_is_lost_by_a_blur():
     picture = blurred_noise(60, 80, seed=6)
-    assert benchmark.detail(cv2.GaussianBlur(picture, (0, 0), 2)) < 0.6 * benchmark.detail(picture)
-    assert benchmark.detail(np.full((60, 80, 3), 90, np.uint8)) == 0
+    assert stability_scores.detail(cv2.GaussianBlur(picture, (0, 0), 2)) < 0.6 * stability_scores.detail(
+        picture
+    )
+    assert stability_scores.detail(np.full((60, 80, 3), 90, np.uint8)) == 0
 
 
 def test_rank_correlation_is_that_of_spearman():
-    assert benchmark.rank_correlation([1, 2, 3], [10, 400, 9000]) == pytest.approx(1)
-    assert benchmark.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert stability_scores.rank_correlation([1, 2, 3], [10, 400, 9000]) == pytest.approx(1)
+    assert stability_scores.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     # ranks 1, 2.5, 2.5, 4 and 1, 3, 2, 4; by hand: covariance 4.5 over the root of 4.5 * 5
-    assert benchmark.rank_correlation([1, 5, 5, 7], [2, 4, 3, 8]) == pytest.approx(4.5 / np.sqrt(22.5))
+    assert stability_scores.rank_correlation([1, 5, 5, 7], [2, 4, 3, 8]) == pytest.approx(4.5 / np.sqrt(22.5))
 
 
 def test_variants_do_not_repeat():
