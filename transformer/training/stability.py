@@ -1,9 +1,12 @@
 """Stability in videos: pairs of pictures whose motion is known, made from still photos, and the loss on them.
 
 A network paints each frame of a video anew. What it paints changes with the place of the picture on its grid of
-strides, and with the noise of the camera, so the frames flicker. Here the network also sees every training photo a
-second time, as a camera would that has moved a little. Its two pictures must differ by the same motion. No video and
-no estimated flow is needed.
+strides, and with the noise of the camera, so the frames flicker. Here the network also sees the inside of every
+training photo a second time, as a camera would that has moved a little. Its two pictures must differ by the same
+motion. No video and no estimated flow is needed.
+
+The second picture shows the inside only, so that its border, where the network sees its own padding, has to be what
+the network paints in the middle of a photo. This works against stripes and frames at borders.
 
 The consistency loss under a known motion with a masked border is that of Ruder et al. 2018,
 https://arxiv.org/abs/1708.04538. The idea of adding noise to the second picture is Rainy's (2017). See
@@ -21,57 +24,61 @@ ROTATION = math.radians(2.0)
 PERSPECTIVE = 0.02  # change of the scale from the middle of a picture to its border
 BRIGHTNESS = 0.04  # natural logarithm of the factor
 NOISE = 6.0  # levels of 0..255, largest standard deviation
-MARGIN = 16  # pixels at the border that do not count: there a network sees its own padding
-MARGIN_SHARE = 8  # the margin is at most one in so many pixels of a side
+INSET_SHARE = 8  # what the second picture leaves out at each border is one in so many pixels of a side
 LEAST_ERROR = 1e-4  # of the contrast; below it the gradient of the root vanishes
 # Standard deviation in levels. A picture with less, such as that of a new network, counts as if it had it.
 LEAST_CONTRAST = 16.0
 
 
 class Motion(NamedTuple):
-    """Where each pixel of a moved picture comes from."""
+    """Where each pixel of a moved picture [B, h, w] comes from."""
 
-    rows: tf.Tensor  # [B, H, W], places in the picture before the motion
-    columns: tf.Tensor  # [B, H, W]
-    is_known: tf.Tensor  # [B, H, W, 1], 1 where both pictures show the place away from their borders, else 0
+    rows: tf.Tensor  # [B, h, w], places in the picture before the motion
+    columns: tf.Tensor  # [B, h, w]
+    is_known: (
+        tf.Tensor
+    )  # [B, h, w, 1], 1 where the place is away from the border of the picture before, else 0
+
+
+def inset_of(side: int) -> int:
+    """Returns how many pixels of a side the second picture leaves out at each end."""
+    return side // INSET_SHARE
 
 
 def random_motion(
     batch: int, height: int, width: int, seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> Motion:
-    """Returns a motion of the camera for each of `batch` pictures: shift, zoom, rotation and perspective.
+    """Returns motions to the inside of `batch` pictures [height, width]: shift, zoom, rotation and perspective.
 
-    seed: two integers; the same seed gives the same motions.
+    The moved picture is smaller by `inset_of` each side, twice. seed: two integers; the same seed gives the same
+    motions.
     """
     values = tf.random.stateless_uniform([6, batch, 1, 1], seed, -1.0, 1.0, dtype)
     down, right, zoom, turn, tilt_down, tilt_right = tf.unstack(values)
     rows, columns = tf.meshgrid(
-        tf.range(height, dtype=dtype) - (height - 1) / 2,
-        tf.range(width, dtype=dtype) - (width - 1) / 2,
-        indexing="ij",
+        _centered_places(height, dtype), _centered_places(width, dtype), indexing="ij"
     )
     half = max(height, width) / 2
     depth = 1.0 + PERSPECTIVE * (tilt_down * rows + tilt_right * columns) / half
     scale, angle = tf.exp(ZOOM * zoom) / depth, ROTATION * turn
     from_rows = scale * (tf.cos(angle) * rows - tf.sin(angle) * columns) + SHIFT * down + (height - 1) / 2
     from_columns = scale * (tf.sin(angle) * rows + tf.cos(angle) * columns) + SHIFT * right + (width - 1) / 2
-    return Motion(from_rows, from_columns, _is_known(from_rows, from_columns, height, width))
+    is_known = _is_inside(from_rows, height) & _is_inside(from_columns, width)
+    return Motion(from_rows, from_columns, tf.cast(is_known, dtype)[..., tf.newaxis])
 
 
-def _is_known(rows: tf.Tensor, columns: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    margin = min(MARGIN, height // MARGIN_SHARE, width // MARGIN_SHARE)
-    inside = tf.pad(tf.ones([height - 2 * margin, width - 2 * margin], tf.bool), [[margin, margin]] * 2)
-    comes_from_inside = (
-        (rows >= margin)
-        & (rows <= height - 1 - margin)
-        & (columns >= margin)
-        & (columns <= width - 1 - margin)
-    )
-    return tf.cast(inside & comes_from_inside, rows.dtype)[..., tf.newaxis]
+def _centered_places(side: int, dtype: tf.DType) -> tf.Tensor:
+    inside = side - 2 * inset_of(side)
+    return tf.range(inside, dtype=dtype) - (inside - 1) / 2
+
+
+def _is_inside(places: tf.Tensor, side: int) -> tf.Tensor:
+    margin = inset_of(side) // 2  # a motion towards the border ends about there
+    return (places >= margin) & (places <= side - 1 - margin)
 
 
 def moved(images: tf.Tensor, motion: Motion) -> tf.Tensor:
-    """Returns images [B, H, W, C] after a motion, by cubic interpolation; the edges are repeated.
+    """Returns images [B, H, W, C] after a motion [B, h, w], by cubic interpolation; the edges are repeated.
 
     The cubic is that of Keys 1981. Linear interpolation would blur the strokes, and the network would learn to blur.
     """
@@ -82,7 +89,7 @@ def moved(images: tf.Tensor, motion: Motion) -> tf.Tensor:
     row_weights, column_weights = _cubic_weights(rows - top), _cubic_weights(columns - left)
     top, left = tf.cast(top, tf.int32), tf.cast(left, tf.int32)
     places = [tf.clip_by_value(left + offset, 0, width - 1) for offset in range(-1, 3)]
-    result = tf.zeros_like(images)
+    result = tf.zeros([batch, *motion.rows.shape[1:], channels], images.dtype)
     for row_offset, row_weight in zip(range(-1, 3), row_weights, strict=True):
         start = tf.clip_by_value(top + row_offset, 0, height - 1) * width
         row = [
@@ -118,16 +125,18 @@ class Stability:
         self.seed = seed
 
     def seen_again(self, content: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, Motion]:
-        """Returns photos [B, H, W, 3], RGB 0..255, as a camera sees them that has moved, and its motion.
+        """Returns the inside of photos [B, H, W, 3], as a camera sees it that has moved, and its motion.
 
-        Brightness changes a little, and there is noise. step: a number; each has motions of its own.
+        The result is [B, h, w, 3], RGB 0..255, see `random_motion`. Brightness changes a little, and there is noise.
+        step: a number; each has motions of its own.
         """
         batch, height, width, _ = content.shape
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)])
         motion = random_motion(batch, height, width, seed, content.dtype)
         changes = tf.random.stateless_uniform([2, batch, 1, 1, 1], seed + [1, 0], -1.0, 1.0, content.dtype)
-        noise = tf.random.stateless_normal(content.shape, seed + [2, 0], dtype=content.dtype)
-        again = tf.exp(BRIGHTNESS * changes[0]) * moved(content, motion) + NOISE * tf.abs(changes[1]) * noise
+        again = moved(content, motion)
+        noise = tf.random.stateless_normal(again.shape, seed + [2, 0], dtype=content.dtype)
+        again = tf.exp(BRIGHTNESS * changes[0]) * again + NOISE * tf.abs(changes[1]) * noise
         return tf.clip_by_value(again, 0.0, 255.0), motion
 
     def terms(
@@ -135,8 +144,8 @@ class Stability:
     ) -> dict[str, tf.Tensor]:
         """Returns the weighted term "stability" and "warping_error", relative to the contrast; scalars.
 
-        Both pictures are [B, H, W, 3]. The gradient reaches the second picture only: the first, of the photo without
-        noise, is what the second has to be.
+        The pictures are [B, H, W, 3] and [B, h, w, 3]. The gradient reaches the second picture only: the first, of the
+        photo without noise, is what the second has to be.
         """
         target = tf.stop_gradient(moved(stylized, motion))
         is_known = tf.cast(motion.is_known, target.dtype)

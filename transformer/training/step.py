@@ -101,8 +101,9 @@ def _with_stability(
     stability: Stability, network: Transformer, loss: Loss, content: tf.Tensor, pair_number: tf.Tensor
 ) -> Losses:
     again, motion = stability.seen_again(content, pair_number)
-    both = tf.concat([content, again], axis=0)  # one pass, since larger batches are faster
-    stylized, stylized_again = tf.split(_without_flat_gradients(network(both), both), 2)
+    stylized, stylized_again = (
+        _without_flat_gradients(network(photos), photos) for photos in (content, again)
+    )
     losses = loss(stylized, content)
     terms = stability.terms(stylized, stylized_again, motion, losses["total"])
     return {**losses, **terms, "total": losses["total"] + terms["stability"]}
