@@ -55,7 +55,7 @@ def of_tensorflow(vgg, style, preset, images) -> tuple[dict, list[dict], dict]:
         steps=STEPS,
         clip_factor=10.0,
     )
-    step = build_training_step(network, loss, optimizer)
+    step = build_training_step(network, loss, optimizer, has_lattice_term=True)
     terms = [step(tf.constant(batch, tf.float32)) for batch in images]
     grams = {layer: gram.numpy()[0] for layer, gram in loss.style_grams.items()}
     return grams, terms, {name: variable.numpy() for name, variable in network.parameters.items()}

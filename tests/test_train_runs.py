@@ -333,7 +333,7 @@ def test_a_training_for_stability_goes_on_with_the_same_pairs_and_names_its_term
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert train.main(tiny_flags(whole, "--stability", "2")) == 0
     losses = style_json(whole)["losses"]["training"]
-    terms = losses["content"] + losses["style"] + losses["tv"] + losses["stability"]
+    terms = sum(losses[name] for name in ("content", "style", "tv", "lattice", "stability"))
     assert losses["total"] == pytest.approx(terms, rel=1e-3) and losses["stability"] > 0
     assert 0 < losses["warping_error"] < 2 and "stability" not in style_json(whole)["losses"]["validation"]
     shutil.copytree(whole / "log", resumed / "log")

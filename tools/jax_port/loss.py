@@ -17,6 +17,8 @@ from loss_net.presets import (
     LossPreset,
 )
 from loss_net.topology import CONV_LAYERS, least_side
+from transformer.architecture import SIDE_MULTIPLE
+from transformer.training.hyperparameters import LATTICE_WINDOW, LEAST_CONTRAST, LEAST_ERROR
 
 Arrays = Mapping[str, jax.Array]
 CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
@@ -140,6 +142,18 @@ def _style_parts(features: jax.Array, border: int) -> list[tuple[float, jax.Arra
     is_border = np.ones((height, width), bool)
     is_border[border:-border, border:-border] = False
     return [(1.0, pixels), (BORDER_WEIGHT * is_border.mean(), pixels[:, np.flatnonzero(is_border)])]
+
+
+def lattice_share(images: jax.Array) -> jax.Array:
+    """Returns transformer.training.lattice.lattice_share of images [B, H, W, 3]; a scalar."""
+    batch, height, width, channels = images.shape
+    down, across = max(1, height // LATTICE_WINDOW), max(1, width // LATTICE_WINDOW)
+    rows, columns = height // down // SIDE_MULTIPLE, width // across // SIDE_MULTIPLE
+    inside = images[:, : down * rows * SIDE_MULTIPLE, : across * columns * SIDE_MULTIPLE]
+    shape = (batch, down, rows, SIDE_MULTIPLE, across, columns, SIDE_MULTIPLE, channels)
+    error = inside.reshape(shape).mean((2, 5)).var((2, 4)).mean((1, 2, 3))
+    unit = lax.stop_gradient(images).var((1, 2)).mean(-1)
+    return jnp.sqrt((error / jnp.maximum(unit, LEAST_CONTRAST**2)).mean() + LEAST_ERROR**2)
 
 
 def _sum_of_squares(values: jax.Array) -> jax.Array:

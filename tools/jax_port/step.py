@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tools.jax_port.loss import CHANNELS_LAST, Arrays, losses
+from tools.jax_port.loss import CHANNELS_LAST, Arrays, lattice_share, losses
 from transformer.architecture import (
     NORM_EPSILON,
     OUTPUT_CENTER,
@@ -26,6 +26,7 @@ from transformer.training.hyperparameters import (
     BETA2,
     DECAY_SHARE,
     EPSILON_SHARE,
+    LATTICE_WEIGHT,
     MOMENTUM,
     MUON_RATE,
     NEWTON_SCHULZ,
@@ -118,6 +119,8 @@ def training_step(
         stylized = stylize(content, parameters_of(parameters, style), architecture, dtype)
         stylized = jnp.where(is_flat, lax.stop_gradient(stylized), stylized)
         terms = losses(stylized, content, weights, target, dtype)
+        lattice_term = LATTICE_WEIGHT * lax.stop_gradient(terms[0]) * lattice_share(stylized)
+        terms = terms.at[0].add(lattice_term)  # as lattice.lattice_term
         return terms[0], terms
 
     gradients, terms = jax.grad(total, has_aux=True)(state["parameters"])

@@ -1,4 +1,7 @@
-"""The fixed figures of the optimizer. This module imports no TensorFlow, because tools/jax_port uses it too."""
+"""The fixed figures of the optimizer and of the terms of a training step.
+
+This module imports no TensorFlow, because tools/jax_port uses it too.
+"""
 
 DECAY_SHARE = 0.25  # of the steps, the last ones; measured in benchmarks/README.md
 WARMUP_STEPS = 100  # Adam's first steps have unsettled moments; large ones saturate the output
@@ -14,3 +17,11 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's polynomial: singular value
 EPSILON_SHARE = 1e-6
 NORM_DECAY = 0.98  # of the running mean of gradient norms, which covers about 50 steps
 NORM_SETTLED = 50  # updates before this mean is used for clipping
+
+# The terms lattice and stability: errors relative to the contrast of a picture.
+LEAST_ERROR = 1e-4  # of the contrast; below it the gradient of the root vanishes
+# Standard deviation in levels. A picture with less, such as that of a new network, counts as if it had it.
+LEAST_CONTRAST = 16.0
+# Pixels. In smaller windows strokes alone make the means differ; larger ones miss weaves that change with the color.
+LATTICE_WINDOW = 64
+LATTICE_WEIGHT = 1.0  # relative to the perceptual loss

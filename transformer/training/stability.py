@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from transformer.training.hyperparameters import LEAST_CONTRAST, LEAST_ERROR
+
 SHIFT = 8.0  # pixels, in each direction; beyond the strides of the network, 4 pixels
 ZOOM = 0.04  # natural logarithm of the factor
 ROTATION = math.radians(2.0)
@@ -25,9 +27,6 @@ PERSPECTIVE = 0.02  # change of the scale from the middle of a picture to its bo
 BRIGHTNESS = 0.04  # natural logarithm of the factor
 NOISE = 6.0  # levels of 0..255, largest standard deviation
 INSET_SHARE = 8  # what the second picture leaves out at each border is one in so many pixels of a side
-LEAST_ERROR = 1e-4  # of the contrast; below it the gradient of the root vanishes
-# Standard deviation in levels. A picture with less, such as that of a new network, counts as if it had it.
-LEAST_CONTRAST = 16.0
 
 
 class Motion(NamedTuple):

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from transformer.network import Transformer
+from transformer.training.lattice import lattice_term
 from transformer.training.optimizer import Optimizer
 from transformer.training.stability import Stability
 
 Losses = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor], Losses]
 
+ADDED_TERMS = ("lattice", "stability")  # of the step itself; they are part of "total"
 CHECK_EVERY = 10  # steps between reads of the losses; reading makes a GPU wait
 SKIPPED_LIMIT = (
     10  # skipped steps in a row after which the weights count as lost; photos alone do not cause so many
@@ -29,6 +31,7 @@ def build_training_step(
     strategy: tf.distribute.Strategy | None = None,
     xla: bool = False,
     stability: Stability | None = None,
+    has_lattice_term: bool = False,
 ) -> Callable[[tf.Tensor], Losses]:
     """Returns a compiled function: content images [B, H, W, 3], RGB 0..255 -> losses, after one update of `network`.
 
@@ -37,12 +40,18 @@ def build_training_step(
         replica with all images. The images are then a distributed value and B is the batch size of one replica.
     xla: compiles losses and gradients with XLA.
     stability: adds the term "stability" to the losses and to "total".
+    has_lattice_term: adds the term "lattice", see lattice.py.
 
     The losses also contain the values that `Optimizer.apply` returns.
     """
     strategy = strategy or tf.distribute.get_strategy()
     losses_and_gradient = _compiled_gradient(
-        network, loss, optimizer.parameters, xla=xla, stability=stability
+        network,
+        loss,
+        optimizer.parameters,
+        xla=xla,
+        stability=stability,
+        has_lattice_term=has_lattice_term,
     )
 
     def replica_step(content: tf.Tensor) -> Losses:
@@ -77,6 +86,7 @@ def _compiled_gradient(
     *,
     xla: bool,
     stability: Stability | None,
+    has_lattice_term: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[Losses, tf.Tensor]]:
     """Returns a function of content images [B, H, W, 3] and a number for `Stability.seen_again`.
 
@@ -87,26 +97,31 @@ def _compiled_gradient(
     @tf.function(jit_compile=xla or None, autograph=False)
     def losses_and_gradient(content: tf.Tensor, pair_number: tf.Tensor) -> tuple[Losses, tf.Tensor]:
         with tf.GradientTape() as tape:
-            if stability is None:
-                losses = loss(_without_flat_gradients(network(content), content), content)
-            else:
-                losses = _with_stability(stability, network, loss, content, pair_number)
+            losses = _losses(network, loss, content, pair_number, stability, has_lattice_term)
         gradients = tape.gradient(losses["total"], parameters)
         return losses, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0)
 
     return losses_and_gradient
 
 
-def _with_stability(
-    stability: Stability, network: Transformer, loss: Loss, content: tf.Tensor, pair_number: tf.Tensor
+def _losses(
+    network: Transformer,
+    loss: Loss,
+    content: tf.Tensor,
+    pair_number: tf.Tensor,
+    stability: Stability | None,
+    has_lattice_term: bool,
 ) -> Losses:
-    again, motion = stability.seen_again(content, pair_number)
-    stylized, stylized_again = (
-        _without_flat_gradients(network(photos), photos) for photos in (content, again)
-    )
+    stylized = _stylized(network, content)
     losses = loss(stylized, content)
-    terms = stability.terms(stylized, stylized_again, motion, losses["total"])
-    return {**losses, **terms, "total": losses["total"] + terms["stability"]}
+    terms = {}
+    if has_lattice_term:
+        terms["lattice"] = lattice_term(stylized, losses["total"])
+    if stability is not None:
+        again, motion = stability.seen_again(content, pair_number)
+        terms |= stability.terms(stylized, _stylized(network, again), motion, losses["total"])
+    added = [terms[name] for name in ADDED_TERMS if name in terms]
+    return {**losses, **terms, "total": tf.add_n([losses["total"], *added])}
 
 
 def _mean_over_replicas(gradient: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -116,9 +131,10 @@ def _mean_over_replicas(gradient: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tens
     return tf.split(message, [gradient.shape[0], values.shape[0]])
 
 
-def _without_flat_gradients(stylized: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+def _stylized(network: Transformer, content: tf.Tensor) -> tf.Tensor:
     # In a crop of one color every variance is 0, and each instance norm multiplies the gradient about 30 times: it
     # reaches 1e19 at the first layer. A single step with it would spoil Adam's second moments for good.
+    stylized = network(content)
     is_flat = tf.reduce_all(tf.equal(content, content[:, :1, :1]), axis=[1, 2, 3], keepdims=True)
     return tf.where(is_flat, tf.stop_gradient(stylized), stylized)
 
