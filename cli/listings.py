@@ -58,11 +58,13 @@ def training_of(info: Mapping[str, Any]) -> str:
     loss, config = _number(info, "losses", "validation", "total"), info.get("config") or {}
     preset = LOSS_PRESETS.get(config.get("preset")) if isinstance(config.get("preset"), str) else None
     others = [name for name in WEIGHTS if preset and config.get(name) != getattr(preset, name)]
-    if loss is not None and preset and others in ([], ["style_weight"]):
-        weight = _number(info, "config", "style_weight")
-        other_weight = "unknown" if weight is None else f"{weight:g}"
-        unlike = f" at style weight {other_weight}" if others else ""
-        parts.append(f"{config['preset']} loss {loss:.3g}{unlike}")
+    if loss is not None and preset:
+        weights = {name.replace("_", " "): _number(info, "config", name) for name in others}
+        unlike = [
+            f"{name} {'unknown' if weight is None else f'{weight:g}'}" for name, weight in weights.items()
+        ]
+        at_weights = " at " + ", ".join(unlike) if unlike else ""
+        parts.append(f"{config['preset']} loss {loss:.3g}{at_weights}")
     return ", ".join(parts)
 
 

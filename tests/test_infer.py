@@ -477,7 +477,11 @@ def test_the_styles_are_listed_with_what_they_were_learnt_from(shelf, capsys):
             {"config": {**LENGSTROM, "style_weight": "much"}},
             "museum of waves; 1500 steps in 6.52 min on CPU, lengstrom loss 3.78e+06 at style weight unknown",
         ),
-        ({"config": {**LENGSTROM, "content_weight": 1}}, "museum of waves; 1500 steps in 6.52 min on CPU"),
+        (
+            {"config": {**LENGSTROM, "content_weight": 1, "tv_weight": 1000}},
+            "museum of waves; 1500 steps in 6.52 min on CPU, lengstrom loss 3.78e+06 at content weight 1, tv weight"
+            " 1000",
+        ),
         ({"steps": [1], "losses": {"validation": {"total": True}}}, "museum of waves"),
         ({"steps": {"done": 10**25}, "config": {"preset": []}}, "museum of waves"),
         ({"steps": {"done": "many"}, "config": {"preset": "none of ours"}}, "museum of waves"),
