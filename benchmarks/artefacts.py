@@ -7,6 +7,8 @@ Each style stylizes crops in which a network tends to show artefacts, as infer.p
 pattern  the periodic part of the luminance, root mean square: peaks of the power spectrum at periods of 3 to 24
          pixels, above 4 times the median of the spectrum around them. Brush strokes of varying distances have a
          smooth spectrum and count little; dots or threads on a lattice have peaks.
+weave    the part that the strides of the network cause, root mean square: the mean luminance of the pixels at the
+         same place of every 4x4 pixels. Mean over the crops.
 border   how far the mean color of the outer 12 pixels is from that of the pixels inside, in crops that are the same
          everywhere.
 white    how far the mean of the white crop is below 255; the crop itself is 0.4 levels below.
@@ -29,6 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.images import load_image
+from transformer.architecture import SIDE_MULTIPLE
 from transformer.inference.limits import DEFAULT_GRAIN
 from transformer.inference.loading import load_stylizer
 
@@ -90,6 +93,13 @@ def pattern_levels(image: np.ndarray) -> float:
     is_pattern = (1 / PERIODS[1] <= frequencies) & (frequencies <= 1 / PERIODS[0])
     excess = np.maximum(spectrum - PEAK_FACTOR * background, 0) * is_pattern
     return float(np.sqrt(excess.sum()))
+
+
+def weave_levels(image: np.ndarray) -> float:
+    """Returns the contrast of the mean luminances of the phases of the strides in an image [H, W, 3], in levels."""
+    rows, columns = (side // SIDE_MULTIPLE for side in image.shape[:2])
+    inside = (image @ LUMINANCE)[: rows * SIDE_MULTIPLE, : columns * SIDE_MULTIPLE]
+    return float(inside.reshape(rows, SIDE_MULTIPLE, columns, SIDE_MULTIPLE).mean((0, 2)).std())
 
 
 def power_spectrum(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"{'pattern of':24}"
         + "".join(f"{name:>15}" for name in images)
-        + f"{'border':>9}{'white':>8}{'dots':>7}{'photo':>7}"
+        + f"{'weave':>8}{'border':>9}{'white':>8}{'dots':>7}{'photo':>7}"
     )
     for style in options.styles:
         _print_style(style, images)
@@ -191,13 +201,15 @@ def _print_style(style: str, images: dict[str, np.ndarray]) -> None:
     stylizer = load_stylizer(style, grain=DEFAULT_GRAIN)
     stylized = {name: stylizer(image) for name, image in images.items()}
     inner: Sequence[np.ndarray] = [image[INSIDE:-INSIDE, INSIDE:-INSIDE] for image in stylized.values()]
+    weave = np.mean([weave_levels(image) for image in inner])
     border = max(border_levels(stylized[name]) for name in EVEN)
     white = 255 - stylized["white"][INSIDE:-INSIDE, INSIDE:-INSIDE].mean()
     cells = "".join(f"{pattern_levels(image):15.2f}" for image in inner)
     plain = [dots_per_area(stylized[name][INSIDE:-INSIDE, INSIDE:-INSIDE]) for name in EVEN]
     photo = dots_per_area(stylizer(night_sky()))
     print(
-        f"{Path(style).name:24}{cells}{border:9.1f}{white:8.1f}{np.mean(plain):7.1f}{photo:7.1f}", flush=True
+        f"{Path(style).name:24}{cells}{weave:8.1f}{border:9.1f}{white:8.1f}{np.mean(plain):7.1f}{photo:7.1f}",
+        flush=True,
     )
 
 

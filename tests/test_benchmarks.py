@@ -109,6 +109,18 @@ def test_artefacts_counts_round_dots_and_no_strokes_and_no_noise():
     assert dots(128 + np.random.default_rng(2).normal(0, 4, (200, 200))) == 0
 
 
+def test_artefacts_tells_a_weave_of_the_strides_from_other_patterns():
+    artefacts = import_module("benchmarks.artefacts")
+    rows = np.arange(190, dtype=np.float32)
+
+    def weave(period: float) -> float:
+        luminance = np.broadcast_to(100 + 10 * np.sin(2 * np.pi * rows / period)[:, None], (190, 200))
+        return artefacts.weave_levels(np.repeat(luminance[:, :, None], 3, axis=2))
+
+    assert weave(4) == pytest.approx(10 / np.sqrt(2), rel=0.01)
+    assert max(weave(period) for period in (3, 5, 6, 8, 12)) < 0.5
+
+
 def test_artefacts_measures_a_border():
     artefacts = import_module("benchmarks.artefacts")
     image = np.full((128, 128, 3), 100.0)
@@ -121,7 +133,7 @@ def test_artefacts_prints_a_row_for_each_style_and_picture(style_dirs, tables, p
     benchmark = import_module("benchmarks.artefacts")
     picture = photo(tmp_path / "painting.png", width=300, height=260)
     lines = tables(benchmark.main, [str(style_dirs["waves"]), "--pictures", str(picture)])
-    assert lines[1][0] == "waves" and len(floats(lines[1][1:])) == 11
+    assert lines[1][0] == "waves" and len(floats(lines[1][1:])) == 12
     assert lines[2][0] == "painting.png" and lines[2][2] == "mean,"
 
 
