@@ -220,7 +220,7 @@ def build_run(config: TrainConfig, cluster: Any, *, is_resumed: bool) -> tuple[A
             strategy=cluster.strategy,
             xla=config.xla,
             stability=Stability(config.stability, config.seed) if config.stability else None,
-            has_lattice_term=True,
+            has_lattice_term=config.batch_size == 1,
         ),
         batches_from=lambda image, image_size: cluster.distributed(
             crops.batches(config.batch_size, first_image=image, image_size=image_size, shard=shard)

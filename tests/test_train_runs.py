@@ -329,9 +329,13 @@ def test_a_kill_in_the_middle_of_saving_costs_nothing_but_the_steps(tiny_flags, 
     assert not list(state_dir(tmp_path).glob(".*.tmp"))
 
 
+def test_batches_of_several_images_have_no_term_that_depends_on_how_they_are_shared_out(tiny_run):
+    assert "lattice" not in style_json(tiny_run)["losses"]["training"]
+
+
 def test_a_training_for_stability_goes_on_with_the_same_pairs_and_names_its_terms(tiny_flags, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    assert train.main(tiny_flags(whole, "--stability", "2")) == 0
+    assert train.main(tiny_flags(whole, "--stability", "2", "--batch-size", "1")) == 0
     losses = style_json(whole)["losses"]["training"]
     terms = sum(losses[name] for name in ("content", "style", "tv", "lattice", "stability"))
     assert losses["total"] == pytest.approx(terms, rel=1e-3) and losses["stability"] > 0

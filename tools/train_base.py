@@ -182,7 +182,6 @@ def build_run(options: argparse.Namespace, style_paths: list[Path]) -> Any:
         lambda content: network(content, style()),
         lambda stylized, content: loss.for_style(style())(stylized, content),
         optimizer,
-        has_lattice_term=True,
     )
     crops = CropStream(PhotoFolder(options.content_dir), image_size=options.image_size, seed=options.seed)
     run = Run(

@@ -119,8 +119,8 @@ def training_step(
         stylized = stylize(content, parameters_of(parameters, style), architecture, dtype)
         stylized = jnp.where(is_flat, lax.stop_gradient(stylized), stylized)
         terms = losses(stylized, content, weights, target, dtype)
-        lattice_term = LATTICE_WEIGHT * lax.stop_gradient(terms[0]) * lattice_share(stylized)
-        terms = terms.at[0].add(lattice_term)  # as lattice.lattice_term
+        if content.shape[0] == 1:  # as train.py
+            terms = terms.at[0].add(LATTICE_WEIGHT * lax.stop_gradient(terms[0]) * lattice_share(stylized))
         return terms[0], terms
 
     gradients, terms = jax.grad(total, has_aux=True)(state["parameters"])

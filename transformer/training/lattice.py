@@ -3,6 +3,9 @@
 The network samples an image down and up again by SIDE_MULTIPLE pixels. What it paints can depend on where a pixel lies
 between these samples, its phase. Then a weave of that period covers the picture, and the losses of Gatys et al. mind it
 little. In a picture without a weave, the pixels of every phase have about the same mean color in any larger window.
+
+The term is the product of two means over images, so with several replicas it would depend on which of them has which
+image. Therefore train.py uses it with batches of one image only, which is its default on one device.
 """
 
 import tensorflow as tf

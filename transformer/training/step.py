@@ -40,7 +40,7 @@ def build_training_step(
         replica with all images. The images are then a distributed value and B is the batch size of one replica.
     xla: compiles losses and gradients with XLA.
     stability: adds the term "stability" to the losses and to "total".
-    has_lattice_term: adds the term "lattice", see lattice.py.
+    has_lattice_term: adds the term "lattice", for batches of one image, see lattice.py.
 
     The losses also contain the values that `Optimizer.apply` returns.
     """
